@@ -1,0 +1,36 @@
+# `make demo` and `make test` are all that a newcomer needs; the rest is for those who change the code.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: install demo test lint bench simulate clean
+install: $(VENV)/.installed
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "hashmesh needs Python 3.11 or newer; try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+$(VENV)/.developer: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: install        ## count every word of Python's standard library on three nodes
+	@$(BIN)/python -P tools/demo.py
+
+test: $(VENV)/.developer    ## all tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.developer    ## style, types, floors
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: install       ## the numbers in ARCHITECTURE.md
+	$(BIN)/python -P tools/bench.py
+
+simulate: install    ## seeded clusters on a broken network
+	$(BIN)/python -P tools/simulate.py --seeds 500
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,225 @@
+"""The only parser of peer input. Whatever arrives, the answer is a checked message or `Malformed`; never another error.
+
+Checks are compiled once from the annotations in `messages`. msgpack is told a limit for every length; what nested
+containers may cost is bounded by counting them (10 MB of empty maps would otherwise become 600 MB).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+
+from mesh.core import values
+from mesh.core.messages import KINDS, VERSION, Column, Message, NodeId
+
+MAX_HEADER = 512  # bytes; names are at most 64 characters, ids 16 bytes
+MAX_MESSAGE = 4 << 20  # bytes; a full membership of 10,000 nodes is 2 MB
+MAX_PAYLOAD = 64 << 20  # bytes; one record of a few MB still passes
+MAX_ITEMS = 1 << 17  # items of one tuple or column; batches are cut far below
+MAX_TEXT = 1024  # bytes of a str field
+MAX_INT = (1 << 63) - 1
+COUNTED_ABOVE = 1 << 19  # payloads above this size have their containers counted; below, 64 MB is out of reach
+MAX_CONTAINERS = 1 << 18
+
+_NUMBER_OF = {kind: number for number, kind in KINDS.items()}
+
+
+class Malformed(Exception):
+    """Peer input that is not of the grammar. `reason` is a short fixed word for the counter."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    cluster: str
+    cluster_id: bytes  # 16 bytes, or empty before the founding
+    source: NodeId
+    target: NodeId  # empty: whoever listens there
+
+
+# -- out --------------------------------------------------------------------------------------------------------------
+
+
+def encode_header(header: Header) -> bytes:
+    return _pack([VERSION, header.cluster, header.cluster_id, header.source, header.target])
+
+
+def encode(message: Message) -> bytes:
+    """A message without application values."""
+    return _pack([_NUMBER_OF[type(message)], *_fields(message)])
+
+
+def encode_with_values(message: Message) -> bytes:
+    """A message with columns. Raises `values.NotSerializable` naming the value."""
+    return values.pack([_NUMBER_OF[type(message)], *_fields(message)])
+
+
+def _fields(record: Any) -> list[Any]:
+    return [_plain(getattr(record, name)) for name in record.__slots__]
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return _fields(value)
+    if type(value) is tuple:
+        return [_plain(item) for item in value]
+    return value
+
+
+def _pack(items: list[Any]) -> bytes:
+    return typing.cast(bytes, msgpack.packb(items, use_bin_type=True))
+
+
+# -- in ---------------------------------------------------------------------------------------------------------------
+
+
+def decode_header(part: bytes) -> Header:
+    if len(part) > MAX_HEADER:
+        raise Malformed("header", f"{len(part)} bytes")
+    fields = _unpack(part, plain=True)
+    if not (type(fields) is list and len(fields) == 5 and fields[0] == VERSION):
+        raise Malformed("header", f"not a version {VERSION} header")
+    header = _HEADER(fields[1:], "header")
+    if len(header.source) != 16 or len(header.target) not in (0, 16) or len(header.cluster_id) not in (0, 16):
+        raise Malformed("header", "ids are 16 bytes")
+    return typing.cast(Header, header)
+
+
+def decode(part: bytes) -> Message:
+    """A message without application values."""
+    if len(part) > MAX_MESSAGE:
+        raise Malformed("too-long", f"message of {len(part)} bytes")
+    return _message(_unpack(part, plain=True))
+
+
+def decode_with_values(part: bytes) -> Message:
+    """A message that may hold columns; dataclasses and the other types of `values` come back as they were sent."""
+    if len(part) > MAX_PAYLOAD:
+        raise Malformed("too-long", f"payload of {len(part)} bytes")
+    return _message(_unpack(part, plain=False))
+
+
+def _message(fields: Any) -> Message:
+    if type(fields) is not list or not fields or type(fields[0]) is not int:
+        raise Malformed("grammar", "a message is a list that starts with its kind")
+    check = _MESSAGES.get(fields[0])
+    if check is None:
+        raise Malformed("grammar", f"unknown kind {fields[0]}")
+    return typing.cast(Message, check(fields[1:], KINDS[fields[0]].__name__))
+
+
+def _unpack(part: bytes, *, plain: bool) -> Any:
+    limits: dict[str, Any] = {"max_array_len": MAX_ITEMS, "max_map_len": 0 if plain else MAX_ITEMS}
+    if plain:
+        limits["max_ext_len"] = 0
+    elif len(part) > COUNTED_ABOVE:
+        limits |= _counting_hooks()
+    try:
+        return msgpack.unpackb(part, **limits) if plain else values.unpack(part, **limits)
+    except Malformed:
+        raise
+    except Exception as error:  # msgpack raises ValueError's children, but also others; all of it is the peer's fault
+        raise Malformed("msgpack", f"{type(error).__name__}: {error}"[:200]) from None
+
+
+def _counting_hooks() -> dict[str, Any]:
+    left = MAX_CONTAINERS
+
+    def count(container: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Malformed("too-many", f"more than {MAX_CONTAINERS} containers in one payload")
+        return container
+
+    return {"list_hook": count, "object_hook": count}
+
+
+# -- checks compiled from annotations ---------------------------------------------------------------------------------
+
+Check = Callable[[Any, str], Any]
+
+
+def _check_int(value: Any, where: str) -> int:
+    if type(value) is not int or not 0 <= value <= MAX_INT:
+        raise Malformed("grammar", f"{where}: not a count: {value!r:.40}")
+    return value
+
+
+def _check_bool(value: Any, where: str) -> bool:
+    if type(value) is not bool:
+        raise Malformed("grammar", f"{where}: not a bool: {value!r:.40}")
+    return value
+
+
+def _check_str(value: Any, where: str) -> str:
+    if type(value) is not str or len(value) > MAX_TEXT:
+        raise Malformed("grammar", f"{where}: not a short string: {value!r:.40}")
+    return value
+
+
+def _check_bytes(value: Any, where: str) -> bytes:
+    if type(value) is not bytes:
+        raise Malformed("grammar", f"{where}: not bytes: {value!r:.40}")
+    return value
+
+
+def _check_column(value: Any, where: str) -> Column:
+    if type(value) is not list:
+        raise Malformed("grammar", f"{where}: not a column: {value!r:.40}")
+    return value
+
+
+def _check_column_or_none(value: Any, where: str) -> Column | None:
+    return None if value is None else _check_column(value, where)
+
+
+def _tuple_of(item: Check) -> Check:
+    def check(value: Any, where: str) -> tuple[Any, ...]:
+        if type(value) is not list:
+            raise Malformed("grammar", f"{where}: not a list: {value!r:.40}")
+        return tuple([item(each, where) for each in value])
+
+    return check
+
+
+def _record(kind: type) -> Check:
+    hints = typing.get_type_hints(kind)
+    names = [each.name for each in dataclasses.fields(kind)]
+    checks = [(name, _check_for(hints[name])) for name in names]
+    labels = [f"{kind.__name__}.{name}" for name in names]
+
+    def check(value: Any, where: str) -> Any:
+        if type(value) is not list or len(value) != len(checks):
+            raise Malformed("grammar", f"{where}: {kind.__name__} has {len(checks)} fields")
+        return kind(*[each(item, label) for (_, each), item, label in zip(checks, value, labels, strict=True)])
+
+    return check
+
+
+def _check_for(hint: Any) -> Check:
+    simple: dict[Any, Check] = {int: _check_int, bool: _check_bool, str: _check_str, bytes: _check_bytes}
+    if hint in simple:
+        return simple[hint]
+    if hint == Column:
+        return _check_column
+    if isinstance(hint, types.UnionType) and hint == Column | None:
+        return _check_column_or_none
+    if typing.get_origin(hint) is tuple:
+        return _tuple_of(_check_for(typing.get_args(hint)[0]))
+    assert dataclasses.is_dataclass(hint), hint
+    return _record(typing.cast(type, hint))
+
+
+_HEADER = _record(Header)
+_MESSAGES = {number: _record(kind) for number, kind in KINDS.items()}

@@ -1,0 +1,160 @@
+"""What machines have in common: the protocol, and the events and effects that cross from one to another.
+
+Events are past tense, effects imperative. `now` never falls. After `Woke` a machine's deadline has moved on.
+An effect that another machine understands as an event is the same fact seen from both sides; `node` does the passing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
+
+from mesh.core.messages import Member, Message, NodeId
+
+Millis: TypeAlias = int
+
+
+class Event:
+    """Something that happened."""
+
+    __slots__ = ()
+
+
+class Effect:
+    """Something that the driver, or another machine, shall do."""
+
+    __slots__ = ()
+
+
+class Machine(Protocol):
+    """State in, effects out, nothing else touched."""
+
+    def handle(self, event: Event, now: Millis) -> list[Effect]: ...
+
+    def next_deadline(self) -> Millis | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Woke(Event):
+    """The deadline that some machine reported has come (or some other's has; handle both)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received(Event):
+    """A well-formed message from `sender`, the id in the envelope's header."""
+
+    sender: NodeId
+    message: Message
+    payload: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Persisted(Event):
+    """What `Persist` asked for is on the disk (or memory is all there is)."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Send(Effect):
+    """To a member whose endpoint is known. May be lost: who needs an answer asks again."""
+
+    to: NodeId
+    message: Message
+    payload: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Approach(Effect):
+    """To whoever listens at an address."""
+
+    endpoint: str
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Persist(Effect):
+    """Keep `value` under `name` before any later effect of this list is performed."""
+
+    name: str
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected(Effect):
+    """Bad peer input: counted under `reason` (a short fixed word), state unchanged."""
+
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Log(Effect):
+    """A line for the operator; `event` is dotted and fixed, as in `node.ready`."""
+
+    event: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    level: str = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class Stop(Effect):
+    """This node cannot take part: one sentence for the operator, and the exit code of the contract."""
+
+    sentence: str
+    exit_code: int
+
+
+# -- facts that one machine reports and another acts on ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class MemberChanged(Event, Effect):
+    """Membership's new belief about a node. `before` is its last status, None when it is new."""
+
+    member: Member
+    before: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class EpochChosen(Event, Effect):
+    """Agreement: the value of this epoch is settled for good; epochs are reported in order, without gaps."""
+
+    epoch: int
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Propose(Event, Effect):
+    """Please have `value` chosen for `epoch`; a no-op if that epoch is settled."""
+
+    epoch: int
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Transmit(Event, Effect):
+    """Put a payload on the link to `to`; it arrives once and in order as long as both processes live."""
+
+    to: NodeId
+    channel: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered(Event, Effect):
+    """The next payload of a link."""
+
+    sender: NodeId
+    channel: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Consumed(Event, Effect):
+    """`size` bytes that a link delivered have been worked off: the sender may have that much more credit."""
+
+    sender: NodeId
+    channel: int
+    size: int

@@ -1,0 +1,293 @@
+"""The grammar of the wire: every message that one node may send to another.
+
+An envelope is two or three ZeroMQ parts: header, message, and for link frames a payload.
+
+    header   = [VERSION, cluster name, cluster id, source, target]
+    message  = [kind, *fields]                     the fields of the dataclasses below, in their order
+    payload  = [kind, *fields]                     a link's cargo: one of the messages marked (cargo)
+
+Field types are int (0 .. 2**63-1), bool, str (at most 1 KiB), bytes, tuples of these, nested records, and `Column`
+(a list whose items are the application's). `codec` is the only module that parses what a peer sent; it builds its
+checks from the annotations here, so this file is the whole truth about what is acceptable.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+VERSION = 1
+NodeId: TypeAlias = bytes  # 16 random bytes, new for every process start that has no data directory
+Column: TypeAlias = list[Any]  # one item a record; what is inside is the application's
+
+ALIVE, SUSPECT, DEAD, LEFT = 0, 1, 2, 3
+STATUS_NAMES = ("alive", "suspect", "dead", "left")
+
+
+class Message:
+    """Base of all messages; `KIND` is the number on the wire."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """What is gossiped about a node. (node, incarnation, status) is ordered; the largest wins (see membership)."""
+
+    node: NodeId
+    name: str
+    endpoint: str  # tcp://host:port that others connect to
+    http: str  # host:port of its HTTP door, or ""
+    role: str  # worker | witness
+    zone: str
+    incarnation: int
+    status: int  # ALIVE | SUSPECT | DEAD | LEFT
+
+
+@dataclass(frozen=True, slots=True)
+class Introduction:
+    """What two nodes must have in common before they talk, and who is the elder if they have not."""
+
+    cluster: str
+    slots: int
+    seed: int
+    graph: str  # fingerprint of the application's graph
+    started: int  # unix milliseconds of the process start: the elder stays when two disagree
+    formed: bool  # it belongs to a cluster that has a partition
+    met: int  # compatible nodes it knows, itself included
+    member: Member
+
+
+# -- admission and membership: unnumbered datagrams, may be lost, doubled or overtaken --------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Hello(Message):
+    """To an address whose owner is not known yet."""
+
+    introduction: Introduction
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome(Message):
+    """The answer to a Hello that fits: who I am and whom I know."""
+
+    introduction: Introduction
+    members: tuple[Member, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused(Message):
+    """The answer to a Hello that does not fit: the field and both values."""
+
+    field: str  # cluster | slots | seed | graph | name
+    yours: str
+    mine: str
+    introduction: Introduction
+
+
+@dataclass(frozen=True, slots=True)
+class Ping(Message):
+    number: int
+    gossip: tuple[Member, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ack(Message):
+    number: int
+    gossip: tuple[Member, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PingReq(Message):
+    """Please probe `target` for me."""
+
+    number: int
+    target: NodeId
+    gossip: tuple[Member, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Nack(Message):
+    """The helper is alive but did not reach the target in time (Lifeguard)."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class PushPull(Message):
+    """All that is known of members, both ways."""
+
+    members: tuple[Member, ...]
+    reply: bool  # True: please answer with yours
+
+
+# -- agreement: one chosen value an epoch -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare(Message):
+    epoch: int
+    ballot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Promise(Message):
+    epoch: int
+    ballot: int
+    accepted_ballot: int  # 0: none
+    accepted: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Accept(Message):
+    epoch: int
+    ballot: int
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted(Message):
+    epoch: int
+    ballot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outbid(Message):
+    """The ballot was too low; `ballot` is what was promised."""
+
+    epoch: int
+    ballot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen(Message):
+    epoch: int
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EpochKnown(Message):
+    """The newest epoch that the sender holds; who has a newer one answers with Chosen."""
+
+    epoch: int
+
+
+# -- links: numbered frames, acks and credits -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Frame(Message):
+    """One numbered frame of a channel; its cargo is the envelope's payload part."""
+
+    channel: int
+    number: int  # from 1
+
+
+@dataclass(frozen=True, slots=True)
+class LinkAck(Message):
+    """`received`: all frames up to this number have arrived. `limit`: bytes that may be sent in all, ever."""
+
+    channel: int
+    received: int
+    limit: int
+    gap: bool  # True: a later frame arrived (or was named) but not received + 1: go back
+
+
+@dataclass(frozen=True, slots=True)
+class LinkProbe(Message):
+    """An idle or stuck sender names its highest number."""
+
+    channel: int
+    highest: int
+
+
+# -- cargo of links ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SourceCount(Message):
+    """(record) How far one node is with its part of one source."""
+
+    name: str
+    records: int
+    splits: int
+    splits_done: int
+    endless: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Report(Message):
+    """(cargo) What a node tells all others about its work; each field only grows."""
+
+    drained: int  # levels of the graph that this node has drained; see core.progress
+    keys: int
+    records_keyed: int
+    records_out: int
+    failed: int
+    sources: tuple[SourceCount, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch(Message):
+    """(cargo) Records from one node to one owner of one stage, by columns."""
+
+    stage: int
+    epoch: int
+    number: int  # from 1, per (sender, owner, stage)
+    slots: bytes  # unsigned 16-bit little-endian, one a record
+    keys: Column
+    values: Column | None  # None: the values are the keys themselves
+
+
+@dataclass(frozen=True, slots=True)
+class BatchDone(Message):
+    """(cargo) All batches of this stage up to `number` are committed at the owner."""
+
+    stage: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup(Message):
+    """(cargo) A read of one key's state, sent to the owner."""
+
+    number: int
+    stage: str
+    key: Column  # exactly one item
+
+
+@dataclass(frozen=True, slots=True)
+class Found(Message):
+    """(cargo) The answer: JSON text of the state; `outcome` is found | absent | unavailable | unknown-stage."""
+
+    number: int
+    outcome: str
+    state: bytes
+
+
+KINDS: dict[int, type[Message]] = {
+    1: Hello,
+    2: Welcome,
+    3: Refused,
+    4: Ping,
+    5: Ack,
+    6: PingReq,
+    7: Nack,
+    8: PushPull,
+    20: Prepare,
+    21: Promise,
+    22: Accept,
+    23: Accepted,
+    24: Outbid,
+    25: Chosen,
+    26: EpochKnown,
+    40: Frame,
+    41: LinkAck,
+    42: LinkProbe,
+    60: Report,
+    61: Batch,
+    62: BatchDone,
+    63: Lookup,
+    64: Found,
+}

@@ -1,0 +1,82 @@
+"""What a node can say about itself and its cluster; the HTTP door and the commands show these and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    name: str
+    state: str  # joining | alive | suspect | dead | leaving | left
+    role: str
+    endpoint: str
+    http: str
+    slots: int
+    backups: int
+    keys: int
+
+
+@dataclass(frozen=True, slots=True)
+class SlotCounts:
+    total: int
+    active: int
+    pending: int
+    unavailable: int
+    lost: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStatus:
+    name: str
+    splits: int
+    done: int  # splits read to their end, in the whole cluster
+    records: int  # records read, in the whole cluster
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The body of `GET /v1/status`, field for field."""
+
+    cluster: str
+    epoch: int
+    this: str
+    app: str
+    ready: bool
+    done: bool
+    nodes: tuple[NodeStatus, ...]
+    slots: SlotCounts
+    sources: tuple[SourceStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """Where a key lives. `interval` is [low, high) in the hash interval, high up to 2**32."""
+
+    hash: int
+    slot: int
+    interval: tuple[int, int]
+    owner: str
+    backups: tuple[str, ...]
+    term: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The answer to a read of one key's state."""
+
+    outcome: str  # found | absent | unavailable | unknown-stage
+    state: object = None  # JSON value
+    owner: str = ""
+    term: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One sample for Prometheus; counters end in _total."""
+
+    name: str
+    help: str
+    value: float
+    labels: tuple[tuple[str, str], ...] = ()
