@@ -1,0 +1,1 @@
+"""The dataflow builder: what an application is, as a pure description. Nothing here reads, writes or waits."""
