@@ -7,10 +7,10 @@ A sink gives every node a writer of its own, so that no two processes ever write
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 T_contra = TypeVar("T_contra", contravariant=True)
 
@@ -28,18 +28,18 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk(Generic[T]):
+class Chunk(Generic[T_co]):
     """What one read gave. No values and not `ended` means: nothing right now, ask again later."""
 
-    values: list[T]
+    values: list[T_co]
     next_offset: int  # opening the split here gives the records after these
     ended: bool
 
 
-class Reader(Protocol[T]):
+class Reader(Protocol[T_co]):
     """One open split."""
 
-    def read(self, max_bytes: int) -> Chunk[T]: ...
+    def read(self, max_bytes: int) -> Chunk[T_co]: ...
 
     def close(self) -> None: ...
 
@@ -63,7 +63,7 @@ class Source(Protocol[T_co]):
 class Writer(Protocol[T_contra]):
     """One node's part of a sink."""
 
-    def write(self, items: list[T_contra]) -> None: ...
+    def write(self, items: Sequence[T_contra]) -> None: ...
 
     def flush(self) -> None: ...
 
@@ -78,7 +78,7 @@ class Sink(Protocol[T_contra]):
 
 def writer_name(run: str, part: str) -> str:
     """What a node passes to `Sink.open`: `run` is the same on all nodes of a run, `part` is nobody else's."""
-    assert run and "." not in run, run
+    assert "." not in run, run
     return f"{run}.{part}"
 
 

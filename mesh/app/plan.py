@@ -17,7 +17,7 @@ StageKind = Literal["fold", "step", "class"]
 
 
 class Emit(Protocol):
-    """Where a fragment puts what comes out of it. The lists are shared between branches: read them, never change them."""
+    """Where a fragment puts what comes out of it. Branches share the lists: read them, never change them."""
 
     def to_stage(self, stage: int, keys: list[Any], values: list[Any]) -> None:
         """Records for `plan.stages[stage]`. `keys is values` when every record is its own key."""
