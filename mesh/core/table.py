@@ -1,0 +1,272 @@
+"""The partition: which node owns each slot, in one epoch. It is what the nodes agree on, so it must be the same bytes
+everywhere: a canonical, run-length encoded msgpack, which is refused when it is anything else.
+
+Each slot has a configuration of its own (term, owner, backups, status). A term rises by one whenever that slot's
+configuration changes, which lets a change name the term that it expects, and changes of different slots pass by one
+another. Owners and backups are places in `members`; members stand in the order of service, the longest first, which
+decides the half vote of even sets.
+
+Invariants: every slot has one owner, who is a worker and not among its backups; backups are distinct workers; names
+and node ids are distinct; the number of slots is a power of two. A *target* is also level: the workers' slot counts
+differ by at most one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import msgpack
+
+from mesh.core.electorate import MAX_VOTERS, Electorate, electorate
+
+PENDING, ACTIVE = 0, 1
+WORKER, WITNESS = "worker", "witness"
+MAX_SLOTS = 1 << 16  # slot numbers travel as 16 bits
+MAX_MEMBERS = 1 << 12
+MAX_TERM = (1 << 63) - 1
+MAX_BYTES = 4 << 20  # of an encoded table: it must fit into a message
+MAX_TEXT = 1024
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A member of the cluster as the epoch names it."""
+
+    name: str
+    node: bytes  # 16 bytes; another process of the same name is another member
+    endpoint: str
+    http: str
+    role: str  # worker | witness
+    zone: str
+    voter: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One slot's configuration. Equal ones are usually the same object."""
+
+    term: int  # from 1
+    owner: int  # place in members
+    backups: tuple[int, ...] = ()  # places in members
+    status: int = ACTIVE  # PENDING | ACTIVE
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Slots first .. last, all of one owner."""
+
+    first: int
+    last: int
+    owner: Seat
+
+    def __len__(self) -> int:
+        return self.last - self.first + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The members and the slots of one epoch."""
+
+    epoch: int
+    cluster_id: bytes
+    members: tuple[Seat, ...]
+    slots: tuple[Slot, ...]
+
+    def __len__(self) -> int:
+        """The number of slots."""
+        return len(self.slots)
+
+    # -- who has what
+
+    def owner_of(self, slot: int) -> Seat:
+        return self.members[self.slots[slot].owner]
+
+    def backups_of(self, slot: int) -> tuple[Seat, ...]:
+        return tuple(self.members[place] for place in self.slots[slot].backups)
+
+    def owners(self) -> tuple[str, ...]:
+        """The owner's name of each slot."""
+        return tuple(self.members[slot.owner].name for slot in self.slots)
+
+    def seat_of(self, node: bytes) -> Seat | None:
+        return next((seat for seat in self.members if seat.node == node), None)
+
+    def seat_named(self, name: str) -> Seat | None:
+        return next((seat for seat in self.members if seat.name == name), None)
+
+    def workers(self) -> tuple[Seat, ...]:
+        return tuple(seat for seat in self.members if seat.role == WORKER)
+
+    def voters(self) -> tuple[Seat, ...]:
+        return tuple(seat for seat in self.members if seat.voter)
+
+    def slots_of(self, node: bytes) -> tuple[int, ...]:
+        """The slots that a node owns, ascending."""
+        places = [place for place, seat in enumerate(self.members) if seat.node == node]
+        return tuple(number for number, slot in enumerate(self.slots) if slot.owner in places)
+
+    def owned_counts(self) -> tuple[int, ...]:
+        """Slots owned, one number a member."""
+        return self._counts(slot.owner for slot in self.slots)
+
+    def backup_counts(self) -> tuple[int, ...]:
+        """Slots backed up, one number a member."""
+        return self._counts(place for slot in self.slots for place in slot.backups)
+
+    def runs(self) -> tuple[Run, ...]:
+        """The partition as contiguous runs, ascending."""
+        return tuple(
+            Run(first, first + count - 1, self.members[owner])
+            for first, count, owner in _runs([slot.owner for slot in self.slots])
+        )
+
+    def electorate(self) -> Electorate:
+        """Who chooses the next epoch."""
+        return electorate([(seat.name, seat.node) for seat in self.voters()])
+
+    def spread(self) -> int:
+        """By how much the workers' slot counts differ."""
+        counts = [count for seat, count in zip(self.members, self.owned_counts(), strict=True) if seat.role == WORKER]
+        return max(counts) - min(counts)
+
+    def _counts(self, places: Iterable[int]) -> tuple[int, ...]:
+        counts = [0] * len(self.members)
+        for place in places:
+            counts[place] += 1
+        return tuple(counts)
+
+    def invariants(self, *, target: bool = False) -> None:
+        """Asserts those of the header; `target`: also that it is level."""
+        fault = _fault(self)
+        assert fault is None, fault
+        assert not target or self.spread() <= 1, f"the workers' slot counts differ by {self.spread()}"
+
+    # -- bytes
+
+    def to_bytes(self) -> bytes:
+        """The same bytes on every machine."""
+        self.invariants()
+        members = [[s.name, s.node, s.endpoint, s.http, s.role, s.zone, s.voter] for s in self.members]
+        runs = [[count, slot.term, slot.owner, slot.status, list(slot.backups)] for _, count, slot in _runs(self.slots)]
+        packed: bytes = msgpack.packb([FORMAT, self.epoch, self.cluster_id, members, runs], use_bin_type=True)
+        return packed
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Table:
+        """Raises ValueError, whatever the bytes."""
+        if len(data) > MAX_BYTES:
+            raise ValueError(f"a table of {len(data)} bytes")
+        try:
+            plain = msgpack.unpackb(data, max_array_len=MAX_SLOTS, max_map_len=0, max_ext_len=0)
+        except Exception as error:  # msgpack raises ValueError's children, but also others
+            raise ValueError(f"a table that is not msgpack: {error}") from None
+        table = _table(plain)
+        if table.to_bytes() != data:
+            raise ValueError("a table that is not in its canonical form")
+        return table
+
+
+def voters_of(epoch: int, value: bytes) -> Electorate:
+    """Who follows up on this value of this epoch. Raises ValueError if it is no table of that epoch."""
+    table = Table.from_bytes(value)
+    if table.epoch != epoch:
+        raise ValueError(f"a table of epoch {table.epoch} where one of epoch {epoch} belongs")
+    return table.electorate()
+
+
+def _runs(items: Sequence[Any]) -> Iterator[tuple[int, int, Any]]:
+    """(first, count, item) of each run of equal items."""
+    first = 0
+    for item, group in groupby(items):
+        count = sum(1 for _ in group)
+        yield first, count, item
+        first += count
+
+
+def _fault(table: Table) -> str | None:
+    """The first broken invariant, as a sentence."""
+    workers = [place for place, seat in enumerate(table.members) if seat.role == WORKER]
+    voters = len(table.voters())
+    size = len(table.slots)
+    if len({seat.name for seat in table.members}) < len(table.members):
+        return "two members have one name"
+    if len({seat.node for seat in table.members}) < len(table.members):
+        return "two members have one node id"
+    if not workers:
+        return "no member is a worker"
+    if not 1 <= voters <= MAX_VOTERS:
+        return f"{voters} voters, not 1 to {MAX_VOTERS}"
+    if not 1 <= size <= MAX_SLOTS or size & (size - 1):
+        return f"{size} slots, not a power of two up to {MAX_SLOTS}"
+    return next((fault for _, _, slot in _runs(table.slots) if (fault := _slot_fault(slot, workers))), None)
+
+
+def _slot_fault(slot: Slot, workers: list[int]) -> str | None:
+    places = (slot.owner, *slot.backups)
+    if len(set(places)) < len(places):
+        return f"owner and backups are not distinct: {slot}"
+    if any(place not in workers for place in places):
+        return f"owner or a backup is no worker: {slot}"
+    return None
+
+
+# -- what came from elsewhere -----------------------------------------------------------------------------------------
+
+
+def _table(plain: Any) -> Table:
+    items = _list(plain, 5)
+    if items[0] != FORMAT:
+        raise ValueError(f"a table of format {items[0]!r:.40}, not {FORMAT}")
+    members = tuple(_seat(each) for each in _list(items[3], None, MAX_MEMBERS))
+    table = Table(_count(items[1], 1, MAX_TERM), _id(items[2]), members, _slots(items[4]))
+    fault = _fault(table)
+    if fault is not None:
+        raise ValueError(f"a table in which {fault}")
+    return table
+
+
+def _seat(plain: Any) -> Seat:
+    name, node, endpoint, http, role, zone, voter = _list(plain, 7)
+    if role not in (WORKER, WITNESS) or type(voter) is not bool:
+        raise ValueError(f"a seat with role {role!r:.40} and vote {voter!r:.40}")
+    return Seat(_text(name), _id(node), _text(endpoint), _text(http), role, _text(zone), voter)
+
+
+def _slots(plain: Any) -> tuple[Slot, ...]:
+    slots: list[Slot] = []
+    for each in _list(plain, None, MAX_SLOTS):
+        count, term, owner, status, backups = _list(each, 5)
+        if len(slots) + _count(count, 1, MAX_SLOTS) > MAX_SLOTS:
+            raise ValueError(f"a table of more than {MAX_SLOTS} slots")
+        places = tuple(_count(place, 0, MAX_MEMBERS) for place in _list(backups, None, MAX_MEMBERS))
+        slot = Slot(_count(term, 1, MAX_TERM), _count(owner, 0, MAX_MEMBERS), places, _count(status, PENDING, ACTIVE))
+        slots.extend([slot] * count)
+    return tuple(slots)
+
+
+def _list(value: Any, length: int | None, most: int = 0) -> list[Any]:
+    if type(value) is not list or (len(value) > most if length is None else len(value) != length):
+        raise ValueError(f"a table with {value!r:.40} in place of a list of {length or f'up to {most}'}")
+    return value
+
+
+def _count(value: Any, low: int, high: int) -> int:
+    if type(value) is not int or not low <= value <= high:
+        raise ValueError(f"a table with {value!r:.40} in place of a number from {low} to {high}")
+    return value
+
+
+def _id(value: Any) -> bytes:
+    if type(value) is not bytes or len(value) != 16:
+        raise ValueError(f"a table with {value!r:.40} in place of an id of 16 bytes")
+    return value
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str or len(value) > MAX_TEXT:
+        raise ValueError(f"a table with {value!r:.40} in place of a short text")
+    return value
