@@ -63,9 +63,10 @@ class Introduction:
 
 @dataclass(frozen=True, slots=True)
 class Hello(Message):
-    """To an address whose owner is not known yet."""
+    """To an address whose owner is not known yet. `at` is that address; the answer repeats it."""
 
     introduction: Introduction
+    at: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ class Welcome(Message):
 
     introduction: Introduction
     members: tuple[Member, ...]
+    at: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ class Refused(Message):
     yours: str
     mine: str
     introduction: Introduction
+    at: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,13 @@ class PushPull(Message):
 
     members: tuple[Member, ...]
     reply: bool  # True: please answer with yours
+
+
+@dataclass(frozen=True, slots=True)
+class Gossip(Message):
+    """News of members that waits for no probe to ride on; not answered."""
+
+    gossip: tuple[Member, ...]
 
 
 # -- agreement: one chosen value an epoch -----------------------------------------------------------------------------
@@ -275,6 +285,7 @@ KINDS: dict[int, type[Message]] = {
     6: PingReq,
     7: Nack,
     8: PushPull,
+    9: Gossip,
     20: Prepare,
     21: Promise,
     22: Accept,
