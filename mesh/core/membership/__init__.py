@@ -1,0 +1,1 @@
+"""Who is there: SWIM with Lifeguard's corrections, and the door through which nodes first meet."""
