@@ -6,10 +6,11 @@ An effect that another machine understands as an event is the same fact seen fro
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
+from mesh.app.connectors import Split
 from mesh.core.messages import Member, Message, NodeId
 
 Millis: TypeAlias = int
@@ -158,3 +159,89 @@ class Consumed(Event, Effect):
     sender: NodeId
     channel: int
     size: int
+
+
+# -- between the data plane and its driver ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TableAgreed(Event):
+    """The partition: owners in the table's order, and for each slot an index into them."""
+
+    epoch: int
+    members: tuple[NodeId, ...]  # owners and witnesses
+    owners: tuple[NodeId, ...]
+    owner_of_slot: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ListSplits(Effect):
+    source: int
+
+
+@dataclass(frozen=True, slots=True)
+class SplitsListed(Event):
+    source: int
+    splits: Sequence[Split]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadSplit(Effect):
+    source: int
+    split: Split
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class SplitRead(Event):
+    source: int
+    split: Split
+    values: list[Any]
+    next_offset: int
+    ended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WriteSink(Effect):
+    sink: int
+    items: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class FlushSinks(Effect):
+    """Nothing more will come: flush and close; the answer is SinksFlushed."""
+
+
+@dataclass(frozen=True, slots=True)
+class SinksFlushed(Event):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class JobDone(Effect):
+    """Every worker has read, applied and flushed everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class LookupAsked(Event):
+    """Somebody at this node wants to read a key's state; `ticket` is handed back in `Answered`."""
+
+    ticket: int
+    stage: str
+    key: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Answered(Effect):
+    """The answer to a ticket; `state` is JSON text when the outcome is `found`."""
+
+    ticket: int
+    outcome: str  # found | absent | unavailable | unknown-stage
+    state: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerGone(Event, Effect):
+    """This node id will never be heard of again (it left, or its name was taken over): forget it."""
+
+    peer: NodeId
