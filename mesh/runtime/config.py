@@ -1,4 +1,4 @@
-"""What a node is told at its start. `nodes` fills these from a topology file; tests and `mesh run` fill them directly."""
+"""What a node is told at its start. `nodes` fills these from a topology file; tests fill them directly."""
 
 from __future__ import annotations
 

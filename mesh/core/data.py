@@ -1,0 +1,359 @@
+"""The data plane: composes sources, router, owner, progress and lookups, and decides what to do next.
+
+It runs the application's code, so it may be slow; everything that must stay quick is in the control plane.
+
+Events    TableAgreed, Delivered, SplitsListed, SplitRead, SinksFlushed, LookupAsked, MemberChanged, Woke
+Effects   ListSplits, ReadSplit, WriteSink, FlushSinks, Transmit, Consumed, Answered, JobDone, Log, Rejected
+`work`    does one unit: one batch of the deepest stage that may emit, else one chunk of a source, else a flush. Deeper
+          stages go first and a producer stops while a window of a stage it feeds is full, so memory stays bounded and
+          the last stage always drains: the graph has no cycles, hence no deadlock.
+Invariant a batch is reported done only after its outputs are in the router or in a sink's hands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from mesh.app.plan import Fragment, Plan
+from mesh.core import codec, lookups, sources
+from mesh.core.events import (
+    Answered,
+    Consumed,
+    Delivered,
+    Effect,
+    Event,
+    FlushSinks,
+    JobDone,
+    ListSplits,
+    LookupAsked,
+    MemberChanged,
+    Millis,
+    ReadSplit,
+    Rejected,
+    SinksFlushed,
+    SplitRead,
+    SplitsListed,
+    TableAgreed,
+    Transmit,
+    Woke,
+    WriteSink,
+)
+from mesh.core.intake import Intake
+from mesh.core.keys import BadKey, hash_key, slot_of_hash
+from mesh.core.messages import ALIVE, SUSPECT, BatchDone, Found, Lookup, Message, NodeId, Report
+from mesh.core.owner import Owner
+from mesh.core.progress import Progress
+from mesh.core.router import WINDOW_BYTES, Packed, Router
+from mesh.core.set_aside import SetAside
+
+CONTROL = 0  # the channel of reports, acknowledgements and reads; a stage's batches travel on the channel of its level
+REPORT_MS = 500  # how stale another node's counts may be
+QUIET_MS = 10  # a source that had nothing to give is asked again after this
+
+
+class DataPlane:
+    """One node's share of the application's work."""
+
+    def __init__(self, me: NodeId, plan: Plan, slots: int, seed: int, window_bytes: int = WINDOW_BYTES) -> None:
+        self.me = me
+        self.plan = plan
+        self.owner = Owner(plan.stages)
+        self.router = Router(me, len(plan.stages), slots, seed, window_bytes)
+        self.sources = sources.Sources([(each.name, each.connector.endless) for each in plan.sources])
+        self.progress = Progress(plan.levels + 1)
+        self.set_aside = SetAside()
+        self.table: TableAgreed | None = None
+        self.reports: dict[NodeId, Report] = {}  # the newest of every other worker
+        self.records_keyed = 0
+        self.records_out = 0
+        self._slots = slots
+        self._seed = seed
+        self._intake = Intake(plan.stages)
+        self._lookups = lookups.Lookups()
+        self._unreachable: dict[NodeId, bool] = {}
+        self._reading = [False] * len(plan.sources)  # a read was asked for and has not come back
+        self._not_before: list[Millis] = [0] * len(plan.sources)
+        self._turn = 0  # the source to read next
+        self._finishing = False  # the sinks were told to flush
+        self._finished = False  # JobDone was said
+        self._last_report: Report | None = None
+        self._next_report: Millis = 0
+        self._effects: list[Effect] = []
+        self._now: Millis = 0
+
+    # -- the machine
+
+    def handle(self, event: Event, now: Millis) -> list[Effect]:
+        self._now = now
+        match event:
+            case Delivered():
+                self._delivered(event)
+            case SplitRead():
+                self._split_read(event)
+            case TableAgreed():
+                self._table_agreed(event)
+            case SplitsListed():
+                self._splits_listed(event)
+            case SinksFlushed():
+                self.progress.flushed()
+                self._advance()
+            case LookupAsked():
+                self._lookup_asked(event)
+            case MemberChanged(member):
+                self._unreachable[member.node] = member.status not in (ALIVE, SUSPECT)
+            case Woke():
+                self._effects += self._lookups.overdue(now)
+                self._report(only_if_due=True)
+        return self._taken()
+
+    def next_deadline(self) -> Millis | None:
+        if self.table is None:
+            return None
+        overdue = self._lookups.next_deadline()
+        quiet = [self._not_before[source] for source in self._readable()]
+        return min([self._next_report, *quiet, *([] if overdue is None else [overdue])])
+
+    def runnable(self, now: Millis) -> bool:
+        """Is there a unit of work to do right now?"""
+        if self.table is None:
+            return False
+        return (
+            any(self._intake.waiting_at(stage) and self._stage_may_emit(stage) for stage in self._stages())
+            or any(self._not_before[source] <= now for source in self._readable())
+            or self.router.has_buffered()
+        )
+
+    def work(self, now: Millis) -> list[Effect]:
+        """One unit of work: a few milliseconds, unless the application's code is slow."""
+        self._now = now
+        if self.table is not None and not self._apply_one() and not self._read_one():
+            self._send(self.router.flush())
+        if self.table is not None:
+            self._advance()
+        return self._taken()
+
+    def _taken(self) -> list[Effect]:
+        effects, self._effects = self._effects, []
+        return effects
+
+    # -- the partition comes
+
+    def _table_agreed(self, table: TableAgreed) -> None:
+        self.table = table
+        self.router.set_table(table.epoch, table.owners, table.owner_of_slot)
+        self.progress.set_workers(node for node in table.owners if node != self.me)
+        self._next_report = self._now
+        for source in range(len(self.plan.sources)):
+            if self.me in table.owners:
+                self._effects.append(ListSplits(source))
+            else:
+                self.sources.listed(source, [])  # a witness reads nothing
+
+    def _splits_listed(self, event: SplitsListed) -> None:
+        assert self.table is not None
+        readers = sources.deal(event.splits, self.table.owners)
+        mine = [split for split, reader in zip(event.splits, readers, strict=True) if reader == self.me]
+        self.sources.listed(event.source, mine)
+
+    # -- records come from a source
+
+    def _readable(self) -> list[int]:
+        return [
+            source
+            for source, plan in enumerate(self.plan.sources)
+            if not self._reading[source]
+            and self.sources.next_read(source) is not None
+            and self._may_emit(plan.fragment)
+        ]
+
+    def _read_one(self) -> bool:
+        ready = [source for source in self._readable() if self._not_before[source] <= self._now]
+        if not ready:
+            return False
+        source = next((each for each in ready if each >= self._turn), ready[0])
+        next_read = self.sources.next_read(source)
+        assert next_read is not None
+        self._turn = source + 1
+        self._reading[source] = True
+        self._effects.append(ReadSplit(source, *next_read))
+        return True
+
+    def _split_read(self, event: SplitRead) -> None:
+        self._reading[event.source] = False
+        self.sources.read(event.source, event.split, len(event.values), event.next_offset, event.ended)
+        if event.values:
+            self._run(self.plan.sources[event.source].fragment, None, event.values)
+        elif not event.ended:
+            self._not_before[event.source] = self._now + QUIET_MS
+
+    # -- records come for a stage
+
+    def _delivered(self, event: Delivered) -> None:
+        try:
+            message = codec.decode_with_values(event.payload)
+            if event.channel != CONTROL:
+                self._intake.delivered(event, message)
+                return  # its credit is given back when it has been applied
+            self._cargo(event.sender, message)
+        except codec.Malformed as error:
+            self._effects.append(Rejected(error.reason, error.detail))
+        self._effects.append(Consumed(event.sender, event.channel, len(event.payload)))
+
+    def _cargo(self, sender: NodeId, message: Message) -> None:
+        match message:
+            case Report():
+                self.reports[sender] = message
+                self.progress.reported(sender, message.drained)
+                self._advance()
+            case BatchDone(stage, number):
+                wrong = self.router.done(sender, stage, number)
+                if wrong is not None:
+                    raise codec.Malformed("batch-done", wrong)
+                self._advance()
+            case Lookup(number, stage_name, key):
+                self._lookup(sender, number, stage_name, key)
+            case Found():
+                self._effects += self._lookups.found(sender, message)
+            case _:
+                raise codec.Malformed("cargo", f"{type(message).__name__} does not travel on a link")
+
+    def _apply_one(self) -> bool:
+        for stage in reversed(self._stages()):
+            if self._intake.waiting_at(stage) and self._stage_may_emit(stage):
+                self._apply(stage)
+                return True
+        return False
+
+    def _apply(self, stage: int) -> None:
+        plan = self.plan.stages[stage]
+        batch = self._intake.take(stage)
+        applied = self.owner.apply(stage, batch.keys, batch.values)
+        self.records_keyed += len(batch.keys)
+        for index, error in applied.failures:
+            self.failed(plan.name, plan.where, (batch.keys[index], batch.values[index]), error)
+        if applied.outs:
+            self._run(plan.fragment, applied.out_keys, applied.outs)
+        if batch.sender is not None:
+            self._transmit(batch.sender, BatchDone(stage, batch.number))
+            self._effects.append(Consumed(batch.sender, plan.level, batch.size))
+
+    # -- records leave; this object is the `Emit` of every fragment
+
+    def _run(self, fragment: Fragment, keys: list[Any] | None, items: list[Any]) -> None:
+        fragment.run(keys, items, self)
+        self._send(self.router.full_batches())
+
+    def to_stage(self, stage: int, keys: list[Any], values: list[Any]) -> None:
+        self.router.put(stage, keys, values)
+        self._tell_refused()
+
+    def to_sink(self, sink: int, items: list[Any]) -> None:
+        self.records_out += len(items)
+        self._effects.append(WriteSink(sink, items))
+
+    def failed(self, step: str, where: str, value: object, error: BaseException | str) -> None:
+        log = self.set_aside.record(step, where, value, error, self._now)
+        if log is not None:
+            self._effects.append(log)
+
+    def _send(self, batches: Iterable[Packed]) -> None:
+        for batch in batches:
+            if batch.owner == self.me:
+                self._intake.put_own(batch)
+            else:
+                self._effects.append(Transmit(batch.owner, self.plan.stages[batch.stage].level, batch.payload))
+        self._tell_refused()
+
+    def _tell_refused(self) -> None:
+        refused, self.router.refused = self.router.refused, []
+        for stage, value, sentence in refused:
+            plan = self.plan.stages[stage]
+            self.failed(f"on the way to {plan.name}", plan.where, value, sentence)
+
+    def _may_emit(self, fragment: Fragment) -> bool:
+        return all(self.router.open_for(stage) and self._intake.has_room(stage) for stage in fragment.stages)
+
+    def _stage_may_emit(self, stage: int) -> bool:
+        return self._may_emit(self.plan.stages[stage].fragment)
+
+    def _stages(self) -> range:
+        return range(len(self.plan.stages))
+
+    # -- the end of the job, and what the others know of it
+
+    def _advance(self) -> None:
+        """Claim what is true by now: levels drained, sinks flushed, job done."""
+        while self.progress.may_drain() and self.sources.ended() and self.router.idle() and self._intake.empty():
+            self.progress.drain()
+        if self.progress.may_flush() and not self._finishing:
+            self._finishing = True
+            self._effects.append(FlushSinks())
+        if self._last_report is not None and self._last_report.drained != self.progress.drained:
+            self._report(only_if_due=False)
+        if self.progress.done() and not self._finished:
+            self._finished = True
+            self._effects.append(JobDone())
+
+    def report(self) -> Report:
+        """This node's own counts."""
+        counts = self.sources.counts()
+        return Report(
+            self.progress.drained,
+            self.owner.key_count(),
+            self.records_keyed,
+            self.records_out,
+            self.set_aside.count,
+            counts,
+        )
+
+    def _report(self, *, only_if_due: bool) -> None:
+        if self.table is None or (only_if_due and self._now < self._next_report):
+            return
+        self._next_report = self._now + REPORT_MS
+        report = self.report()
+        if report == self._last_report:
+            return
+        self._last_report = report
+        for node in self.table.members:
+            if node != self.me:
+                self._transmit(node, report)
+
+    # -- reads
+
+    def _lookup_asked(self, asked: LookupAsked) -> None:
+        owner = self._owner_of(asked.key)
+        if owner == self.me:
+            self._effects.append(Answered(asked.ticket, *lookups.read_state(self.owner, asked.stage, asked.key)))
+            return
+        number = None
+        if owner is not None and not self._unreachable.get(owner, False):
+            number = self._lookups.wait_for(owner, asked.ticket, self._now)
+        if owner is None or number is None:
+            self._effects.append(Answered(asked.ticket, lookups.UNAVAILABLE))
+        else:
+            self._transmit(owner, Lookup(number, asked.stage, [asked.key]))
+
+    def _lookup(self, sender: NodeId, number: int, stage: str, key: list[Any]) -> None:
+        if len(key) != 1 or not self._is_good(key[0]):
+            raise codec.Malformed("lookup", "not one good key")
+        outcome, state = lookups.UNAVAILABLE, b""
+        if self._owner_of(key[0]) == self.me:
+            outcome, state = lookups.read_state(self.owner, stage, key[0])
+        self._transmit(sender, Found(number, outcome, state))
+
+    def _is_good(self, key: Any) -> bool:
+        try:
+            hash_key(key, self._seed)
+        except BadKey:
+            return False
+        return True
+
+    def _owner_of(self, key: Any) -> NodeId | None:
+        if self.table is None:
+            return None
+        slot = slot_of_hash(hash_key(key, self._seed), self._slots)
+        return self.table.owners[self.table.owner_of_slot[slot]]
+
+    def _transmit(self, to: NodeId, message: Message) -> None:
+        self._effects.append(Transmit(to, CONTROL, codec.encode_with_values(message)))

@@ -1,0 +1,72 @@
+"""Batches that have come and are not applied yet, a queue a stage.
+
+Bounds: what came over a link is within that link's credit, which is given back when the batch has been applied; of this
+node's own batches at most LOCAL_BATCHES a stage are let wait before their producers stop (`has_room`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mesh.app.plan import StagePlan
+from mesh.core import columns
+from mesh.core.codec import Malformed
+from mesh.core.events import Delivered
+from mesh.core.messages import Batch, Message, NodeId
+from mesh.core.router import Packed
+
+LOCAL_BATCHES = 8  # a chunk of a source makes two or three; more would only be memory
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A batch that waits to be applied."""
+
+    sender: NodeId | None  # None: this node itself, which needs no acknowledgement
+    number: int
+    size: int  # bytes of link credit to give back
+    keys: list[Any]
+    values: list[Any]
+
+
+class Intake:
+    """The queues of all stages."""
+
+    def __init__(self, stages: Sequence[StagePlan]) -> None:
+        self._stages = stages
+        self._queues: list[deque[Waiting]] = [deque() for _ in stages]
+        self._local = [0] * len(stages)  # invariant: own batches in each queue
+
+    def delivered(self, event: Delivered, batch: Message) -> None:
+        """Queue a peer's batch; raises Malformed, and then nothing is queued."""
+        if not isinstance(batch, Batch) or batch.stage >= len(self._stages):
+            raise Malformed("batch", "not a batch of a stage that is here")
+        if event.channel != self._stages[batch.stage].level:
+            raise Malformed("batch", f"stage {batch.stage} does not travel on channel {event.channel}")
+        values = batch.keys if batch.values is None else batch.values
+        if not len(batch.keys) == len(values) == len(batch.slots) / 2 or not columns.all_keys_good(batch.keys):
+            raise Malformed("batch", "columns of different lengths, or bad keys")
+        size = len(event.payload)
+        self._queues[batch.stage].append(Waiting(event.sender, batch.number, size, batch.keys, values))
+
+    def put_own(self, batch: Packed) -> None:
+        self._local[batch.stage] += 1
+        self._queues[batch.stage].append(Waiting(None, 0, 0, batch.keys, batch.values))
+
+    def waiting_at(self, stage: int) -> bool:
+        return bool(self._queues[stage])
+
+    def take(self, stage: int) -> Waiting:
+        batch = self._queues[stage].popleft()
+        if batch.sender is None:
+            self._local[stage] -= 1
+        return batch
+
+    def has_room(self, stage: int) -> bool:
+        return self._local[stage] < LOCAL_BATCHES
+
+    def empty(self) -> bool:
+        return not any(self._queues)

@@ -1,0 +1,101 @@
+"""Who reads which split, and what to read next.
+
+A source is cut into splits; each split is a stream of its own, read in order by exactly one node. All nodes list the
+same splits and deal them out by the same rule, so nobody has to be asked.
+
+States    per source: unlisted -> listed (own splits known) -> ended (all own splits read to their end).
+Events    `listed(source, splits)`, `read(source, split, ...)`; `next_read()` says what to read now.
+Invariant at most OPEN_SPLITS of a source are open at once (each may hold a file); a split that had nothing to give goes
+          to the back of the queue, so that a quiet one does not silence the others.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from mesh.app.connectors import Split
+from mesh.core.messages import SourceCount
+
+OPEN_SPLITS = 16
+
+T = TypeVar("T")
+
+
+def deal(splits: Sequence[Split], readers: Sequence[T]) -> list[T]:
+    """The reader of each split: largest first, to and fro over the readers, so that counts differ by at most one.
+
+    Going to and fro also keeps the readers' bytes close: whoever takes the largest of one round takes the smallest of
+    the next. Integer arithmetic on the splits' sizes alone, so every node deals alike.
+    """
+    order = sorted(range(len(splits)), key=lambda index: (-splits[index].size, index))
+    taken: list[T] = [readers[0]] * len(splits)
+    for position, index in enumerate(order):
+        turn, seat = divmod(position, len(readers))
+        taken[index] = readers[seat if turn % 2 == 0 else len(readers) - 1 - seat]
+    return taken
+
+
+@dataclass(slots=True)
+class _Reading:
+    """One source on this node."""
+
+    name: str
+    endless: bool
+    mine: int = 0
+    done: int = 0
+    records: int = 0
+    listed: bool = False
+    waiting: deque[Split] = field(default_factory=deque)  # own splits not opened yet
+    open: deque[tuple[Split, int]] = field(default_factory=deque)  # (split, next offset), the next to read first
+
+
+class Sources:
+    """This node's part of every source."""
+
+    def __init__(self, names_and_endless: Sequence[tuple[str, bool]]) -> None:
+        self._readings = [_Reading(name, endless) for name, endless in names_and_endless]
+
+    def listed(self, source: int, mine: Sequence[Split]) -> None:
+        """The splits of this source that this node shall read."""
+        reading = self._readings[source]
+        reading.listed = True
+        reading.mine = len(mine)
+        reading.waiting.extend(mine)
+
+    def next_read(self, source: int) -> tuple[Split, int] | None:
+        """(split, offset) to read now; the answer comes as `read`."""
+        reading = self._readings[source]
+        if reading.waiting and not reading.open:
+            reading.open.appendleft((reading.waiting.popleft(), 0))
+        return reading.open[0] if reading.open else None
+
+    def read(self, source: int, split: Split, records: int, next_offset: int, ended: bool) -> None:
+        """A chunk of the split came, perhaps empty, perhaps its last."""
+        reading = self._readings[source]
+        assert reading.open[0][0] is split, "one read at a time a source"
+        reading.open.popleft()
+        reading.records += records
+        if ended:
+            reading.done += 1
+        elif records:
+            reading.open.appendleft((split, next_offset))
+        else:
+            reading.open.append((split, next_offset))
+            self._open_another(reading)
+
+    def _open_another(self, reading: _Reading) -> None:
+        """A split is quiet: let one that was never opened have a turn."""
+        if reading.waiting and len(reading.open) < OPEN_SPLITS:
+            reading.open.appendleft((reading.waiting.popleft(), 0))
+
+    def ended(self) -> bool:
+        """All own splits of all sources were read to their end."""
+        return all(reading.listed and reading.done == reading.mine for reading in self._readings)
+
+    def counts(self) -> tuple[SourceCount, ...]:
+        return tuple(
+            SourceCount(each.name, each.records, each.mine, each.done, each.endless) for each in self._readings
+        )

@@ -1,0 +1,102 @@
+"""The application's sources and sinks, opened and read for the data plane.
+
+A source that may block is read in a thread of its own, one read at a time, and its answer comes through `post`; all
+others are read on the spot. Sinks belong to the thread that works.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from mesh.app.connectors import Chunk, Reader, Split, Writer
+from mesh.app.plan import Plan
+from mesh.core.events import (
+    Effect,
+    Event,
+    FlushSinks,
+    ListSplits,
+    ReadSplit,
+    SinksFlushed,
+    SplitRead,
+    SplitsListed,
+    WriteSink,
+)
+
+CHUNK_BYTES = 64 << 10  # one unit of work: ~10,000 words, a few milliseconds
+
+
+class Connections:
+    """Open readers and writers; errors of connectors pass through as they are raised."""
+
+    def __init__(self, plan: Plan, writer: str, post: Callable[[Event | BaseException], None]) -> None:
+        self._plan = plan
+        self._writer = writer
+        self._post = post
+        self._readers: dict[tuple[int, str], Reader[Any]] = {}
+        self._writers: dict[int, Writer[Any]] = {}
+
+    def perform(self, effect: Effect) -> Event | None:
+        """Do what the effect says; the answer, if there is one by now."""
+        match effect:
+            case ListSplits(source):
+                return SplitsListed(source, self._plan.sources[source].connector.splits())
+            case ReadSplit():
+                return self._read(effect)
+            case WriteSink(sink, items):
+                self._writer_of(sink).write(items)
+            case FlushSinks():
+                self.close_writers()
+                return SinksFlushed()
+        return None
+
+    def _read(self, read: ReadSplit) -> Event | None:
+        if not self._plan.sources[read.source].connector.blocking:
+            return self._chunk(read)
+        threading.Thread(target=self._read_and_post, args=(read,), daemon=True, name="source").start()
+        return None
+
+    def _read_and_post(self, read: ReadSplit) -> None:
+        try:
+            self._post(self._chunk(read))
+        except BaseException as error:  # raised again where the work is done
+            self._post(error)
+
+    def _chunk(self, read: ReadSplit) -> SplitRead:
+        reader = self._reader_of(read.source, read.split, read.offset)
+        chunk: Chunk[Any] = reader.read(CHUNK_BYTES)
+        if chunk.ended:
+            reader.close()
+            del self._readers[read.source, read.split.name]
+        return SplitRead(read.source, read.split, chunk.values, chunk.next_offset, chunk.ended)
+
+    def _reader_of(self, source: int, split: Split, offset: int) -> Reader[Any]:
+        reader = self._readers.get((source, split.name))
+        if reader is None:
+            reader = self._plan.sources[source].connector.open(split, offset)
+            self._readers[source, split.name] = reader
+        return reader
+
+    def _writer_of(self, sink: int) -> Writer[Any]:
+        writer = self._writers.get(sink)
+        if writer is None:
+            writer = self._writers[sink] = self._plan.sinks[sink].connector.open(self._writer)
+        return writer
+
+    def flush(self) -> None:
+        for writer in self._writers.values():
+            writer.flush()
+
+    def close_writers(self) -> None:
+        """Flush and close; a later item opens a new writer."""
+        for writer in self._writers.values():
+            writer.flush()
+            writer.close()
+        self._writers.clear()
+
+    def close(self) -> None:
+        self.close_writers()
+        for reader in self._readers.values():
+            reader.close()
+        self._readers.clear()

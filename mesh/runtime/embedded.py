@@ -1,0 +1,98 @@
+"""An application in this process, without a mesh: the same data plane over a partition with one owner."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from mesh.app.connectors import writer_name
+from mesh.app.plan import Plan
+from mesh.core.data import DataPlane
+from mesh.core.events import Effect, Log, TableAgreed
+from mesh.runtime.worker import Worker
+
+PROGRESS_S = 0.2  # how often `on_progress` is told
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What a run did; records_keyed counts every record that a keyed stage took."""
+
+    seconds: float
+    records_in: int
+    records_keyed: int
+    records_out: int
+    keys: int
+    failed: int  # records set aside
+    first_failure: str
+    done: bool  # False: it was stopped
+
+
+class Embedded:
+    """One run. `request_stop` may be called from any thread and from a signal handler."""
+
+    def __init__(self, plan: Plan, *, slots: int = 1024, seed: int = 0, log: Any = None) -> None:
+        me = os.urandom(16)
+        self._log = log or structlog.get_logger()
+        self._wake = threading.Event()
+        self._stop = False
+        self._started = time.monotonic()
+        self.data = DataPlane(me, plan, slots, seed)
+        self.worker = Worker(self.data, writer_name(me[:4].hex(), "embedded"), self._wake.set)
+        self.worker.post(TableAgreed(1, (me,), (me,), (0,) * slots))
+
+    def run(self, on_progress: Callable[[RunResult], None] | None = None, *, keep: bool = False) -> RunResult:
+        """Until the sources are exhausted and all is flushed (and, with `keep`, beyond), or `request_stop`."""
+        finished: float | None = None
+        told = 0.0
+        try:
+            while not self._stop:
+                now = time.monotonic()
+                self._tell(self.worker.turn(int(now * 1000)))
+                if finished is None and self.worker.job_done:
+                    finished = time.monotonic()
+                if finished is not None and not keep:
+                    break
+                if on_progress is not None and now - told >= PROGRESS_S:
+                    told = now
+                    on_progress(self.result(now))
+                self._wait_if_idle(int(now * 1000))
+        finally:
+            self.worker.connections.close()
+        return self.result(finished or time.monotonic())
+
+    def _wait_if_idle(self, now: int) -> None:
+        if not self.worker.busy(now):
+            deadline = self.data.next_deadline()
+            self._wake.wait(None if deadline is None else max(0.001, (deadline - now) / 1000))
+            self._wake.clear()
+
+    def _tell(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Log):
+                getattr(self._log, effect.level)(effect.event, **effect.fields)
+
+    def request_stop(self) -> None:
+        self._stop = True
+        self._wake.set()
+
+    def result(self, now: float) -> RunResult:
+        """The counts so far."""
+        data = self.data
+        records_in = sum(count.records for count in data.sources.counts())
+        return RunResult(
+            now - self._started,
+            records_in,
+            data.records_keyed,
+            data.records_out,
+            data.owner.key_count(),
+            data.set_aside.count,
+            data.set_aside.first,
+            self.worker.job_done,
+        )

@@ -1,0 +1,5 @@
+"""Errors of a node's start and end, for the operator."""
+
+
+class StartError(Exception):
+    """A node cannot start: one sentence with the values, exit code 2. Nothing was changed."""

@@ -1,0 +1,111 @@
+"""The thread that works: gives the data plane its events, performs what it asks of sources and sinks.
+
+Other threads only append to `inbox` and read plain counters. `turn` is one round: all that came, then one unit of work.
+What concerns other nodes is returned; embedded there are none.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from mesh.core.data import DataPlane
+from mesh.core.events import (
+    Answered,
+    Effect,
+    Event,
+    FlushSinks,
+    JobDone,
+    ListSplits,
+    LookupAsked,
+    Millis,
+    ReadSplit,
+    Woke,
+    WriteSink,
+)
+from mesh.core.lookups import UNAVAILABLE
+from mesh.runtime.connections import Connections
+
+MAX_EVENTS_A_TURN = 64  # then work goes on, so that a flood of messages does not starve it
+
+
+class Worker:
+    """One node's data plane with its surroundings. `wake` interrupts the thread's wait for something to do."""
+
+    def __init__(self, data: DataPlane, writer: str, wake: Callable[[], None]) -> None:
+        self.data = data
+        self.inbox: deque[Event | BaseException] = deque()
+        self.connections = Connections(data.plan, writer, self.post)
+        self.job_done = False
+        self._wake = wake
+        self._tickets: dict[int, _Ticket] = {}
+        self._last_ticket = 0
+        self._tickets_lock = threading.Lock()
+
+    def post(self, event: Event | BaseException) -> None:
+        """From any thread."""
+        self.inbox.append(event)
+        self._wake()
+
+    def busy(self, now: Millis) -> bool:
+        return bool(self.inbox) or self.data.runnable(now)
+
+    def turn(self, now: Millis) -> list[Effect]:
+        """One round; the effects that are not for this thread's own sources and sinks."""
+        outward: list[Effect] = []
+        for _ in range(min(len(self.inbox), MAX_EVENTS_A_TURN)):
+            event = self.inbox.popleft()
+            if isinstance(event, BaseException):
+                raise event
+            self._perform(self.data.handle(event, now), now, outward)
+        deadline = self.data.next_deadline()
+        if deadline is not None and deadline <= now:
+            self._perform(self.data.handle(Woke(), now), now, outward)
+        if self.data.runnable(now):
+            self._perform(self.data.work(now), now, outward)
+        return outward
+
+    def _perform(self, effects: list[Effect], now: Millis, outward: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case ListSplits() | ReadSplit() | WriteSink() | FlushSinks():
+                    answer = self.connections.perform(effect)
+                    if answer is not None:
+                        self._perform(self.data.handle(answer, now), now, outward)
+                case Answered(ticket, outcome, state):
+                    self._answer(ticket, outcome, state)
+                case JobDone():
+                    self.job_done = True
+                    outward.append(effect)
+                case _:
+                    outward.append(effect)
+
+    # -- reads, from any thread
+
+    def lookup(self, stage: str, key: Any, timeout: float) -> tuple[str, Any]:
+        """(outcome, JSON value) of a key's state, wherever it lives; blocks for `timeout` seconds at most."""
+        with self._tickets_lock:
+            self._last_ticket += 1
+            number = self._last_ticket
+            ticket = self._tickets[number] = _Ticket()
+        self.post(LookupAsked(number, stage, key))
+        answered = ticket.done.wait(timeout)
+        with self._tickets_lock:
+            self._tickets.pop(number, None)
+        return ticket.answer if answered else (UNAVAILABLE, None)
+
+    def _answer(self, number: int, outcome: str, state: bytes) -> None:
+        with self._tickets_lock:
+            ticket = self._tickets.get(number)
+        if ticket is not None:
+            ticket.answer = (outcome, json.loads(state) if state else None)
+            ticket.done.set()
+
+
+class _Ticket:
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.answer: tuple[str, Any] = (UNAVAILABLE, None)
