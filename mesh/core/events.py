@@ -75,6 +75,24 @@ class Approach(Effect):
 
 
 @dataclass(frozen=True, slots=True)
+class Post(Effect):
+    """A message and where to put it; `target` is empty when nobody is known there yet."""
+
+    endpoint: str
+    target: NodeId
+    message: Message
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope(Effect):
+    """The parts to send to an endpoint, as they go on the wire."""
+
+    endpoint: str
+    parts: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class Persist(Effect):
     """Keep `value` under `name` before any later effect of this list is performed."""
 
