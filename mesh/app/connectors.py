@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+LONGEST_LINE = 64 << 20  # bytes; a longer one is not text, and would have to be held in memory
+
 T_co = TypeVar("T_co", covariant=True)
 T_contra = TypeVar("T_contra", contravariant=True)
 
@@ -50,10 +52,12 @@ class Source(Protocol[T_co]):
     @property
     def endless(self) -> bool:
         """True: it never ends by itself, and a run of it lasts until it is stopped."""
+        ...
 
     @property
     def blocking(self) -> bool:
         """True: a read may wait for as long as it likes, so it needs a thread of its own."""
+        ...
 
     def splits(self) -> list[Split]: ...
 

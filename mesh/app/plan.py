@@ -7,40 +7,36 @@ than the highest level among the stages that feed it, so when all of level n is 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from hashlib import blake2b
+from itertools import count
+from typing import Any
 
+from mesh.app.builder import App
 from mesh.app.connectors import Sink, Source
+from mesh.app.fragment import (
+    Emit,
+    Fragment,
+    Run,
+    Told,
+    branches,
+    filter_step,
+    flat_map_step,
+    flatten_step,
+    items_step,
+    key_by_step,
+    map_step,
+    to_sink,
+    to_stage,
+    values_step,
+)
+from mesh.app.graph import Graph, Node, SinkNode, SourceNode, StageKind, StageNode, StepNode, producers
+from mesh.app.mistakes import AppError
+from mesh.app.signatures import label
 
-StageKind = Literal["fold", "step", "class"]
-
-
-class Emit(Protocol):
-    """Where a fragment puts what comes out of it. Branches share the lists: read them, never change them."""
-
-    def to_stage(self, stage: int, keys: list[Any], values: list[Any]) -> None:
-        """Records for `plan.stages[stage]`. `keys is values` when every record is its own key."""
-
-    def to_sink(self, sink: int, items: list[Any]) -> None:
-        """Items for `plan.sinks[sink]`; (key, value) tuples when it is keyed."""
-
-    def failed(self, step: str, where: str, value: object, error: BaseException) -> None:
-        """The author's step raised for this one record, which is set aside; `where` is file:line of the step."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fragment:
-    """The stateless tree below one producer. `run(keys, values, out)`: keys is None below a source."""
-
-    run: Callable[[list[Any] | None, list[Any], Emit], None]
-    stages: tuple[int, ...]  # that it feeds, ascending
-    sinks: tuple[int, ...]
-
-    @property
-    def empty(self) -> bool:
-        """True: nobody reads the producer's outputs, so they need not be made."""
-        return not self.stages and not self.sinks
+__all__ = ["Emit", "Fragment", "Plan", "SinkPlan", "SourcePlan", "StageKind", "StagePlan", "compile"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,3 +87,129 @@ class Plan:
 
     def stage(self, name: str) -> StagePlan | None:
         return next((stage for stage in self.stages if stage.name == name), None)
+
+
+def compile(app: App) -> Plan:
+    """Number and compile an app as its params are set now. Raises `AppError` with every mistake."""
+    mistakes = app.check()
+    if mistakes:
+        raise AppError(mistakes)
+    return _Compiler(app).plan()
+
+
+class _Compiler:
+    def __init__(self, app: App) -> None:
+        graph = app.graph
+        self.app = app
+        self.sources = graph.of(SourceNode)
+        self.levels = _levels(graph)
+        self.stages = sorted(graph.of(StageNode), key=lambda node: self.levels[node])  # stable: then as written
+        self.sinks = graph.of(SinkNode)
+        self.stage_index = {node: index for index, node in enumerate(self.stages)}
+        self.sink_index = {node: index for index, node in enumerate(self.sinks)}
+
+    def plan(self) -> Plan:
+        return Plan(
+            app_name=self.app.name,
+            fingerprint=self.fingerprint(),
+            sources=tuple(SourcePlan(node.name, node.connector, self.fragment(node)) for node in self.sources),
+            stages=tuple(self.stage(node) for node in self.stages),
+            sinks=self.sink_plans(),
+            levels=max(self.levels.values(), default=0),
+        )
+
+    def stage(self, node: StageNode) -> StagePlan:
+        return StagePlan(
+            index=self.stage_index[node],
+            name=node.name,
+            level=self.levels[node],
+            new=node.new,
+            step=node.step,
+            kind=node.kind,
+            fragment=self.fragment(node),
+            where=str(node.place),
+        )
+
+    def sink_plans(self) -> tuple[SinkPlan, ...]:
+        names = _sink_names(self.sinks)
+        return tuple(
+            SinkPlan(index, name, node.connector, node.parents[0].keyed, _discards(node))
+            for index, (node, name) in enumerate(zip(self.sinks, names, strict=True))
+        )
+
+    def fingerprint(self) -> str:
+        """Of names, kinds, levels and edges: what nodes must agree on to understand each other's stage numbers."""
+        shape = [
+            self.app.name,
+            [node.name for node in self.sources],
+            [[node.name, node.kind, self.levels[node]] for node in self.stages],
+            [[[type(each).__name__, each.name] for each in producers(node)] for node in self.stages],
+        ]
+        return blake2b(json.dumps(shape).encode(), digest_size=6).hexdigest()
+
+    # -- fragments ----------------------------------------------------------------------------------------------------
+
+    def fragment(self, producer: Node) -> Fragment:
+        stages: set[int] = set()
+        sinks: set[int] = set()
+        run = self.below(producer, stages, sinks)
+        return Fragment(run or _nothing, tuple(sorted(stages)), tuple(sorted(sinks)))
+
+    def below(self, node: Node, stages: set[int], sinks: set[int]) -> Run | None:
+        """What happens to the records of `node`; None when nobody would see it."""
+        runs = [self.reader(child, stages, sinks) for child in node.children]
+        wanted = [run for run in runs if run is not None]
+        return branches(wanted) if wanted else None
+
+    def reader(self, node: Node, stages: set[int], sinks: set[int]) -> Run | None:
+        if isinstance(node, StageNode):
+            stages.add(self.stage_index[node])
+            return to_stage(self.stage_index[node])
+        if isinstance(node, SinkNode):
+            if _discards(node):
+                return None
+            sinks.add(self.sink_index[node])
+            return to_sink(self.sink_index[node], node.parents[0].keyed)
+        assert isinstance(node, StepNode)
+        then = self.below(node, stages, sinks)
+        return None if then is None else _step(node, then)
+
+
+def _nothing(_keys: list[Any] | None, _values: list[Any], _out: Emit) -> None:
+    """The run of an empty fragment."""
+
+
+def _step(node: StepNode, then: Run) -> Run:
+    told = Told(label(node.kind, node.function), str(node.place))
+    if node.function is not None:
+        made = {"map": map_step, "flat_map": flat_map_step, "filter": filter_step, "key_by": key_by_step}
+        return made[node.kind](node.function, told, then)
+    if node.kind == "flatten":
+        return flatten_step(told, then)
+    if node.kind == "items":
+        return items_step(then)
+    return values_step(then) if node.kind == "values" else then  # a merge only joins
+
+
+def _levels(graph: Graph) -> dict[StageNode, int]:
+    """A node is always written after those that it reads, so one pass is enough."""
+    levels: dict[StageNode, int] = {}
+    for node in graph.of(StageNode):
+        levels[node] = 1 + max(
+            (levels.get(each, 0) for each in producers(node) if isinstance(each, StageNode)), default=0
+        )
+    return levels
+
+
+def _discards(node: SinkNode) -> bool:
+    return bool(getattr(node.connector, "discards", False))
+
+
+def _sink_names(nodes: list[SinkNode]) -> list[str]:
+    """A sink is called after the stage or source that feeds it; the second one of a name gets a number."""
+    names: list[str] = []
+    for node in nodes:
+        name = producers(node)[0].name
+        numbered = (name if number == 1 else f"{name}-{number}" for number in count(1))
+        names.append(next(each for each in numbered if each not in names))
+    return names

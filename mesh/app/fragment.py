@@ -1,0 +1,214 @@
+"""Stateless steps, compiled to functions over columns: what happens to every record before it has a home.
+
+This is a place to be fast in. A step costs one pass of a list comprehension over its column; nothing is allocated,
+logged or looked up per record. The functions below are the only loops.
+
+When the author's function raises, the column is run again one record at a time: the failing ones are told and set
+aside, the others go on. What stands behind in the chain has not seen the column yet, so only this one step runs twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from operator import is_
+from types import FunctionType
+from typing import Any, Protocol, TypeAlias
+
+
+class Emit(Protocol):
+    """Where a fragment puts what comes out of it. Branches share the lists: read them, never change them."""
+
+    def to_stage(self, stage: int, keys: list[Any], values: list[Any]) -> None:
+        """Records for `plan.stages[stage]`. `keys is values` when every record is its own key."""
+
+    def to_sink(self, sink: int, items: list[Any]) -> None:
+        """Items for `plan.sinks[sink]`; (key, value) tuples when it is keyed."""
+
+    def failed(self, step: str, where: str, value: object, error: BaseException) -> None:
+        """The author's step raised for this one record, which is set aside; `where` is file:line of the step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """The stateless tree below one producer. `run(keys, values, out)`: keys is None below a source."""
+
+    run: Callable[[list[Any] | None, list[Any], Emit], None]
+    stages: tuple[int, ...]  # that it feeds, ascending
+    sinks: tuple[int, ...]
+
+    @property
+    def empty(self) -> bool:
+        """True: nobody reads the producer's outputs, so they need not be made."""
+        return not self.stages and not self.sinks
+
+
+Keys: TypeAlias = "list[Any] | None"
+Run: TypeAlias = Callable[[Keys, list[Any], Emit], None]
+Function: TypeAlias = Callable[[Any], Any]
+
+
+class Told:
+    """How a step names itself to `Emit.failed`."""
+
+    __slots__ = ("step", "where")
+
+    def __init__(self, step: str, where: str) -> None:
+        self.step = step
+        self.where = where
+
+    def one_by_one(self, function: Function, values: list[Any], out: Emit) -> tuple[list[Any], list[Any]]:
+        """(records for which `function` does not raise, what it returned for them)."""
+        good, results = [], []
+        for value in values:
+            try:
+                result = function(value)
+            except Exception as error:
+                out.failed(self.step, self.where, value, error)
+            else:
+                good.append(value)
+                results.append(result)
+        return good, results
+
+
+def map_step(function: Function, told: Told, then: Run) -> Run:
+    def run(_keys: Keys, values: list[Any], out: Emit) -> None:
+        try:
+            results = [result for value in values if (result := function(value)) is not None]
+        except Exception:
+            _, results = told.one_by_one(function, values, out)
+            results = [result for result in results if result is not None]
+        if results:
+            then(None, results, out)
+
+    return run
+
+
+def flat_map_step(function: Function, told: Told, then: Run) -> Run:
+    def all_of(value: Any) -> list[Any]:
+        """All items or none: a generator may raise after its first ones."""
+        items = function(value)
+        return [] if items is None else [item for item in items if item is not None]
+
+    def run(_keys: Keys, values: list[Any], out: Emit) -> None:
+        try:
+            results = [
+                item for value in values if (items := function(value)) is not None for item in items if item is not None
+            ]
+        except Exception:
+            _, columns = told.one_by_one(all_of, values, out)
+            results = [item for items in columns for item in items]
+        if results:
+            then(None, results, out)
+
+    return run
+
+
+def filter_step(function: Function, told: Told, then: Run) -> Run:
+    def keeps(value: Any) -> bool:
+        return bool(function(value))
+
+    def run(_keys: Keys, values: list[Any], out: Emit) -> None:
+        try:
+            results = [value for value in values if function(value)]
+        except Exception:
+            good, answers = told.one_by_one(keeps, values, out)
+            results = [value for value, keep in zip(good, answers, strict=True) if keep]
+        if results:
+            then(None, results, out)
+
+    return run
+
+
+def key_by_step(function: Function, told: Told, then: Run) -> Run:
+    if is_identity(function):
+        return lambda _keys, values, out: then(values, values, out)
+
+    def run(_keys: Keys, values: list[Any], out: Emit) -> None:
+        try:
+            keys = [function(value) for value in values]
+        except Exception:
+            values, keys = told.one_by_one(function, values, out)
+        found = [key for key in keys if key is not None]
+        if len(found) < len(keys):
+            values = [value for key, value in zip(keys, values, strict=True) if key is not None]
+        if found:
+            then(values if _same(found, values) else found, values, out)
+
+    return run
+
+
+def flatten_step(told: Told, then: Run) -> Run:
+    def run(keys: Keys, values: list[Any], out: Emit) -> None:
+        assert keys is not None
+        new_keys: list[Any] = []
+        new_values: list[Any] = []
+        for key, value in zip(keys, values, strict=True):
+            try:
+                items = [item for item in value if item is not None]
+            except Exception as error:
+                out.failed(told.step, told.where, value, error)
+                continue
+            new_values += items
+            new_keys += [key] * len(items)
+        if new_values:
+            then(new_keys, new_values, out)
+
+    return run
+
+
+def items_step(then: Run) -> Run:
+    return lambda keys, values, out: then(None, _pairs(keys, values), out)
+
+
+def values_step(then: Run) -> Run:
+    return lambda _keys, values, out: then(None, values, out)
+
+
+def branches(runs: Iterable[Run]) -> Run:
+    """What several readers of one stream do; one alone does it itself."""
+    all_runs = tuple(runs)
+    if len(all_runs) == 1:
+        return all_runs[0]
+
+    def run(keys: Keys, values: list[Any], out: Emit) -> None:
+        for each in all_runs:
+            each(keys, values, out)
+
+    return run
+
+
+def to_stage(stage: int) -> Run:
+    def run(keys: Keys, values: list[Any], out: Emit) -> None:
+        assert keys is not None
+        out.to_stage(stage, keys, values)
+
+    return run
+
+
+def to_sink(sink: int, keyed: bool) -> Run:
+    if keyed:
+        return lambda keys, values, out: out.to_sink(sink, _pairs(keys, values))
+    return lambda _keys, values, out: out.to_sink(sink, values)
+
+
+def _pairs(keys: Keys, values: list[Any]) -> list[Any]:
+    assert keys is not None
+    return list(zip(keys, values, strict=True))
+
+
+def _same(keys: list[Any], values: list[Any]) -> bool:
+    """Every record is its own key, so one column can travel for both. Ends at the first that is not."""
+    return all(map(is_, keys, values))
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+def is_identity(function: Function) -> bool:
+    """It is `lambda word: word` by its very code, so it need not be called."""
+    if not isinstance(function, FunctionType):
+        return False
+    code = function.__code__
+    return code.co_argcount == 1 and code.co_code == _itself.__code__.co_code
