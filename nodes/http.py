@@ -1,0 +1,253 @@
+"""The HTTP door of a node: what it says about itself, where keys live, and what their state is.
+
+Any node answers for any key: a read goes over the mesh to the key's owner and waits there, so it runs in a thread of
+a pool of its own, and a slow owner holds up neither `/healthz` nor the event loop. All that is wrong is answered as
+`{"error": short-name, "detail": sentence}`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar
+from urllib.parse import parse_qsl
+
+import anyio.to_thread
+from anyio import CapacityLimiter
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from mesh.runtime.status import Metric, Ownership, Reading, Status
+from nodes import logs
+from nodes.keys import BadKey, Key, key_as_json, parse_key
+from nodes.mistakes import did_you_mean
+
+LOOKUP_SECONDS = 5.0  # a read that takes longer is answered with 503
+LOOKUPS_AT_ONCE = 32  # each holds a thread
+LOOKUPS_WAITING = 256  # more are refused at once
+RETRY_AFTER = {"Retry-After": "1"}
+
+T = TypeVar("T")
+
+
+class Served(Protocol):
+    """What the door shows; all of it may be called from any thread."""
+
+    def status(self) -> Status: ...
+
+    def ready(self) -> bool: ...
+
+    def owner(self, key: Key) -> Ownership | None:
+        """None before there is a partition."""
+
+    def ring(self) -> list[tuple[int, int, str, str]]:
+        """The partition as runs of (first slot, last slot, owner's name, status), in order; empty before it exists."""
+
+    def lookup(self, stage: str, key: Key, timeout: float) -> Reading:
+        """Waits for the owner's answer, at most so many seconds."""
+
+    def metrics(self) -> list[Metric]: ...
+
+
+def make_app(served: Served) -> Starlette:
+    door = _Door(served)
+    routes = {
+        "/healthz": door.healthz,
+        "/readyz": door.readyz,
+        "/metrics": door.metrics,
+        "/v1/status": door.status,
+        "/v1/ring": door.ring,
+        "/v1/owner": door.owner,
+        "/v1/state/{stage}": door.state,
+    }
+    return Starlette(
+        routes=[Route(path, endpoint, methods=["GET"]) for path, endpoint in routes.items()],
+        exception_handlers={HTTPException: _http_error, BadKey: _bad_key, Exception: _internal_error},
+    )
+
+
+class _Door:
+    def __init__(self, served: Served) -> None:
+        self._served = served
+        self._lookups = CapacityLimiter(LOOKUPS_AT_ONCE)
+
+    async def healthz(self, request: Request) -> Response:
+        return PlainTextResponse("alive\n")
+
+    async def readyz(self, request: Request) -> Response:
+        if await _in_thread(self._served.ready):
+            return PlainTextResponse("ready\n")
+        return _not_now("not-ready", "not yet a member with all its slots active and a majority in contact")
+
+    async def metrics(self, request: Request) -> Response:
+        return Response(exposition(await _in_thread(self._served.metrics)), media_type=CONTENT_TYPE_LATEST)
+
+    async def status(self, request: Request) -> Response:
+        return _json(dataclasses.asdict(await _in_thread(self._served.status)))
+
+    async def ring(self, request: Request) -> Response:
+        runs = await _in_thread(self._served.ring)
+        status = await _in_thread(self._served.status)
+        return _json(
+            {
+                "cluster": status.cluster,
+                "epoch": status.epoch,
+                "total": status.slots.total,
+                "runs": [_run(*run, status.slots.total) for run in runs],
+            }
+        )
+
+    async def owner(self, request: Request) -> Response:
+        key = _key(request)
+        ownership = await _in_thread(lambda: self._served.owner(key))
+        if ownership is None:
+            return _not_now("no-partition", "the cluster is not founded yet")
+        return _json({"key": key_as_json(key), **dataclasses.asdict(ownership)})
+
+    async def state(self, request: Request) -> Response:
+        stage, key = request.path_params["stage"], _key(request)
+        if self._lookups.statistics().tasks_waiting >= LOOKUPS_WAITING:
+            return _not_now("busy", f"{LOOKUPS_WAITING} reads are waiting already")
+        try:
+            reading = await _in_thread(lambda: self._served.lookup(stage, key, LOOKUP_SECONDS), self._lookups)
+        except TimeoutError:
+            return _not_now("unavailable", f"the owner of {_shown(key)} did not answer within {LOOKUP_SECONDS:g} s")
+        return _reading(stage, key, reading)
+
+
+def _run(first: int, last: int, owner: str, status: str, total: int) -> dict[str, object]:
+    width = (1 << 32) // total
+    return {
+        "first": first,
+        "last": last,
+        "interval": [first * width, (last + 1) * width],
+        "owner": owner,
+        "status": status,
+    }
+
+
+def _reading(stage: str, key: Key, reading: Reading) -> Response:
+    if reading.outcome == "found":
+        body = {
+            "stage": stage,
+            "key": key_as_json(key),
+            "state": reading.state,
+            "owner": reading.owner,
+            "term": reading.term,
+        }
+        return _json(body)
+    if reading.outcome == "absent":
+        return _error(404, "not-found", f"stage {stage} has never seen the key {_shown(key)}")
+    if reading.outcome == "unknown-stage":
+        return _error(404, "unknown-stage", f"the application has no stage {json.dumps(stage)}")
+    return _not_now("unavailable", f"the slot of {_shown(key)} is not active now")
+
+
+# -- requests ---------------------------------------------------------------------------------------------------------
+
+
+def _key(request: Request) -> Key:
+    """The key that a query names; BadKey or HTTPException for anything else."""
+    fields = _query(request, ("key", "key_type"))
+    if "key" not in fields:
+        raise HTTPException(400, "the query needs key=K")
+    return parse_key(fields["key"], fields.get("key_type", "str"))
+
+
+def _query(request: Request, known: tuple[str, ...]) -> dict[str, str]:
+    """Strictly UTF-8: a replaced character would be another key."""
+    try:
+        pairs = parse_qsl(
+            request.scope["query_string"].decode(), keep_blank_values=True, errors="strict", max_num_fields=16
+        )
+    except ValueError as error:
+        raise HTTPException(400, f"the query cannot be read: {error}") from None
+    fields = dict(pairs)
+    for name in fields:
+        if name not in known:
+            raise HTTPException(400, f"unknown query field {json.dumps(name)}{did_you_mean(name, known)}")
+    if len(fields) != len(pairs):
+        raise HTTPException(400, "a query field is given twice")
+    return fields
+
+
+async def _in_thread(call: Callable[[], T], limiter: CapacityLimiter | None = None) -> T:
+    """The node's lock may be held by the author's code for a while."""
+    return await anyio.to_thread.run_sync(call, limiter=limiter)
+
+
+# -- answers ----------------------------------------------------------------------------------------------------------
+
+
+def _json(body: object, code: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace")
+    return Response(text + b"\n", code, headers, "application/json")
+
+
+def _error(code: int, name: str, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+    return _json({"error": name, "detail": detail}, code, headers)
+
+
+def _not_now(name: str, detail: str) -> Response:
+    return _error(503, name, detail, RETRY_AFTER)
+
+
+def _shown(key: Key) -> str:
+    text = json.dumps(key_as_json(key), ensure_ascii=False)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+_ERROR_NAMES = {400: "bad-request", 404: "not-found", 405: "method-not-allowed"}
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    detail = error.detail
+    if error.status_code == 404:
+        detail = f"there is nothing at {request.url.path}"
+    elif error.status_code == 405:
+        detail = f"{request.url.path} does not take {request.method}"
+    return _error(error.status_code, _ERROR_NAMES.get(error.status_code, "error"), detail, error.headers)
+
+
+async def _bad_key(request: Request, error: Exception) -> Response:
+    return _error(400, "bad-key", str(error))
+
+
+async def _internal_error(request: Request, error: Exception) -> Response:
+    logs.logger().error("http.failed", path=request.url.path, exc_info=error)
+    return _error(500, "internal", "this node failed to answer; its log says why")
+
+
+# -- metrics ----------------------------------------------------------------------------------------------------------
+
+
+def exposition(metrics: list[Metric]) -> bytes:
+    """Prometheus text; samples of one name are one family, whatever their order."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Families(metrics))
+    return generate_latest(registry)
+
+
+class _Families:
+    def __init__(self, metrics: list[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> list[Any]:
+        families: dict[str, Any] = {}
+        for metric in self._metrics:
+            family = families.get(metric.name)
+            if family is None:
+                kind = CounterMetricFamily if metric.name.endswith("_total") else GaugeMetricFamily
+                family = families[metric.name] = kind(
+                    metric.name, metric.help, labels=[name for name, _ in metric.labels]
+                )
+            family.add_metric([value for _, value in metric.labels], metric.value)
+        return list(families.values())

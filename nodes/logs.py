@@ -1,0 +1,92 @@
+"""Logs: to stderr, readable on a terminal, JSON lines otherwise. Events have fixed dotted names, as in `node.ready`.
+
+A parent process that merges the logs of its nodes reads their JSON lines and shows them as it shows its own.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from typing import Any, TextIO, cast
+
+import structlog
+from structlog.typing import EventDict, Processor
+
+LEVELS = ("debug", "info", "warning", "error")
+_QUIET_LIBRARIES = ("uvicorn.access", "asyncio")
+
+
+def configure(stream: TextIO | None = None, *, level: str = "info") -> None:
+    """Called once by each process, before anything is logged."""
+    out = stream or sys.stderr
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            cast(Processor, Renderer(readable=out.isatty(), colours=has_colours(out))),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.WriteLoggerFactory(file=out),
+        cache_logger_on_first_use=False,
+    )
+    _take_over_library_logs()
+
+
+def logger(**bound: Any) -> structlog.typing.FilteringBoundLogger:
+    return cast(structlog.typing.FilteringBoundLogger, structlog.get_logger(**bound))
+
+
+def has_colours(stream: TextIO) -> bool:
+    """The convention of no-color.org, and dumb terminals."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+class Renderer:
+    """The last step of a log line: an event's fields become text."""
+
+    def __init__(self, *, readable: bool, colours: bool = False) -> None:
+        self._readable = structlog.dev.ConsoleRenderer(colors=colours, pad_event_to=18) if readable else None
+
+    def __call__(self, log: Any, method: str, fields: EventDict) -> str:
+        if self._readable is None:
+            return json.dumps(_event_first(fields), default=repr)
+        if "timestamp" in fields:
+            fields["timestamp"] = str(fields["timestamp"])[11:19]  # a person knows the day
+        return str(self._readable(log, method, fields))
+
+
+def _event_first(fields: EventDict) -> dict[str, Any]:
+    first = {name: fields[name] for name in ("timestamp", "level", "node", "event") if name in fields}
+    return {**first, **{name: value for name, value in fields.items() if name not in first}}
+
+
+def parse_line(line: str) -> dict[str, Any] | None:
+    """The fields of another process's JSON log line; None for anything else that it wrote."""
+    if not line.startswith("{"):
+        return None
+    try:
+        fields = json.loads(line)
+    except ValueError:
+        return None
+    return fields if isinstance(fields, dict) and isinstance(fields.get("event"), str) else None
+
+
+class _Forward(logging.Handler):
+    """Libraries that use the standard library's logging end up in the same stream."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = "error" if record.levelno >= logging.ERROR else "warning"
+        getattr(logger(), level)(
+            "library.log", library=record.name, message=record.getMessage(), exc_info=record.exc_info
+        )
+
+
+def _take_over_library_logs() -> None:
+    root = logging.getLogger()
+    root.handlers = [_Forward(level=logging.WARNING)]
+    for name in _QUIET_LIBRARIES:
+        logging.getLogger(name).setLevel(logging.ERROR)
