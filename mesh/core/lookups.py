@@ -7,10 +7,9 @@ Invariant every ticket is answered exactly once, within LOOKUP_MS; at most MAX_W
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from mesh.app.json_form import to_json
+from mesh.app.jsontext import to_json
 from mesh.core.events import Answered, Effect, Millis
 from mesh.core.messages import Found, NodeId
 from mesh.core.owner import Owner
@@ -27,7 +26,7 @@ def read_state(owner: Owner, stage: str, key: Any) -> tuple[str, bytes]:
         if each.plan.name == stage:
             if key not in each.states:
                 return ABSENT, b""
-            return FOUND, json.dumps(to_json(each.states[key]), ensure_ascii=False).encode("utf-8", "replace")
+            return FOUND, to_json(each.states[key]).encode("utf-8", "replace")
     return UNKNOWN_STAGE, b""
 
 
