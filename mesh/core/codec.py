@@ -1,7 +1,8 @@
 """The only parser of peer input. Whatever arrives, the answer is a checked message or `Malformed`; never another error.
 
-Checks are compiled once from the annotations in `messages`. msgpack is told a limit for every length; what nested
-containers may cost is bounded by counting them (10 MB of empty maps would otherwise become 600 MB).
+Checks are compiled once from the annotations in `messages`. msgpack is told a limit for every length; what many small
+things may cost is bounded by counting them (10 MB of empty maps would otherwise become 600 MB). What is packed here is
+within the same limits, or refused here: a payload that its receiver refuses would be sent for ever.
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ from mesh.core.messages import KINDS, VERSION, Column, Message, NodeId
 MAX_HEADER = 512  # bytes; names are at most 64 characters, ids 16 bytes
 MAX_MESSAGE = 4 << 20  # bytes; a full membership of 10,000 nodes is 2 MB
 MAX_PAYLOAD = 64 << 20  # bytes; one record of a few MB still passes
-MAX_ITEMS = 1 << 17  # items of one tuple or column; batches are cut far below
+MAX_ITEMS = 1 << 20  # items of one list or map in a payload
+MAX_MEMBERS = 1 << 17  # items of one tuple in any other message
 MAX_TEXT = 1024  # bytes of a str field
 MAX_INT = (1 << 63) - 1
-COUNTED_ABOVE = 1 << 19  # payloads above this size have their containers counted; below, 64 MB is out of reach
-MAX_CONTAINERS = 1 << 18
+MAX_UNITS = 1 << 21  # of about 32 bytes: what one part may become in memory, see `values`
+COUNTED_ABOVE = 1 << 19  # bytes; parts below it cannot become more than 40 MB (empty maps), and are not slowed down
+
+assert COUNTED_ABOVE <= MAX_ITEMS  # so that a list too long is in a payload that is checked before it is sent
 
 _NUMBER_OF = {kind: number for number, kind in KINDS.items()}
 
@@ -44,7 +48,7 @@ class Header:
     cluster: str
     cluster_id: bytes  # 16 bytes, or empty before the founding
     source: NodeId
-    target: NodeId  # empty: whoever listens there
+    target: bytes  # a NodeId, or empty: whoever listens there
 
 
 # -- out --------------------------------------------------------------------------------------------------------------
@@ -61,7 +65,17 @@ def encode(message: Message) -> bytes:
 
 def encode_with_values(message: Message) -> bytes:
     """A message with columns. Raises `values.NotSerializable` naming the value."""
-    return values.pack([_NUMBER_OF[type(message)], *_fields(message)])
+    packed = values.pack([_NUMBER_OF[type(message)], *_fields(message)])
+    if len(packed) > COUNTED_ABOVE:
+        _check_acceptable(packed)
+    return packed
+
+
+def _check_acceptable(packed: bytes) -> None:
+    try:
+        _unpack(packed, MAX_PAYLOAD, plain=False)
+    except Malformed as error:
+        raise values.NotSerializable(f"a batch of {len(packed)} bytes is more than a node accepts: {error}") from None
 
 
 def _fields(record: Any) -> list[Any]:
@@ -84,29 +98,23 @@ def _pack(items: list[Any]) -> bytes:
 
 
 def decode_header(part: bytes) -> Header:
-    if len(part) > MAX_HEADER:
-        raise Malformed("header", f"{len(part)} bytes")
-    fields = _unpack(part, plain=True)
+    fields = _unpack(part, MAX_HEADER, plain=True)
     if not (type(fields) is list and len(fields) == 5 and fields[0] == VERSION):
         raise Malformed("header", f"not a version {VERSION} header")
     header = _HEADER(fields[1:], "header")
-    if len(header.source) != 16 or len(header.target) not in (0, 16) or len(header.cluster_id) not in (0, 16):
+    if len(header.target) not in (0, 16) or len(header.cluster_id) not in (0, 16):
         raise Malformed("header", "ids are 16 bytes")
     return typing.cast(Header, header)
 
 
 def decode(part: bytes) -> Message:
     """A message without application values."""
-    if len(part) > MAX_MESSAGE:
-        raise Malformed("too-long", f"message of {len(part)} bytes")
-    return _message(_unpack(part, plain=True))
+    return _message(_unpack(part, MAX_MESSAGE, plain=True))
 
 
 def decode_with_values(part: bytes) -> Message:
     """A message that may hold columns; dataclasses and the other types of `values` come back as they were sent."""
-    if len(part) > MAX_PAYLOAD:
-        raise Malformed("too-long", f"payload of {len(part)} bytes")
-    return _message(_unpack(part, plain=False))
+    return _message(_unpack(part, MAX_PAYLOAD, plain=False))
 
 
 def _message(fields: Any) -> Message:
@@ -114,35 +122,32 @@ def _message(fields: Any) -> Message:
         raise Malformed("grammar", "a message is a list that starts with its kind")
     check = _MESSAGES.get(fields[0])
     if check is None:
-        raise Malformed("grammar", f"unknown kind {fields[0]}")
+        raise Malformed("grammar", f"unknown kind {_show(fields[0])}")
     return typing.cast(Message, check(fields[1:], KINDS[fields[0]].__name__))
 
 
-def _unpack(part: bytes, *, plain: bool) -> Any:
-    limits: dict[str, Any] = {"max_array_len": MAX_ITEMS, "max_map_len": 0 if plain else MAX_ITEMS}
+def _unpack(part: bytes, max_bytes: int, *, plain: bool) -> Any:
+    size = len(part)
+    if size > max_bytes:
+        raise Malformed("too-long", f"{size} bytes, more than {max_bytes}")
+    units = MAX_UNITS if size > COUNTED_ABOVE else None
+    items = min(size, MAX_MEMBERS if plain else MAX_ITEMS)  # a list gets its memory before its items are there
+    limits = {"max_array_len": items, "max_map_len": 0 if plain else items}
     if plain:
-        limits["max_ext_len"] = 0
-    elif len(part) > COUNTED_ABOVE:
-        limits |= _counting_hooks()
+        limits |= {"max_ext_len": 0}
     try:
-        return msgpack.unpackb(part, **limits) if plain else values.unpack(part, **limits)
-    except Malformed:
-        raise
+        return values.unpack(part, max_units=units, **limits)
+    except values.TooMuch as error:
+        raise Malformed("too-many", str(error)) from None
     except Exception as error:  # msgpack raises ValueError's children, but also others; all of it is the peer's fault
-        raise Malformed("msgpack", f"{type(error).__name__}: {error}"[:200]) from None
+        raise Malformed("msgpack", f"{type(error).__name__}: {_show(str(error))}") from None
 
 
-def _counting_hooks() -> dict[str, Any]:
-    left = MAX_CONTAINERS
-
-    def count(container: Any) -> Any:
-        nonlocal left
-        left -= 1
-        if left < 0:
-            raise Malformed("too-many", f"more than {MAX_CONTAINERS} containers in one payload")
-        return container
-
-    return {"list_hook": count, "object_hook": count}
+def _show(value: Any) -> str:
+    """Of what a peer sent nothing but the simplest is spelled out: a repr can be huge, deep, or code."""
+    if value is None or type(value) in (int, float, bool, str, bytes):
+        return values.show(value)
+    return f"a {type(value).__name__}"
 
 
 # -- checks compiled from annotations ---------------------------------------------------------------------------------
@@ -152,31 +157,40 @@ Check = Callable[[Any, str], Any]
 
 def _check_int(value: Any, where: str) -> int:
     if type(value) is not int or not 0 <= value <= MAX_INT:
-        raise Malformed("grammar", f"{where}: not a count: {value!r:.40}")
+        raise Malformed("grammar", f"{where}: not a count: {_show(value)}")
     return value
 
 
 def _check_bool(value: Any, where: str) -> bool:
     if type(value) is not bool:
-        raise Malformed("grammar", f"{where}: not a bool: {value!r:.40}")
+        raise Malformed("grammar", f"{where}: not a bool: {_show(value)}")
     return value
 
 
 def _check_str(value: Any, where: str) -> str:
-    if type(value) is not str or len(value) > MAX_TEXT:
-        raise Malformed("grammar", f"{where}: not a short string: {value!r:.40}")
+    if type(value) is not str or len(value) > MAX_TEXT or (not value.isascii() and len(value.encode()) > MAX_TEXT):
+        raise Malformed("grammar", f"{where}: not a short string: {_show(value)}")
     return value
 
 
 def _check_bytes(value: Any, where: str) -> bytes:
     if type(value) is not bytes:
-        raise Malformed("grammar", f"{where}: not bytes: {value!r:.40}")
+        raise Malformed("grammar", f"{where}: not bytes: {_show(value)}")
     return value
+
+
+def _bytes_of(size: int) -> Check:
+    def check(value: Any, where: str) -> bytes:
+        if type(value) is not bytes or len(value) != size:
+            raise Malformed("grammar", f"{where}: not {size} bytes: {_show(value)}")
+        return value
+
+    return check
 
 
 def _check_column(value: Any, where: str) -> Column:
     if type(value) is not list:
-        raise Malformed("grammar", f"{where}: not a column: {value!r:.40}")
+        raise Malformed("grammar", f"{where}: not a column: {_show(value)}")
     return value
 
 
@@ -187,14 +201,14 @@ def _check_column_or_none(value: Any, where: str) -> Column | None:
 def _tuple_of(item: Check) -> Check:
     def check(value: Any, where: str) -> tuple[Any, ...]:
         if type(value) is not list:
-            raise Malformed("grammar", f"{where}: not a list: {value!r:.40}")
+            raise Malformed("grammar", f"{where}: not a list: {_show(value)}")
         return tuple([item(each, where) for each in value])
 
     return check
 
 
 def _record(kind: type) -> Check:
-    hints = typing.get_type_hints(kind)
+    hints = typing.get_type_hints(kind, include_extras=True)
     names = [each.name for each in dataclasses.fields(kind)]
     checks = [(name, _check_for(hints[name])) for name in names]
     labels = [f"{kind.__name__}.{name}" for name in names]
@@ -215,6 +229,8 @@ def _check_for(hint: Any) -> Check:
         return _check_column
     if isinstance(hint, types.UnionType) and hint == Column | None:
         return _check_column_or_none
+    if typing.get_origin(hint) is typing.Annotated:
+        return _bytes_of(hint.__metadata__[0])
     if typing.get_origin(hint) is tuple:
         return _tuple_of(_check_for(typing.get_args(hint)[0]))
     assert dataclasses.is_dataclass(hint), hint

@@ -6,18 +6,18 @@ An envelope is two or three ZeroMQ parts: header, message, and for link frames a
     message  = [kind, *fields]                     the fields of the dataclasses below, in their order
     payload  = [kind, *fields]                     a link's cargo: one of the messages marked (cargo)
 
-Field types are int (0 .. 2**63-1), bool, str (at most 1 KiB), bytes, tuples of these, nested records, and `Column`
-(a list whose items are the application's). `codec` is the only module that parses what a peer sent; it builds its
-checks from the annotations here, so this file is the whole truth about what is acceptable.
+Field types are int (0 .. 2**63-1), bool, str (at most 1 KiB), bytes, NodeId (16 bytes), tuples of these, nested
+records, and `Column` (a list whose items are the application's). `codec` is the only module that parses what a peer
+sent; it builds its checks from the annotations here, so this file is the whole truth about what is acceptable.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 VERSION = 1
-NodeId: TypeAlias = bytes  # 16 random bytes, new for every process start that has no data directory
+NodeId: TypeAlias = Annotated[bytes, 16]  # 16 random bytes, new for every process start that has no data directory
 Column: TypeAlias = list[Any]  # one item a record; what is inside is the application's
 
 ALIVE, SUSPECT, DEAD, LEFT = 0, 1, 2, 3

@@ -2,7 +2,12 @@
 
 msgpack's own types pass as they are. What msgpack would change or refuse (a tuple would come back as a list) travels as
 an extension type. A dataclass travels by its module and name and is looked up among the modules that are already
-loaded: nothing is ever imported for a peer.
+loaded, in their dictionaries: nothing is imported, computed or called for a peer. What is packed is also checked for
+being found again, so that a value is refused where it was made and not at its owner.
+
+Extensions nest by recursion, and a C stack ends in a crash, not in an error: hence `MAX_DEPTH`, both ways.
+Not the same afterwards: a bytearray comes back as bytes, a time zone as its offset, a dataclass without what is not a
+field.
 """
 
 from __future__ import annotations
@@ -11,91 +16,202 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import reprlib
 import sys
+import types
 import uuid
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import msgpack
 
 TUPLE, SET, FROZENSET, BIG_INT, DATACLASS, ENUM, DATETIME, DATE, DECIMAL, UUID = range(1, 11)
+MAX_DEPTH = 32  # extensions within extensions; each costs 45 KB of C stack, of which a thread has as little as 8 MB
 
 
 class NotSerializable(Exception):
     """A value that cannot travel; the message names it and says what can."""
 
 
+class TooMuch(Exception):
+    """Unpacking was stopped: this would have become more than its reader allows."""
+
+
+# -- out --------------------------------------------------------------------------------------------------------------
+
+
 def pack(value: Any) -> bytes:
     """Raises `NotSerializable`."""
     try:
-        return cast(bytes, msgpack.packb(value, default=_extension, strict_types=True))
+        return _pack(value, MAX_DEPTH)
     except NotSerializable:
         raise
-    except (TypeError, ValueError, OverflowError, RecursionError, UnicodeError) as error:
-        raise NotSerializable(f"{value!r:.200} cannot be serialized: {error}") from None
+    except Exception as error:  # msgpack's own, but also whatever the value's methods raise
+        raise NotSerializable(f"{show(value)} cannot be serialized: {type(error).__name__}: {error}"[:1000]) from None
 
 
-def unpack(data: bytes, **limits: Any) -> Any:
-    """The inverse of `pack`; `limits` are msgpack's."""
-    return msgpack.unpackb(data, ext_hook=_restore, strict_map_key=False, **limits)
+def _pack(value: Any, depth: int) -> bytes:
+    return cast(bytes, msgpack.packb(value, default=_EXTENDERS[depth], strict_types=True))
 
 
-def _extension(value: Any) -> msgpack.ExtType:
+def _extension(depth: int, value: Any) -> msgpack.ExtType:
+    if depth == 0:
+        raise NotSerializable(f"{show(value)} is nested more than {MAX_DEPTH} tuples, sets or dataclasses deep")
     kind = type(value)
     encode = _ENCODERS.get(kind)
     if encode is not None:
         code, plain = encode(value)
-        return msgpack.ExtType(code, pack(plain))
-    if isinstance(value, enum.Enum):
-        return msgpack.ExtType(ENUM, pack([kind.__module__, kind.__qualname__, value.name]))
-    if dataclasses.is_dataclass(value):
-        return msgpack.ExtType(DATACLASS, pack([kind.__module__, kind.__qualname__, *_field_values(value)]))
-    raise NotSerializable(
-        f"{value!r:.200} of type {kind.__module__}.{kind.__qualname__} cannot travel between nodes: "
-        "use str, int, float, bytes, bool, None, list, tuple, dict, set, datetime, Decimal, UUID, an enum, or a "
-        "dataclass of these"
-    )
+    elif isinstance(value, enum.Enum):
+        code, plain = ENUM, _name_of_member(kind, value)
+    elif dataclasses.is_dataclass(kind):
+        code, plain = DATACLASS, [*_name_of_dataclass(kind), *_field_values(value)]
+    else:
+        raise NotSerializable(
+            f"{show(value)} of type {kind.__module__}.{kind.__qualname__} cannot travel between nodes: "
+            "use str, int, float, bytes, bool, None, list, tuple, dict, set, datetime, Decimal, UUID, an enum, or a "
+            "dataclass of these"
+        )
+    return msgpack.ExtType(code, _pack(plain, depth - 1))
+
+
+_EXTENDERS = [partial(_extension, depth) for depth in range(MAX_DEPTH + 1)]
 
 
 def _field_values(value: Any) -> list[Any]:
     return [getattr(value, field.name) for field in dataclasses.fields(value)]
 
 
+def _name_of_member(kind: type[enum.Enum], value: enum.Enum) -> list[str]:
+    if kind.__members__.get(value.name) is not value:
+        raise NotSerializable(f"{show(value)} is not a named member of {kind.__qualname__}")
+    _check_found(kind, enum.EnumMeta)
+    return [kind.__module__, kind.__qualname__, value.name]
+
+
+_names: dict[type, tuple[str, str]] = {}  # of the dataclasses that will be found again; as many as the application has
+
+
+def _name_of_dataclass(kind: type) -> tuple[str, str]:
+    name = _names.get(kind)
+    if name is None:
+        _check_found(kind, type)
+        object.__new__(kind)  # how it is made again; a TypeError for a child of dict, list or Exception
+        name = _names[kind] = kind.__module__, kind.__qualname__
+    return name
+
+
+def _check_found(kind: type, base: type) -> None:
+    try:
+        found = _loaded(kind.__module__, kind.__qualname__, base)
+    except ValueError:
+        found = None
+    if found is not kind:
+        raise NotSerializable(
+            f"{kind.__module__}.{kind.__qualname__} cannot travel between nodes: "
+            "another node would not find it under that name; define it at the top of a module"
+        )
+
+
 def _sorted(items: set[Any] | frozenset[Any]) -> list[Any]:
     return sorted(items, key=pack)  # equal sets become equal bytes whatever the hash seed
+
+
+def _int_to_bytes(value: int) -> bytes:
+    return value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
 
 
 _ENCODERS: dict[type, Callable[[Any], tuple[int, Any]]] = {
     tuple: lambda value: (TUPLE, list(value)),
     set: lambda value: (SET, _sorted(value)),
     frozenset: lambda value: (FROZENSET, _sorted(value)),
-    int: lambda value: (BIG_INT, str(value)),  # msgpack asks only for what 64 bits do not hold
+    int: lambda value: (BIG_INT, _int_to_bytes(value)),  # msgpack asks only for what 64 bits do not hold
     datetime.datetime: lambda value: (DATETIME, value.isoformat()),
     datetime.date: lambda value: (DATE, value.isoformat()),
     decimal.Decimal: lambda value: (DECIMAL, str(value)),
     uuid.UUID: lambda value: (UUID, value.bytes),
 }
 
+
+# -- in ---------------------------------------------------------------------------------------------------------------
+
+
+def unpack(data: bytes, *, max_units: int | None = None, **limits: Any) -> Any:
+    """The inverse of `pack`; `limits` are msgpack's. Raises `TooMuch` above `max_units`, and anything on bad input."""
+    if max_units is None:
+        return msgpack.unpackb(data, ext_hook=_RESTORERS[MAX_DEPTH], strict_map_key=False, **limits)
+    return _Metered(max_units).unpack(MAX_DEPTH, data, **limits)
+
+
+def _restore(depth: int, code: int, data: bytes) -> Any:
+    if depth == 0:
+        raise ValueError(f"nested more than {MAX_DEPTH} deep")
+    return _decoder(code)(msgpack.unpackb(data, ext_hook=_RESTORERS[depth - 1], strict_map_key=False))
+
+
+_RESTORERS = [partial(_restore, depth) for depth in range(MAX_DEPTH + 1)]
+
+
+class _Metered:
+    """Unpacks and counts: an item is a unit of up to about 32 bytes, what holds others is worth more."""
+
+    def __init__(self, units: int) -> None:
+        self._units = units
+        self._left = units
+
+    def unpack(self, depth: int, data: bytes, **limits: Any) -> Any:
+        restore = partial(self._restore, depth)
+        hooks = {"ext_hook": restore, "list_hook": self._list, "object_hook": self._map}
+        return msgpack.unpackb(data, strict_map_key=False, **hooks, **limits)
+
+    def _restore(self, depth: int, code: int, data: bytes) -> Any:
+        if depth == 0:
+            raise ValueError(f"nested more than {MAX_DEPTH} deep")
+        self._count(7)  # an empty set is 216 bytes
+        return _decoder(code)(self.unpack(depth - 1, data))
+
+    def _list(self, items: list[Any]) -> list[Any]:
+        self._count(2 + len(items))
+        return items
+
+    def _map(self, items: dict[Any, Any]) -> dict[Any, Any]:
+        self._count(2 + 6 * len(items))
+        return items
+
+    def _count(self, units: int) -> None:
+        self._left -= units
+        if self._left < 0:
+            raise TooMuch(f"more than {self._units} units of values")
+
+
+def _decoder(code: int) -> Callable[[Any], Any]:
+    decode = _DECODERS.get(code)
+    if decode is None:
+        raise ValueError(f"unknown extension type {code}")
+    return decode
+
+
+def _items(kind: type) -> Callable[[Any], Any]:
+    def decode(plain: Any) -> Any:
+        if type(plain) is not list:
+            raise ValueError(f"a {kind.__name__} is made of a list")
+        return kind(plain)
+
+    return decode
+
+
 _DECODERS: dict[int, Callable[[Any], Any]] = {
-    TUPLE: tuple,
-    SET: set,
-    FROZENSET: frozenset,
-    BIG_INT: int,
+    TUPLE: _items(tuple),
+    SET: _items(set),
+    FROZENSET: _items(frozenset),
+    BIG_INT: lambda plain: int.from_bytes(plain, "little", signed=True),
     DATACLASS: lambda plain: _dataclass(plain[0], plain[1])(plain[2:]),
-    ENUM: lambda plain: _loaded(plain[0], plain[1], enum.EnumMeta)[plain[2]],
+    ENUM: lambda plain: _loaded(plain[0], plain[1], enum.EnumMeta).__members__[plain[2]],
     DATETIME: datetime.datetime.fromisoformat,
     DATE: datetime.date.fromisoformat,
     DECIMAL: decimal.Decimal,
     UUID: lambda plain: uuid.UUID(bytes=plain),
 }
-
-
-def _restore(code: int, data: bytes) -> Any:
-    decode = _DECODERS.get(code)
-    if decode is None:
-        raise ValueError(f"unknown extension type {code}")
-    return decode(unpack(data))
-
 
 _makers: dict[tuple[str, str], Callable[[list[Any]], Any]] = {}
 
@@ -104,7 +220,7 @@ def _dataclass(module: str, qualname: str) -> Callable[[list[Any]], Any]:
     maker = _makers.get((module, qualname))
     if maker is None:
         kind = _loaded(module, qualname, type)
-        if not dataclasses.is_dataclass(kind):
+        if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
             raise ValueError(f"{module}.{qualname} is not a dataclass")
         maker = _makers[module, qualname] = _maker(kind)
     return maker
@@ -116,7 +232,7 @@ def _maker(kind: type) -> Callable[[list[Any]], Any]:
     def make(items: list[Any]) -> Any:
         if len(items) != len(names):
             raise ValueError(f"{kind.__qualname__} has {len(names)} fields here, {len(items)} came")
-        instance = object.__new__(kind)  # no __post_init__: the value was complete when it left
+        instance: Any = object.__new__(kind)  # no __post_init__: the value was complete when it left
         for name, item in zip(names, items, strict=True):
             object.__setattr__(instance, name, item)
         return instance
@@ -125,9 +241,25 @@ def _maker(kind: type) -> Callable[[list[Any]], Any]:
 
 
 def _loaded(module: str, qualname: str, base: type) -> Any:
+    """Looked up in dictionaries only: an attribute may be a lazy import, or code."""
     found: Any = sys.modules.get(module)
     for name in qualname.split("."):
-        found = getattr(found, name, None)
+        found = vars(found).get(name) if isinstance(found, type | types.ModuleType) else None
     if not isinstance(found, base):
         raise ValueError(f"no {base.__name__} {module}.{qualname} is loaded here")
     return found
+
+
+# -- for people -------------------------------------------------------------------------------------------------------
+
+_shown = reprlib.Repr()
+_shown.maxstring = _shown.maxother = 120
+_shown.maxlevel = 4
+
+
+def show(value: Any) -> str:
+    """A short text for a message; whatever the value's own `__repr__` does."""
+    try:
+        return _shown.repr(value)
+    except Exception:
+        return f"a value of type {type(value).__qualname__}"
