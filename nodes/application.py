@@ -1,22 +1,28 @@
 """The author's application as the operator starts it: found, loaded, its parameters set, its mistakes told.
 
-The mistakes of the file that names the app, of its parameters and of the author's graph come back together.
+The mistakes of the parameters and of the author's graph come back together; only where there is no app to look at is
+that all there is to say.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mesh.app import App, AppError, ConnectorError, Plan, compile_app, load_app
+import mesh
+from mesh import App, AppError, ConnectorError
+from mesh.app.plan import Plan
+from mesh.app.plan import compile as compile_app
+from mesh.runtime.load import load_app
 from nodes.mistakes import Mistake, did_you_mean
 from nodes.topology import ParamValue
 
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """What was asked for and what came of it; without a plan there are mistakes."""
+    """What was asked for and what came of it: a plan, or mistakes."""
 
     app: App | None
     plan: Plan | None
@@ -28,26 +34,54 @@ def open_application(module: str, params: Sequence[ParamValue], place: Mistake) 
     try:
         app = load_app(module)
     except AppError as error:
-        return Application(None, None, tuple(_located(error.mistakes, place)))
-    mistakes = [*set_params(app, params), *(_ours(mistake) for mistake in app.check())]
-    plan = None if mistakes else compile_app(app)
-    return Application(app, plan, tuple(mistakes))
+        located = [ours(each) for each in error.mistakes] or [replace(place, text=str(error))]
+        return Application(None, None, tuple(located))
+    mistakes = [*set_params(app, params), *(ours(each) for each in app.check())]
+    return Application(app, None if mistakes else compile_app(app), tuple(mistakes))
 
 
 def set_params(app: App, params: Sequence[ParamValue]) -> list[Mistake]:
-    """Later values win; what is not set has its default."""
+    """What is not set has its default."""
     known = app.params
-    values = {name: param.default for name, param in known.items()}
+    values: dict[str, object] = {name: param.default for name, param in known.items()}
     mistakes = []
     for each in params:
         param = known.get(each.name)
         try:
             if param is None:
-                hint = did_you_mean(each.name, known) or "; it has none"
-                raise ValueError(f'app "{app.name}" has no param "{each.name}"{hint}')
+                raise ValueError(_unknown_param(app.name, each.name, known))
             values[each.name] = param.parse(each.value, Path(each.base))
         except ValueError as error:
             mistakes.append(replace(each.place, text=str(error)))
     for name, param in known.items():
         param.set(values[name])
     return mistakes
+
+
+def _unknown_param(app: str, name: str, known: Iterable[str]) -> str:
+    return f'app "{app}" has no param "{name}"' + (did_you_mean(name, known) or "; it has none at all")
+
+
+def ours(mistake: mesh.Mistake) -> Mistake:
+    """An author's mistake, its file as short as it can be said from here."""
+    file = os.path.relpath(mistake.file) if os.path.isabs(mistake.file) else mistake.file
+    return Mistake(mistake.file if file.startswith("..") else file, mistake.line, mistake.column, mistake.text)
+
+
+def missing_input(plan: Plan) -> list[str]:
+    """Sources that would fail at once on this machine, a sentence each."""
+    sentences = []
+    for source in plan.sources:
+        try:
+            source.connector.splits()
+        except ConnectorError as error:
+            sentences.append(f'source "{source.name}": {error}')
+    return sentences
+
+
+def reads_stdin(plan: Plan) -> bool:
+    return any(type(source.connector) is type(mesh.stdin()) for source in plan.sources)
+
+
+def writes_stdout(plan: Plan) -> bool:
+    return any(type(sink.connector) is type(mesh.stdout()) for sink in plan.sinks)

@@ -24,14 +24,15 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from mesh.runtime.status import Metric, Ownership, Reading, Status
+from mesh.core.keys import BadKey, Key, key_to_json, parse_key
+from mesh.runtime.status import Metric, Ownership, Reading, RingRun, Status
 from nodes import logs
-from nodes.keys import BadKey, Key, key_as_json, parse_key
 from nodes.mistakes import did_you_mean
 
 LOOKUP_SECONDS = 5.0  # a read that takes longer is answered with 503
 LOOKUPS_AT_ONCE = 32  # each holds a thread
 LOOKUPS_WAITING = 256  # more are refused at once
+MAX_KEY = 4000  # characters; Python writes no number of more than 4300 digits
 RETRY_AFTER = {"Retry-After": "1"}
 
 T = TypeVar("T")
@@ -47,8 +48,8 @@ class Served(Protocol):
     def owner(self, key: Key) -> Ownership | None:
         """None before there is a partition."""
 
-    def ring(self) -> list[tuple[int, int, str, str]]:
-        """The partition as runs of (first slot, last slot, owner's name, status), in order; empty before it exists."""
+    def ring(self) -> tuple[RingRun, ...]:
+        """The partition as runs of slots, in order; empty before it exists."""
 
     def lookup(self, stage: str, key: Key, timeout: float) -> Reading:
         """Waits for the owner's answer, at most so many seconds."""
@@ -100,7 +101,7 @@ class _Door:
                 "cluster": status.cluster,
                 "epoch": status.epoch,
                 "total": status.slots.total,
-                "runs": [_run(*run, status.slots.total) for run in runs],
+                "runs": [_run(run, status.slots.total) for run in runs],
             }
         )
 
@@ -109,7 +110,7 @@ class _Door:
         ownership = await _in_thread(lambda: self._served.owner(key))
         if ownership is None:
             return _not_now("no-partition", "the cluster is not founded yet")
-        return _json({"key": key_as_json(key), **dataclasses.asdict(ownership)})
+        return _json({"key": key_to_json(key), **dataclasses.asdict(ownership)})
 
     async def state(self, request: Request) -> Response:
         stage, key = request.path_params["stage"], _key(request)
@@ -122,22 +123,16 @@ class _Door:
         return _reading(stage, key, reading)
 
 
-def _run(first: int, last: int, owner: str, status: str, total: int) -> dict[str, object]:
+def _run(run: RingRun, total: int) -> dict[str, object]:
     width = (1 << 32) // total
-    return {
-        "first": first,
-        "last": last,
-        "interval": [first * width, (last + 1) * width],
-        "owner": owner,
-        "status": status,
-    }
+    return {**dataclasses.asdict(run), "interval": [run.first * width, (run.last + 1) * width]}
 
 
 def _reading(stage: str, key: Key, reading: Reading) -> Response:
     if reading.outcome == "found":
         body = {
             "stage": stage,
-            "key": key_as_json(key),
+            "key": key_to_json(key),
             "state": reading.state,
             "owner": reading.owner,
             "term": reading.term,
@@ -158,6 +153,8 @@ def _key(request: Request) -> Key:
     fields = _query(request, ("key", "key_type"))
     if "key" not in fields:
         raise HTTPException(400, "the query needs key=K")
+    if len(fields["key"]) > MAX_KEY:
+        raise BadKey(f"a key of {len(fields['key'])} characters is too long to ask for; {MAX_KEY} are allowed")
     return parse_key(fields["key"], fields.get("key_type", "str"))
 
 
@@ -200,7 +197,7 @@ def _not_now(name: str, detail: str) -> Response:
 
 
 def _shown(key: Key) -> str:
-    text = json.dumps(key_as_json(key), ensure_ascii=False)
+    text = json.dumps(key_to_json(key), ensure_ascii=False)
     return text if len(text) <= 80 else text[:77] + "..."
 
 

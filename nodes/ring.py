@@ -16,7 +16,7 @@ from rich.text import Text
 
 COLOURS = ("cyan", "magenta", "yellow", "green", "bright_blue", "bright_magenta", "bright_cyan", "bright_green")
 LETTERS = string.ascii_uppercase + string.ascii_lowercase + string.digits
-FILL_OF_STATUS = {"pending": ".", "unavailable": "?", "lost": "!"}  # "active" is filled with the owner's letter
+FILL_OF_STATE = {"pending": ".", "unavailable": "?", "lost": "!"}  # "active" is filled with the owner's letter
 TICKS = ("0", "2^30", "2^31", "3*2^30", "2^32")
 ROWS = 3
 MAX_INTERVALS = 2  # shown of one node; a joiner has many small ones
@@ -29,7 +29,7 @@ class Run:
     first: int
     last: int
     owner: str
-    status: str
+    state: str
 
     @property
     def slots(self) -> int:
@@ -41,12 +41,12 @@ class Cell:
     """One character of the bar."""
 
     owner: str
-    status: str
+    state: str
 
 
 def picture(ring: Mapping[str, Any], status: Mapping[str, Any], *, width: int, colours: bool) -> RenderableType:
     """From the bodies of /v1/ring and /v1/status."""
-    runs = [Run(run["first"], run["last"], run["owner"], run["status"].lower()) for run in ring["runs"]]
+    runs = [Run(run["first"], run["last"], run["owner"], run["state"]) for run in ring["runs"]]
     total = int(ring["total"])
     title = Text(f"{ring['cluster']}: epoch {ring['epoch']}, {total} slots")
     if not runs:
@@ -65,7 +65,7 @@ def cells(runs: Sequence[Run], total: int, width: int) -> list[Cell]:
         slot = (2 * column + 1) * total // (2 * width)
         while runs[at].last < slot and at + 1 < len(runs):
             at += 1
-        bar.append(Cell(runs[at].owner, runs[at].status))
+        bar.append(Cell(runs[at].owner, runs[at].state))
     return bar
 
 
@@ -96,7 +96,7 @@ def _row(bar: Sequence[Cell], names: Sequence[str], colours: bool, *, named: boo
 
 
 def _fill(cell: Cell, names: Sequence[str], colours: bool) -> str:
-    return FILL_OF_STATUS.get(cell.status) or (" " if colours else _letter(cell.owner, names))
+    return FILL_OF_STATE.get(cell.state) or (" " if colours else _letter(cell.owner, names))
 
 
 def _letter(name: str, names: Sequence[str]) -> str:
@@ -108,7 +108,7 @@ def _colour(name: str, names: Sequence[str]) -> str:
 
 
 def _style(cell: Cell, names: Sequence[str]) -> str:
-    if cell.status in ("unavailable", "lost"):
+    if cell.state in ("unavailable", "lost"):
         return "white on red"
     return f"black on {_colour(cell.owner, names)}"
 
@@ -141,10 +141,10 @@ def _intervals(runs: Sequence[Run], total: int) -> str:
 
 def _troubles(runs: Sequence[Run]) -> list[Text]:
     lines = []
-    for status, fill in FILL_OF_STATUS.items():
-        slots = sum(run.slots for run in runs if run.status == status)
+    for state, fill in FILL_OF_STATE.items():
+        slots = sum(run.slots for run in runs if run.state == state)
         if slots:
-            lines.append(Text(f"{fill} {slots} slots are {status}: {ranges([r for r in runs if r.status == status])}"))
+            lines.append(Text(f"{fill} {slots} slots are {state}: {ranges([r for r in runs if r.state == status])}"))
     return lines
 
 
@@ -155,7 +155,5 @@ def ranges(runs: Sequence[Run]) -> str:
 
 def slots_of(ring: Mapping[str, Any], owner: str) -> str:
     """The slots that one node owns, or "none"."""
-    runs = [
-        Run(run["first"], run["last"], run["owner"], run["status"]) for run in ring["runs"] if run["owner"] == owner
-    ]
+    runs = [Run(run["first"], run["last"], run["owner"], run["state"]) for run in ring["runs"] if run["owner"] == owner]
     return ranges(runs) or "none"
