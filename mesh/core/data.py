@@ -75,6 +75,7 @@ class DataPlane:
         self._reading = [False] * len(plan.sources)  # a read was asked for and has not come back
         self._not_before: list[Millis] = [0] * len(plan.sources)
         self._turn = 0  # the source to read next
+        self._stopping = False  # no new reads
         self._finishing = False  # the sinks were told to flush
         self._finished = False  # JobDone was said
         self._last_report: Report | None = None
@@ -158,7 +159,17 @@ class DataPlane:
 
     # -- records come from a source
 
+    def stop_reading(self) -> None:
+        """This node is asked to stop: what was read goes on, nothing more is read."""
+        self._stopping = True
+
+    def quiet(self) -> bool:
+        """Nothing read, routed or delivered waits for anything."""
+        return self.router.idle() and self._intake.empty()
+
     def _readable(self) -> list[int]:
+        if self._stopping:
+            return []
         return [
             source
             for source, plan in enumerate(self.plan.sources)
@@ -284,7 +295,7 @@ class DataPlane:
 
     def _advance(self) -> None:
         """Claim what is true by now: levels drained, sinks flushed, job done."""
-        while self.progress.may_drain() and self.sources.ended() and self.router.idle() and self._intake.empty():
+        while self.progress.may_drain() and self.sources.ended() and self.quiet():
             self.progress.drain()
         if self.progress.may_flush() and not self._finishing:
             self._finishing = True

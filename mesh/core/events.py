@@ -183,7 +183,7 @@ class Consumed(Event, Effect):
 
 
 @dataclass(frozen=True, slots=True)
-class TableAgreed(Event):
+class TableAgreed(Event, Effect):
     """The partition: owners in the table's order, and for each slot an index into them."""
 
     epoch: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -44,7 +45,7 @@ class Embedded:
         self._stop = False
         self._started = time.monotonic()
         self.data = DataPlane(me, plan, slots, seed)
-        self.worker = Worker(self.data, writer_name(me[:4].hex(), "embedded"), self._wake.set)
+        self.worker = Worker(self.data, writer_name(me[:4].hex(), "embedded"), self._wake.set, deque())
         self.worker.post(TableAgreed(1, (me,), (me,), (0,) * slots))
 
     def run(self, on_progress: Callable[[RunResult], None] | None = None, *, keep: bool = False) -> RunResult:

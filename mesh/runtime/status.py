@@ -63,6 +63,16 @@ class Ownership:
 
 
 @dataclass(frozen=True, slots=True)
+class RingRun:
+    """Slots first .. last, all of one owner; `state` is active | unavailable | lost."""
+
+    first: int
+    last: int
+    owner: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """The answer to a read of one key's state."""
 

@@ -35,9 +35,11 @@ MAX_EVENTS_A_TURN = 64  # then work goes on, so that a flood of messages does no
 class Worker:
     """One node's data plane with its surroundings. `wake` interrupts the thread's wait for something to do."""
 
-    def __init__(self, data: DataPlane, writer: str, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, data: DataPlane, writer: str, wake: Callable[[], None], inbox: deque[Event | BaseException]
+    ) -> None:
         self.data = data
-        self.inbox: deque[Event | BaseException] = deque()
+        self.inbox = inbox
         self.connections = Connections(data.plan, writer, self.post)
         self.job_done = False
         self._wake = wake

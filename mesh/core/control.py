@@ -1,0 +1,203 @@
+"""The control plane: composes admission, membership, agreement, planner and links.
+
+It never runs the application's code and never waits, so that probing goes on while the data plane is busy. Messages go
+to the machine whose grammar they are; effects that are another machine's events are passed on; everything else is for
+the driver. Only admission talks to strangers: whatever else an unknown node sends is rejected.
+
+Effects   Post, Persist, Log, Rejected, Stop for the driver; Delivered, TableAgreed, MemberChanged for the data plane.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from random import Random
+
+from mesh.core.agreement import Agreement
+from mesh.core.electorate import founding_electorate
+from mesh.core.events import (
+    Approach,
+    Consumed,
+    Effect,
+    EpochChosen,
+    Event,
+    Log,
+    MemberChanged,
+    Millis,
+    PeerGone,
+    Persisted,
+    Post,
+    Propose,
+    Received,
+    Rejected,
+    Send,
+    TableAgreed,
+    Transmit,
+    Woke,
+)
+from mesh.core.link import Links
+from mesh.core.membership.admission import Admission
+from mesh.core.membership.facts import Admitted, Heard, Lagged, Leave
+from mesh.core.membership.swim import Membership
+from mesh.core.membership.tuning import Tuning
+from mesh.core.messages import (
+    Accept,
+    Accepted,
+    Ack,
+    Chosen,
+    EpochKnown,
+    Frame,
+    Hello,
+    Introduction,
+    LinkAck,
+    LinkProbe,
+    Member,
+    Message,
+    Nack,
+    NodeId,
+    Outbid,
+    Ping,
+    PingReq,
+    Prepare,
+    Promise,
+    PushPull,
+    Refused,
+    Welcome,
+)
+from mesh.core.planner import Declared, Planner
+from mesh.core.table import Table, voters_of
+
+LINK_WINDOW = 4 << 20  # bytes a (peer, channel); as much as a router lets be on its way
+
+_ADMISSION = (Hello, Welcome, Refused)
+_MEMBERSHIP = (Ping, Ack, PingReq, Nack, PushPull)
+_AGREEMENT = (Prepare, Promise, Accept, Accepted, Outbid, Chosen, EpochKnown)
+_LINKS = (Frame, LinkAck, LinkProbe)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who this node is and what it must have in common with others."""
+
+    me: Member
+    cluster: str
+    slots: int
+    seed: int
+    graph: str
+    started: int  # unix milliseconds
+    declared: tuple[Declared, ...]
+    expect: int
+    copies: int
+    seeds: tuple[str, ...]  # addresses to approach
+
+
+class ControlPlane:
+    """One node's part in membership, agreement and transport."""
+
+    def __init__(self, identity: Identity, tuning: Tuning, random: Random, stored: Mapping[str, bytes]) -> None:
+        self.identity = identity
+        me = identity.me
+        introduction = Introduction(
+            identity.cluster, identity.slots, identity.seed, identity.graph, identity.started, False, 1, me
+        )
+        self.admission = Admission(introduction, identity.seeds, random)
+        self.membership = Membership(me, tuning, random)
+        workers = [each.name for each in identity.declared if each.role == "worker"]
+        self.agreement = Agreement(me.node, me.name, founding_electorate(workers, identity.expect), voters_of, random, stored)
+        self.planner = Planner(
+            identity.cluster, identity.declared, identity.expect, identity.slots, identity.copies, random
+        )
+        self.links = Links(LINK_WINDOW)
+        self.table: Table | None = None
+
+    def handle(self, event: Event, now: Millis) -> list[Effect]:
+        outward: list[Effect] = []
+        self._pass_on(deque(self._dispatch(event, now)), outward, now)
+        if not isinstance(event, Transmit | Consumed):
+            self._pass_on(deque(self._plan(now)), outward, now)
+        return outward
+
+    def next_deadline(self) -> Millis | None:
+        machines = (self.admission, self.membership, self.agreement, self.links, self.planner)
+        return min((due for each in machines if (due := each.next_deadline()) is not None), default=None)
+
+    # -- events to machines
+
+    def _dispatch(self, event: Event, now: Millis) -> list[Effect]:
+        match event:
+            case Received():
+                return self._received(event, now)
+            case Transmit() | Consumed() | PeerGone():
+                return self.links.handle(event, now)
+            case Persisted():
+                return self.agreement.handle(event, now)
+            case Lagged() | Leave():
+                return self.membership.handle(event, now)
+            case Woke():
+                machines = (self.admission, self.membership, self.agreement, self.links)
+                return [effect for each in machines for effect in each.handle(event, now)]
+        raise AssertionError(f"not an event of the control plane: {event}")
+
+    def _received(self, event: Received, now: Millis) -> list[Effect]:
+        message = event.message
+        if isinstance(message, _ADMISSION):
+            return self.admission.handle(event, now)
+        if event.sender not in self.membership.members:
+            return [Rejected("stranger", f"{type(message).__name__} from a node that never said hello")]
+        if isinstance(message, _MEMBERSHIP):
+            return self.membership.handle(event, now)
+        heard = self.membership.handle(Heard(event.sender), now)
+        if isinstance(message, _LINKS):
+            return heard + self.links.handle(event, now)
+        if isinstance(message, _AGREEMENT):
+            return heard + self.agreement.handle(event, now)
+        return [Rejected("cargo", f"{type(message).__name__} travels on links only")]
+
+    def _plan(self, now: Millis) -> list[Effect]:
+        if self.table is not None:
+            return []
+        return self.planner.plan(tuple(self.membership.alive()), now)
+
+    # -- effects to machines, or outward
+
+    def _pass_on(self, effects: deque[Effect], outward: list[Effect], now: Millis) -> None:
+        while effects:
+            effect = effects.popleft()
+            match effect:
+                case Send(to, message, payload):
+                    outward += self._post(to, message, payload)
+                case Approach(endpoint, message):
+                    outward.append(Post(endpoint, b"", message, b""))
+                case Admitted():
+                    effects.extend(self.membership.handle(effect, now))
+                case MemberChanged(member):
+                    self.agreement.know(member.node, member.name)
+                    effects.extend(self.admission.handle(effect, now))
+                    outward.append(effect)
+                case Propose():
+                    effects.extend(self.agreement.handle(effect, now))
+                case EpochChosen():
+                    outward += self._epoch_chosen(effect)
+                case _:
+                    outward.append(effect)
+
+    def _post(self, to: NodeId, message: Message, payload: bytes) -> list[Effect]:
+        member = self.membership.members.get(to)
+        return [] if member is None else [Post(member.endpoint, to, message, payload)]
+
+    def _epoch_chosen(self, chosen: EpochChosen) -> list[Effect]:
+        table = Table.from_bytes(chosen.value)
+        self.table = table
+        self.admission.formed = True
+        owners = table.workers()
+        place = {seat.node: index for index, seat in enumerate(owners)}
+        agreed = TableAgreed(
+            table.epoch,
+            tuple(seat.node for seat in table.members),
+            tuple(seat.node for seat in owners),
+            tuple(place[table.members[slot.owner].node] for slot in table.slots),
+        )
+        names = [seat.name for seat in table.members]
+        told = Log("partition.agreed", {"epoch": table.epoch, "members": names, "slots": len(table.slots)})
+        return [agreed, told]

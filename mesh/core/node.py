@@ -1,0 +1,115 @@
+"""A node: passes what one plane says on to the other, and puts messages into envelopes. No protocol of its own.
+
+The control plane must always be quick and the data plane runs the application's code, so they may be driven by two
+threads: the control side (`received`, `handle_control`, `absorb`) under one lock, the data plane by whoever takes
+events from `inbox`. What the data plane has for other nodes comes back through `absorb`. The simulator calls the same methods
+from one thread.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from random import Random
+
+from mesh.app.plan import Plan
+from mesh.core import codec
+from mesh.core.control import ControlPlane, Identity
+from mesh.core.data import DataPlane
+from mesh.core.events import (
+    Consumed,
+    Delivered,
+    Effect,
+    Envelope,
+    Event,
+    MemberChanged,
+    Millis,
+    Post,
+    Received,
+    Rejected,
+    TableAgreed,
+    Transmit,
+)
+from mesh.core.membership.tuning import Tuning
+from mesh.core.messages import Hello, Refused, Welcome
+
+
+class Node:
+    """Both planes of one node."""
+
+    def __init__(
+        self, identity: Identity, plan: Plan, tuning: Tuning, random: Random, stored: Mapping[str, bytes]
+    ) -> None:
+        self.id = identity.me.node
+        self.identity = identity
+        self.control = ControlPlane(identity, tuning, random, stored)
+        self.data = DataPlane(self.id, plan, identity.slots, identity.seed)
+        self.inbox: deque[Event | BaseException] = deque()  # for the data plane; bounded by the links' windows
+
+    # -- the control side
+
+    def received(self, parts: Sequence[bytes], now: Millis) -> list[Effect]:
+        """An envelope came; whatever is in it, this neither raises nor changes anything that was not meant."""
+        try:
+            header = codec.decode_header(parts[0])
+            message = codec.decode(parts[1])
+        except codec.Malformed as error:
+            return [Rejected(error.reason, error.detail)]
+        if header.target not in (b"", self.id):
+            return [Rejected("stale-target", "meant for a process that was here before, or never was")]
+        if header.source == self.id:
+            return []  # an address that turned out to be our own
+        if not isinstance(message, Hello | Welcome | Refused):
+            rejected = self._foreign(header)
+            if rejected is not None:
+                return [rejected]
+        payload = parts[2] if len(parts) > 2 else b""
+        return self.handle_control(Received(header.source, message, payload), now)
+
+    def _foreign(self, header: codec.Header) -> Rejected | None:
+        if header.cluster != self.identity.cluster:
+            return Rejected("cluster", f"from cluster {header.cluster!r:.64}")
+        ours = self._cluster_id()
+        if header.cluster_id and ours and header.cluster_id != ours:
+            return Rejected("cluster-id", "from another founding of a cluster of this name")
+        return None
+
+    def _cluster_id(self) -> bytes:
+        table = self.control.table
+        return b"" if table is None else table.cluster_id
+
+    def handle_control(self, event: Event, now: Millis) -> list[Effect]:
+        """Effects for the driver; what is for the data plane is in `inbox`."""
+        return self._outward(self.control.handle(event, now))
+
+    def absorb(self, effects: list[Effect], now: Millis) -> list[Effect]:
+        """What the data plane had to say: to the links what is theirs, to the driver the rest."""
+        outward: list[Effect] = []
+        for effect in effects:
+            if isinstance(effect, Transmit | Consumed):
+                outward += self.handle_control(effect, now)
+            else:
+                outward.append(effect)
+        return outward
+
+    def _outward(self, effects: list[Effect]) -> list[Effect]:
+        outward: list[Effect] = []
+        for effect in effects:
+            match effect:
+                case Delivered() | TableAgreed():
+                    self.inbox.append(effect)
+                case MemberChanged():
+                    self.inbox.append(effect)
+                    outward.append(effect)
+                case Post():
+                    outward.append(self._envelope(effect))
+                case _:
+                    outward.append(effect)
+        return outward
+
+    def _envelope(self, post: Post) -> Envelope:
+        header = codec.Header(self.identity.cluster, self._cluster_id(), self.id, post.target)
+        parts = [codec.encode_header(header), codec.encode(post.message)]
+        if post.payload:
+            parts.append(post.payload)
+        return Envelope(post.endpoint, parts)

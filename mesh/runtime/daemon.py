@@ -1,0 +1,323 @@
+"""One node for real: threads, the socket, the disk and the clock around the same `Node` that the simulator runs.
+
+Threads   main    pumps the sockets, then does one unit of the application's work, and so on
+          heart   pumps instead while the main thread is held up in the application's code, so that this node answers
+                  probes and keeps its links alive however slow a step is
+          http    reads `status`, `owner`, `lookup` ... from the outside
+The lock  guards the control side and the transport. The data plane belongs to the main thread alone.
+
+Where nothing pumps for DEAD_LOOP_S, not even the heart (C code that keeps the interpreter's lock), faulthandler ends
+the process: others have long declared it dead, and a node that cannot speak must not go on by itself.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from mesh.app.connectors import ConnectorError, writer_name
+from mesh.app.plan import Plan
+from mesh.core.control import Identity
+from mesh.core.events import (
+    Effect,
+    Envelope,
+    JobDone,
+    Log,
+    MemberChanged,
+    Millis,
+    Persist,
+    Persisted,
+    Rejected,
+    Stop,
+    Woke,
+)
+from mesh.core.keys import Key
+from mesh.core.membership.facts import Lagged, Leave
+from mesh.core.membership.tuning import LAN, LOOPBACK, Tuning
+from mesh.core.messages import ALIVE, STATUS_NAMES, Member
+from mesh.core.node import Node
+from mesh.core.planner import Declared
+from mesh.runtime import view
+from mesh.runtime.config import ClusterConfig, NodeConfig
+from mesh.runtime.data_dir import DataDir
+from mesh.runtime.errors import StartError
+from mesh.runtime.reports import RateLimited
+from mesh.runtime.status import Metric, Ownership, Reading, RingRun, Status
+from mesh.runtime.transport import Transport, TransportError
+from mesh.runtime.worker import Worker
+
+RECEIVE_AT_ONCE = 64  # messages a pump; then the application's work has its turn
+HEART_S = 0.025  # how often the heart looks
+HEART_AFTER_MS = 50  # the main thread may be away this long before the heart pumps
+LAG_MS = 200  # a pump later than this is told to membership: the silence may have been ours
+DRAIN_S = 5.0  # how long a stop waits for what is on its way
+FAREWELL_S = 0.1  # for the last datagrams to leave the process; who misses them finds out by probing
+DEAD_LOOP_S = 120
+REARM_MS = 5_000
+
+
+class Daemon:
+    """Raises StartError if it cannot start. `run` blocks; everything else may be called from any thread."""
+
+    def __init__(
+        self,
+        cluster: ClusterConfig,
+        node: NodeConfig,
+        declared: tuple[NodeConfig, ...],
+        plan: Plan,
+        log: Any,
+        tuning: Tuning | None = None,
+    ) -> None:
+        self.config = node
+        self._log = log
+        self._lock = threading.RLock()
+        self._data_dir = DataDir(node.data_dir, node.name) if node.data_dir else None
+        node_id = os.urandom(16)
+        try:
+            self._transport = Transport(node.listen, node_id)
+        except TransportError as error:
+            raise StartError(str(error)) from None
+        self.endpoint = node.advertise or self._transport.bound
+        identity = _identity(cluster, node, declared, plan, node_id, self.endpoint)
+        stored = self._data_dir.records() if self._data_dir else {}
+        tuning = tuning or _tuning_for(self.endpoint)
+        self.node = Node(identity, plan, tuning, Random(int.from_bytes(node_id)), stored)
+        run = self.node.identity.cluster
+        self.worker = Worker(
+            self.node.data, writer_name(run, f"{node.name}-{node_id[:3].hex()}"), self._transport.wake, self.node.inbox
+        )
+        self._rejected: Counter[str] = Counter()
+        self._limited = RateLimited()
+        self._stopping = False
+        self._exit_code: int | None = None
+        self._working = False  # the main thread is in the application's code
+        self._pumped_at = self._now()
+        self._armed_at = 0
+        self._formed_at: float | None = None
+        self._was_ready = False
+
+    # -- the life of a node
+
+    def run(self) -> int:
+        """Until it is stopped and drained (0), refused (2), or the application's sources or sinks failed (1)."""
+        heart = threading.Thread(target=self._beat, name="heart", daemon=True)
+        heart.start()
+        try:
+            self._loop(lambda: self._stopping)
+            self._drain()
+        except ConnectorError as error:
+            self._log.error("app.failed", error=str(error))
+            self._exit_code = 2
+        except OSError as error:
+            self._log.error("app.failed", error=f"{type(error).__name__}: {error}")
+            self._exit_code = 1
+        finally:
+            self._farewell()
+        return self._exit_code or 0
+
+    def _loop(self, until: Callable[[], bool]) -> None:
+        while self._exit_code is None and not until():
+            now = self._now()
+            self._pump(now)
+            self._working = True
+            effects = self.worker.turn(now)
+            self._working = False
+            with self._lock:
+                self._perform(self.node.absorb(effects, self._now()))
+            if not self.worker.busy(self._now()):
+                self._transport.wait(self._until_next_deadline())
+
+    def _drain(self) -> None:
+        """Read nothing more; let what was read arrive; flush the sinks."""
+        deadline = time.monotonic() + DRAIN_S
+        self.node.data.stop_reading()
+        self._loop(lambda: self.node.data.quiet() or time.monotonic() > deadline)
+        if not self.node.data.quiet():
+            self._log.warning("node.stopped_undrained", bytes_in_flight=self.node.data.router.bytes_in_flight())
+        self.worker.connections.close()
+
+    def _farewell(self) -> None:
+        with self._lock:
+            self._perform(self.node.handle_control(Leave(), self._now()))
+            time.sleep(FAREWELL_S)
+            self._stopping = True
+            if self._exit_code is None:
+                self._exit_code = 0
+            self._transport.close()
+            if self._data_dir:
+                self._data_dir.close()
+        faulthandler.cancel_dump_traceback_later()
+        self._log.info("node.left", name=self.config.name)
+
+    def request_stop(self) -> None:
+        """From any thread or signal handler: drain and leave."""
+        self._stopping = True
+        self._transport.wake()
+
+    # -- the pump
+
+    def _now(self) -> Millis:
+        return time.monotonic_ns() // 1_000_000
+
+    def _beat(self) -> None:
+        while self._exit_code is None:
+            time.sleep(HEART_S)
+            if self._working and self._now() - self._pumped_at > HEART_AFTER_MS:
+                self._pump(self._now())
+
+    def _pump(self, now: Millis) -> None:
+        """What came in and what is due, without the application's code."""
+        with self._lock:
+            if self._exit_code is not None:
+                return
+            self._arm(now)
+            if now - self._pumped_at > LAG_MS:
+                self._perform(self.node.handle_control(Lagged(now - self._pumped_at), now))
+            self._pumped_at = now
+            for parts in self._transport.receive(RECEIVE_AT_ONCE):
+                self._perform(self.node.received(parts, now))
+            deadline = self.node.control.next_deadline()
+            if deadline is not None and deadline <= now:
+                self._perform(self.node.handle_control(Woke(), now))
+            self._watch_readiness()
+
+    def _arm(self, now: Millis) -> None:
+        if now - self._armed_at > REARM_MS:
+            self._armed_at = now
+            faulthandler.dump_traceback_later(DEAD_LOOP_S, exit=True, file=2)
+
+    def _until_next_deadline(self) -> int:
+        with self._lock:
+            deadlines = [self.node.control.next_deadline(), self.node.data.next_deadline()]
+        due = min((each for each in deadlines if each is not None), default=self._now() + 1_000)
+        return max(0, min(due - self._now(), 1_000))
+
+    def _perform(self, effects: list[Effect]) -> None:
+        """Under the lock."""
+        for effect in effects:
+            match effect:
+                case Envelope(endpoint, parts):
+                    self._transport.send(endpoint, parts)
+                case Persist(name, value):
+                    if self._data_dir:
+                        self._data_dir.write(name, value)
+                    self._perform(self.node.handle_control(Persisted(name), self._now()))
+                case Log(event, fields, level):
+                    getattr(self._log, level)(event, **fields)
+                case Rejected(reason, detail):
+                    self._reject(reason, detail)
+                case MemberChanged(member, before):
+                    self._tell_member(member, before)
+                case JobDone():
+                    self._tell_done()
+                case Stop(sentence, exit_code):
+                    self._log.error("node.refused", detail=sentence)
+                    self._exit_code = exit_code
+                case _:
+                    raise AssertionError(f"nobody performs {effect}")
+
+    # -- what the operator is told
+
+    def _reject(self, reason: str, detail: str) -> None:
+        self._rejected[reason] += 1
+        if self._limited.may_tell(reason, self._now()):
+            self._log.warning("peer.rejected", reason=reason, detail=detail, so_far=self._rejected[reason])
+
+    def _tell_member(self, member: Member, before: int | None) -> None:
+        if before == member.status:
+            return
+        told = self._log.info if member.status == ALIVE else self._log.warning
+        told(f"member.{STATUS_NAMES[member.status]}", name=member.name, endpoint=member.endpoint)
+
+    def _watch_readiness(self) -> None:
+        if self._formed_at is None and self.node.control.table is not None:
+            self._formed_at = time.monotonic()
+        ready = view.ready(self.node)
+        if ready != self._was_ready:
+            self._was_ready = ready
+            if ready:
+                self._log.info("node.ready", name=self.config.name, epoch=view.epoch(self.node))
+            else:
+                self._log.warning("node.not_ready", name=self.config.name)
+
+    def _tell_done(self) -> None:
+        report = self.node.data.report()
+        self._log.info(
+            "app.done",
+            name=self.config.name,
+            seconds=round(time.monotonic() - (self._formed_at or time.monotonic()), 3),
+            records_in=sum(source.records for source in report.sources),
+            records_keyed=report.records_keyed,
+            records_out=report.records_out,
+            keys=report.keys,
+            failed=report.failed,
+            first_failure=self.node.data.set_aside.first,
+        )
+
+    # -- reads, from any thread
+
+    def status(self) -> Status:
+        with self._lock:
+            return view.status(self.node, self.worker.job_done)
+
+    def ready(self) -> bool:
+        with self._lock:
+            return view.ready(self.node)
+
+    def owner(self, key: Key) -> Ownership | None:
+        """Raises BadKey."""
+        with self._lock:
+            return view.owner(self.node, key)
+
+    def ring(self) -> tuple[RingRun, ...]:
+        with self._lock:
+            return view.ring(self.node)
+
+    def lookup(self, stage: str, key: Key, timeout: float) -> Reading:
+        """Blocks; any key, wherever it lives. Raises BadKey."""
+        owner = self.owner(key)
+        if owner is None:
+            return Reading("unavailable")
+        outcome, state = self.worker.lookup(stage, key, timeout)
+        return Reading(outcome, state, owner.owner, owner.term)
+
+    def metrics(self) -> list[Metric]:
+        with self._lock:
+            rejected = Counter(self._rejected)
+            rejected.update(self._transport.rejected)
+            members = self.node.control.membership.members
+            backlog = sum(self.node.control.links.backlog(peer) for peer in members)
+            return view.metrics(self.node, rejected, backlog)
+
+
+def _identity(
+    cluster: ClusterConfig,
+    node: NodeConfig,
+    declared: tuple[NodeConfig, ...],
+    plan: Plan,
+    node_id: bytes,
+    endpoint: str,
+) -> Identity:
+    return Identity(
+        me=Member(node_id, node.name, endpoint, node.http, node.role, node.zone, 1, ALIVE),
+        cluster=cluster.name,
+        slots=cluster.slots,
+        seed=cluster.seed,
+        graph=plan.fingerprint,
+        started=time.time_ns() // 1_000_000,
+        declared=tuple(Declared(each.name, each.role, each.zone) for each in declared),
+        expect=cluster.expect,
+        copies=cluster.copies,
+        seeds=tuple(each.endpoint for each in declared if each.name != node.name),
+    )
+
+
+def _tuning_for(endpoint: str) -> Tuning:
+    """Nodes on one machine lose no packets, but they share its cores."""
+    return LOOPBACK if endpoint.startswith(("tcp://127.", "tcp://localhost", "tcp://[::1]")) else LAN

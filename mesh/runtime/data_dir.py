@@ -1,0 +1,77 @@
+"""A node's directory: what must survive the process. One process at a time; every file written whole, with a checksum.
+
+    lock            held (flock) by the process that uses the directory; its text names that process
+    NAME.record     one record of the protocol: 4 bytes CRC-32, little-endian, then the value
+
+A record is written beside the old one, synced, renamed, and the directory synced: after a crash it is the old or the
+new, never half. A failed sync raises and the process must end: what the disk holds is then not known any more.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import zlib
+from pathlib import Path
+
+from mesh.runtime.errors import StartError
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+
+
+class DataDir:
+    """Raises StartError if the directory is in use, not writable, or not intact."""
+
+    def __init__(self, path: str, node: str) -> None:
+        self._path = Path(path)
+        try:
+            self._path.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self._path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise StartError(f"the data directory {path} cannot be used: {error.strerror}") from None
+        self._take_lock(node)
+
+    def _take_lock(self, node: str) -> None:
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.read(self._lock, 200).decode(errors="replace").strip() or "another process"
+            os.close(self._lock)
+            raise StartError(
+                f"the data directory {self._path} is in use by {holder}; node {node} needs one of its own"
+            ) from None
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"node {node}, process {os.getpid()}\n".encode(), 0)
+
+    def records(self) -> dict[str, bytes]:
+        """All records; raises StartError naming a file that is not what was written."""
+        return {file.name.removesuffix(".record"): self._read(file) for file in sorted(self._path.glob("*.record"))}
+
+    def _read(self, file: Path) -> bytes:
+        data = file.read_bytes()
+        value = data[4:]
+        if len(data) < 4 or zlib.crc32(value).to_bytes(4, "little") != data[:4]:
+            raise StartError(
+                f"{file} is damaged (its checksum does not fit): this node's vote is gone with it. Move the directory "
+                "away and start with an empty one, as a new node"
+            )
+        return value
+
+    def write(self, name: str, value: bytes) -> None:
+        """Durable when it returns; an OSError means that nothing is known, and the process must end."""
+        assert _NAME.fullmatch(name), name
+        beside = self._path / f"{name}.new"
+        with open(beside, "wb") as file:
+            file.write(zlib.crc32(value).to_bytes(4, "little") + value)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, self._path / f"{name}.record")
+        directory = os.open(self._path, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    def close(self) -> None:
+        os.close(self._lock)
