@@ -36,12 +36,13 @@ NOWHERE = Place("<unknown>", 1, 1)
 @dataclass(frozen=True, slots=True, order=True)
 class Mistake:
     file: str
-    line: int
-    column: int
+    line: int  # from 1; 0: the whole file
+    column: int  # from 1; 0: the whole line
     text: str
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}: {self.text}"
+        place = [self.file] + [str(number) for number in (self.line, self.column) if number]
+        return f"{':'.join(place)}: {self.text}"
 
 
 def mistake_at(place: Place, text: str) -> Mistake:

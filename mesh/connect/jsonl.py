@@ -7,7 +7,9 @@ part, then looks who else is there; so of two runs that start at once, at least 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import TextIO
 
@@ -37,12 +39,11 @@ class _JsonLines:
     def open(self, writer: str) -> _JsonLinesWriter:
         directory = self._given()
         assert directory is not None, "a sink that discards is not opened"
-        path = directory / f"{writer}.jsonl"
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            file = path.open("x", encoding="utf-8", errors="backslashreplace", newline="\n")
+            path, file = _new_part(directory, writer)
         except OSError as error:
-            raise ConnectorError(f"mesh.jsonl: cannot write {str(path)!r}: {error.strerror}") from None
+            raise ConnectorError(f"mesh.jsonl: cannot write into {str(directory)!r}: {error.strerror}") from None
         strangers = sorted(each.name for each in directory.iterdir() if run_of(each.name) != run_of(writer))
         if strangers:
             file.close()
@@ -64,6 +65,15 @@ class _JsonLinesWriter:
 
     def close(self) -> None:
         self.file.close()
+
+
+def _new_part(directory: Path, writer: str) -> tuple[Path, TextIO]:
+    """A writer that comes twice (two sinks of one directory, or closed and opened again) gets a second part."""
+    for number in count(1):
+        path = directory / (f"{writer}.jsonl" if number == 1 else f"{writer}.{number}.jsonl")
+        with contextlib.suppress(FileExistsError):
+            return path, path.open("x", encoding="utf-8", errors="backslashreplace", newline="\n")
+    raise AssertionError("numbers do not end")
 
 
 def _occupied(directory: Path, strangers: list[str]) -> str:
