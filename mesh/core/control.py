@@ -104,10 +104,10 @@ class ControlPlane:
         self.admission = Admission(introduction, identity.seeds, random)
         self.membership = Membership(me, tuning, random)
         workers = [each.name for each in identity.declared if each.role == "worker"]
-        self.agreement = Agreement(me.node, me.name, founding_electorate(workers, identity.expect), voters_of, random, stored)
-        self.planner = Planner(
-            identity.cluster, identity.declared, identity.expect, identity.slots, identity.copies, random
+        self.agreement = Agreement(
+            me.node, me.name, founding_electorate(workers, identity.expect), voters_of, random, stored
         )
+        self.planner = Planner(me.node, identity.declared, identity.expect, identity.slots, identity.copies, random)
         self.links = Links(LINK_WINDOW)
         self.table: Table | None = None
 
@@ -155,9 +155,8 @@ class ControlPlane:
         return [Rejected("cargo", f"{type(message).__name__} travels on links only")]
 
     def _plan(self, now: Millis) -> list[Effect]:
-        if self.table is not None:
-            return []
-        return self.planner.plan(tuple(self.membership.alive()), now)
+        epoch = 0 if self.table is None else self.table.epoch
+        return list(self.planner.plan(self.membership.alive(), epoch, now))
 
     # -- effects to machines, or outward
 
