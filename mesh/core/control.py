@@ -48,6 +48,7 @@ from mesh.core.messages import (
     Chosen,
     EpochKnown,
     Frame,
+    Gossip,
     Hello,
     Introduction,
     LinkAck,
@@ -71,7 +72,7 @@ from mesh.core.table import Table, voters_of
 LINK_WINDOW = 4 << 20  # bytes a (peer, channel); as much as a router lets be on its way
 
 _ADMISSION = (Hello, Welcome, Refused)
-_MEMBERSHIP = (Ping, Ack, PingReq, Nack, PushPull)
+_MEMBERSHIP = (Ping, Ack, PingReq, Nack, PushPull, Gossip)
 _AGREEMENT = (Prepare, Promise, Accept, Accepted, Outbid, Chosen, EpochKnown)
 _LINKS = (Frame, LinkAck, LinkProbe)
 

@@ -40,7 +40,7 @@ from mesh.core.events import (
 from mesh.core.keys import Key
 from mesh.core.membership.facts import Lagged, Leave
 from mesh.core.membership.tuning import LAN, LOOPBACK, Tuning
-from mesh.core.messages import ALIVE, STATUS_NAMES, Member
+from mesh.core.messages import ALIVE, Member
 from mesh.core.node import Node
 from mesh.core.planner import Declared
 from mesh.runtime import view
@@ -212,8 +212,8 @@ class Daemon:
                     getattr(self._log, level)(event, **fields)
                 case Rejected(reason, detail):
                     self._reject(reason, detail)
-                case MemberChanged(member, before):
-                    self._tell_member(member, before)
+                case MemberChanged():
+                    pass  # membership logs what it believes
                 case JobDone():
                     self._tell_done()
                 case Stop(sentence, exit_code):
@@ -228,12 +228,6 @@ class Daemon:
         self._rejected[reason] += 1
         if self._limited.may_tell(reason, self._now()):
             self._log.warning("peer.rejected", reason=reason, detail=detail, so_far=self._rejected[reason])
-
-    def _tell_member(self, member: Member, before: int | None) -> None:
-        if before == member.status:
-            return
-        told = self._log.info if member.status == ALIVE else self._log.warning
-        told(f"member.{STATUS_NAMES[member.status]}", name=member.name, endpoint=member.endpoint)
 
     def _watch_readiness(self) -> None:
         if self._formed_at is None and self.node.control.table is not None:
