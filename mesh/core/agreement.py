@@ -345,7 +345,7 @@ class Agreement:
         self._vote = Vote(self.epoch + 1)
         self._round = self._outbid_times = 0
         self._wish = self._ballot = self._try_at = None
-        report: list[Effect] = [EpochChosen(epoch, value), Log("epoch.chosen", {"epoch": epoch})]
+        report: list[Effect] = [EpochChosen(epoch, value), Log("epoch.chosen", {"epoch": epoch}, "debug")]
         return self._durable.persist(_epoch_name(epoch), value, report)
 
     def _on_chosen(self, sender: NodeId, message: Chosen) -> list[Effect]:
