@@ -56,7 +56,10 @@ class App:
     @property
     def params(self) -> dict[str, Param[Any]]:
         """What an operator may set: the params that connectors and steps use, by name."""
-        return {param.name: param for param in reversed(self._params())}
+        found: dict[str, Param[Any]] = {}
+        for param in self._params():
+            found.setdefault(param.name, param)
+        return found
 
     def set_params(self, settings: Mapping[str, object], base: Path | None = None) -> None:
         """Set these and reset all others to their defaults. Text is parsed; relative paths start at `base`."""
@@ -72,13 +75,14 @@ class App:
         return sorted({*self.graph.check(self.place), *self._wrong_params()})
 
     def _params(self) -> list[Param[Any]]:
-        return params_of(_parts(self.graph))
+        """In the order of the author's lines."""
+        return sorted(params_of(_parts(self.graph)), key=lambda param: param.place)
 
     def _wrong_params(self) -> list[Mistake]:
         params = self._params()
         mistakes = [mistake for param in params for mistake in param.mistakes()]
         first: dict[str, Param[Any]] = {}
-        for param in sorted(params, key=lambda each: each.place):
+        for param in params:
             if first.setdefault(param.name, param) is not param:
                 text = f'a second param "{param.name}": the first one is at {first[param.name].place}'
                 mistakes.append(mistake_at(param.place, text))

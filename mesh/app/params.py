@@ -143,6 +143,8 @@ def _referred(thing: object) -> Iterator[object]:
         yield from (thing.func, *thing.args, *thing.keywords.values())
     elif isinstance(thing, staticmethod | classmethod):
         yield thing.__func__
+    elif hasattr(thing, "__wrapped__") and not isinstance(thing, type):  # functools.cache, wraps
+        yield getattr(thing, "__wrapped__", None)
     elif isinstance(thing, property):
         yield thing.fget
     elif isinstance(thing, type):

@@ -89,18 +89,21 @@ class Plan:
         return next((stage for stage in self.stages if stage.name == name), None)
 
 
-def compile(app: App) -> Plan:
-    """Number and compile an app as its params are set now. Raises `AppError` with every mistake."""
+def compile(app: App, *, all_sinks: bool = False) -> Plan:
+    """Number and compile an app as its params are set now. Raises `AppError` with every mistake.
+
+    `all_sinks`: feed those too that would discard their items; for a test that collects them."""
     mistakes = app.check()
     if mistakes:
         raise AppError(mistakes)
-    return _Compiler(app).plan()
+    return _Compiler(app, all_sinks).plan()
 
 
 class _Compiler:
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, all_sinks: bool) -> None:
         graph = app.graph
         self.app = app
+        self.all_sinks = all_sinks
         self.sources = graph.of(SourceNode)
         self.levels = _levels(graph)
         self.stages = sorted(graph.of(StageNode), key=lambda node: self.levels[node])  # stable: then as written
@@ -133,9 +136,12 @@ class _Compiler:
     def sink_plans(self) -> tuple[SinkPlan, ...]:
         names = _sink_names(self.sinks)
         return tuple(
-            SinkPlan(index, name, node.connector, node.parents[0].keyed, _discards(node))
+            SinkPlan(index, name, node.connector, node.parents[0].keyed, self.discards(node))
             for index, (node, name) in enumerate(zip(self.sinks, names, strict=True))
         )
+
+    def discards(self, node: SinkNode) -> bool:
+        return not self.all_sinks and bool(getattr(node.connector, "discards", False))
 
     def fingerprint(self) -> str:
         """Of names, kinds, levels and edges: what nodes must agree on to understand each other's stage numbers."""
@@ -166,7 +172,7 @@ class _Compiler:
             stages.add(self.stage_index[node])
             return to_stage(self.stage_index[node])
         if isinstance(node, SinkNode):
-            if _discards(node):
+            if self.discards(node):
                 return None
             sinks.add(self.sink_index[node])
             return to_sink(self.sink_index[node], node.parents[0].keyed)
@@ -199,10 +205,6 @@ def _levels(graph: Graph) -> dict[StageNode, int]:
             (levels.get(each, 0) for each in producers(node) if isinstance(each, StageNode)), default=0
         )
     return levels
-
-
-def _discards(node: SinkNode) -> bool:
-    return bool(getattr(node.connector, "discards", False))
 
 
 def _sink_names(nodes: list[SinkNode]) -> list[str]:

@@ -31,11 +31,11 @@ class _Files:
     blocking = False
 
     def __init__(
-        self, path: str | Path | Param[Path], patterns: Sequence[str], exclude: Sequence[str], split_bytes: int
+        self, path: str | Path | Param[Path], patterns: Sequence[str], exclude: Sequence[str | Path], split_bytes: int
     ) -> None:
         self.path = path
         self.patterns = tuple(patterns)
-        self.exclude = tuple(exclude)
+        self.exclude = tuple(exclude)  # a str is a pattern for names, a Path is that path
         self.split_bytes = max(1, split_bytes)
         self._parts: dict[str, _Part] = {}
 
@@ -82,12 +82,15 @@ class _Files:
         except OSError as error:
             raise ConnectorError(f"mesh.files: cannot list {str(directory)!r}: {error.strerror}") from None
         for path in entries:
-            if path.is_symlink() or any(fnmatchcase(path.name, pattern) for pattern in self.exclude):
+            if path.is_symlink() or self._is_excluded(path):
                 continue
             if path.is_dir():
                 yield from self._walk(path)
             elif path.is_file() and any(fnmatchcase(path.name, pattern) for pattern in self.patterns):
                 yield path
+
+    def _is_excluded(self, path: Path) -> bool:
+        return any(path == each if isinstance(each, Path) else fnmatchcase(path.name, each) for each in self.exclude)
 
 
 class _LinesReader:
@@ -171,9 +174,10 @@ def files(
     path: str | Path | Param[Path],
     *,
     patterns: Sequence[str] = ("*.py", "*.txt", "*.md"),
-    exclude: Sequence[str] = (),
+    exclude: Sequence[str | Path] = (),
     split_bytes: int = SPLIT_BYTES,
 ) -> _Files:
     """A source of the lines of a file, or of all files in a directory whose names match: recursive, sorted, without
-    symbolic links. `exclude` names files and directories to leave out. UTF-8; what is not becomes U+FFFD."""
+    symbolic links. `exclude` leaves out files and directories, by name (str) or one by its path (Path).
+    What is not UTF-8 becomes U+FFFD."""
     return _Files(path, patterns, exclude, split_bytes)
