@@ -22,14 +22,12 @@ from mesh.core.messages import KINDS, VERSION, Column, Message, NodeId
 MAX_HEADER = 512  # bytes; names are at most 64 characters, ids 16 bytes
 MAX_MESSAGE = 4 << 20  # bytes; a full membership of 10,000 nodes is 2 MB
 MAX_PAYLOAD = 64 << 20  # bytes; one record of a few MB still passes
-MAX_ITEMS = 1 << 20  # items of one list or map in a payload
-MAX_MEMBERS = 1 << 17  # items of one tuple in any other message
 MAX_TEXT = 1024  # bytes of a str field
 MAX_INT = (1 << 63) - 1
-MAX_UNITS = 1 << 21  # of about 32 bytes: what one part may become in memory, see `values`
+MAX_MEMBERS = 1 << 17  # items of one tuple in any message but a payload
 COUNTED_ABOVE = 1 << 19  # bytes; parts below it cannot become more than 40 MB (empty maps), and are not slowed down
-
-assert COUNTED_ABOVE <= MAX_ITEMS  # so that a list too long is in a payload that is checked before it is sent
+MAX_UNITS = 640 << 10  # of at most 84 bytes, a short text: what a larger part may become in memory, see `values`
+MAX_ITEMS = COUNTED_ABOVE  # of one list or map in a payload; too many are only in what is checked before it is sent
 
 _NUMBER_OF = {kind: number for number, kind in KINDS.items()}
 

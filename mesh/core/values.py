@@ -29,6 +29,8 @@ import msgpack
 TUPLE, SET, FROZENSET, BIG_INT, DATACLASS, ENUM, DATETIME, DATE, DECIMAL, UUID = range(1, 11)
 MAX_DEPTH = 32  # extensions within extensions; each costs 45 KB of C stack, of which a thread has as little as 8 MB
 
+SKIMMED_ABOVE = 1 << 16  # bytes
+
 
 class NotSerializable(Exception):
     """A value that cannot travel; the message names it and says what can."""
@@ -153,13 +155,15 @@ _RESTORERS = [partial(_restore, depth) for depth in range(MAX_DEPTH + 1)]
 
 
 class _Metered:
-    """Unpacks and counts: an item is a unit of up to about 32 bytes, what holds others is worth more."""
+    """Unpacks and counts: a unit is at most 84 bytes; what holds others is more units than its items."""
 
     def __init__(self, units: int) -> None:
         self._units = units
         self._left = units
 
     def unpack(self, depth: int, data: bytes, **limits: Any) -> Any:
+        if len(data) > SKIMMED_ABOVE:
+            _skim(data)
         restore = partial(self._restore, depth)
         hooks = {"ext_hook": restore, "list_hook": self._list, "object_hook": self._map}
         return msgpack.unpackb(data, strict_map_key=False, **hooks, **limits)
@@ -167,21 +171,28 @@ class _Metered:
     def _restore(self, depth: int, code: int, data: bytes) -> Any:
         if depth == 0:
             raise ValueError(f"nested more than {MAX_DEPTH} deep")
-        self._count(7)  # an empty set is 216 bytes
+        self._count(2)  # an empty set is 216 bytes, and a list before
         return _decoder(code)(self.unpack(depth - 1, data))
 
     def _list(self, items: list[Any]) -> list[Any]:
-        self._count(2 + len(items))
+        self._count(1 + len(items))
         return items
 
     def _map(self, items: dict[Any, Any]) -> dict[Any, Any]:
-        self._count(2 + 6 * len(items))
+        self._count(1 + 4 * len(items))
         return items
 
     def _count(self, units: int) -> None:
         self._left -= units
         if self._left < 0:
             raise TooMuch(f"more than {self._units} units of values")
+
+
+def _skim(data: bytes) -> None:
+    """Raises when an item is missing: a list gets the memory it asks for before it is seen to be that long."""
+    skimmer = msgpack.Unpacker(max_buffer_size=len(data))
+    skimmer.feed(data)
+    skimmer.skip()
 
 
 def _decoder(code: int) -> Callable[[Any], Any]:
