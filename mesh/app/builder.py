@@ -188,7 +188,7 @@ class KeyedStream(_Pipe, Generic[K_co, T_co]):
         graph.wrong(place, wrong_function(f'the step of stage "{name}"', step, "state", "record"))
         return self._stage(StageNode(place, (self._node,), True, name, "step", new, step))
 
-    def flatten(self: KeyedStream[K, Iterable[U | None]]) -> KeyedStream[K, U]:
+    def flatten(self: KeyedStream[K, Iterable[U]]) -> KeyedStream[K, U]:
         """Records that are collections become their items, under the same key."""
         return KeyedStream(self._app, self._step("flatten", here(), None, keyed=True))
 
