@@ -86,6 +86,11 @@ def letters(text: str) -> Iterable[str]:
     yield from text
 
 
-grouped = words.fold("all", list[str], lambda seen, word: [*seen, word])
+def gather(seen: list[str], word: str) -> list[str]:
+    return [*seen, word]
+
+
+grouped = words.fold("all", list[str], gather)
+assert_type(grouped, mesh.KeyedStream[str, list[str]])
 assert_type(grouped.flatten(), mesh.KeyedStream[str, str])
 assert_type(lines.flat_map(letters), mesh.Stream[str])
