@@ -13,31 +13,42 @@ from pathlib import Path
 
 import mesh
 from mesh import App, AppError, ConnectorError
+from mesh.app.load import load_app
 from mesh.app.plan import Plan
 from mesh.app.plan import compile as compile_app
-from mesh.runtime.load import load_app
-from nodes.mistakes import Mistake, did_you_mean
-from nodes.topology import ParamValue
+from nodes.mistakes import Mistake, Mistaken, did_you_mean
+from nodes.topology import AppChoice, Examined, ParamValue, Topology
 
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """What was asked for and what came of it: a plan, or mistakes."""
+    """An app without mistakes, its parameters set."""
 
-    app: App | None
-    plan: Plan | None
-    mistakes: tuple[Mistake, ...]
+    app: App
+    plan: Plan
 
 
-def open_application(module: str, params: Sequence[ParamValue], place: Mistake) -> Application:
-    """Load, set, check. `place` is where the module was named."""
+def load(examined: Examined) -> tuple[Topology, Application]:
+    """What a file and its app came to. Raises `Mistaken` with the mistakes of both."""
+    application, mistakes = open_application(examined.app) if examined.app else (None, [])
+    if examined.topology is None or application is None:
+        raise Mistaken([*examined.mistakes, *mistakes])
+    return examined.topology, application
+
+
+def open_application(choice: AppChoice) -> tuple[Application | None, list[Mistake]]:
+    """Load, set, check."""
     try:
-        app = load_app(module)
+        app = load_app(choice.module, Path(choice.base))
     except AppError as error:
-        located = [ours(each) for each in error.mistakes] or [replace(place, text=str(error))]
-        return Application(None, None, tuple(located))
-    mistakes = [*set_params(app, params), *(ours(each) for each in app.check())]
-    return Application(app, None if mistakes else compile_app(app), tuple(mistakes))
+        return None, [_located(each, choice.place) for each in error.mistakes]
+    mistakes = [*set_params(app, choice.params), *(ours(each) for each in app.check())]
+    return (None if mistakes else Application(app, compile_app(app))), mistakes
+
+
+def _located(mistake: mesh.Mistake, place: Mistake) -> Mistake:
+    """What is not in a line of the author's is in the choice of the app."""
+    return ours(mistake) if mistake.line else replace(place, text=mistake.text)
 
 
 def set_params(app: App, params: Sequence[ParamValue]) -> list[Mistake]:

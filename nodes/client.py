@@ -79,10 +79,10 @@ class Client:
 
 def refusal(answer: Answer) -> Failure:
     """A node's error as the end of a command."""
-    body = answer.body if isinstance(answer.body, dict) else {}
-    sentence = str(body.get("detail", f"the node answered {answer.code}"))
+    said = answer.body if isinstance(answer.body, dict) else {}
+    sentence = str(said.get("detail", f"the node answered {answer.code}"))
     code = {400: 2, 404: 4, 405: 2, 503: 3, 504: 3}.get(answer.code, 1)
-    return Failure(code, sentence, body=answer.line)
+    return Failure(code, sentence)
 
 
 def _base(at: str) -> str:

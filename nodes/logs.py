@@ -20,7 +20,7 @@ _QUIET_LIBRARIES = ("uvicorn.access", "asyncio")
 
 def configure(stream: TextIO | None = None, *, level: str = "info") -> None:
     """Called once by each process, before anything is logged."""
-    out = stream or sys.stderr
+    out = stream or cast(TextIO, _CurrentStderr())
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -45,6 +45,19 @@ def has_colours(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
+class _CurrentStderr:
+    """Whatever sys.stderr is when a line is written: a progress bar puts itself in between."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+    def isatty(self) -> bool:
+        return sys.stderr.isatty()
+
+
 class Renderer:
     """The last step of a log line: an event's fields become text."""
 
@@ -56,6 +69,8 @@ class Renderer:
             return json.dumps(_event_first(fields), default=repr)
         if "timestamp" in fields:
             fields["timestamp"] = str(fields["timestamp"])[11:19]  # a person knows the day
+        if "detail" in fields:  # a sentence is read as a sentence
+            fields["event"] = f"{fields['event']}: {fields.pop('detail')}"
         return str(self._readable(log, method, fields))
 
 

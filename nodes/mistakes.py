@@ -26,13 +26,12 @@ class Mistake:
 
 
 class Failure(Exception):
-    """The command ends here: sentences for a person, the exit code of the contract, perhaps the peer's own answer."""
+    """The command ends here: sentences for a person, and the exit code of the contract."""
 
-    def __init__(self, code: int, *sentences: str, body: str = "") -> None:
+    def __init__(self, code: int, *sentences: str) -> None:
         super().__init__("\n".join(sentences))
         self.code = code
         self.sentences = sentences
-        self.body = body
 
 
 class Mistaken(Failure):

@@ -144,7 +144,7 @@ def _troubles(runs: Sequence[Run]) -> list[Text]:
     for state, fill in FILL_OF_STATE.items():
         slots = sum(run.slots for run in runs if run.state == state)
         if slots:
-            lines.append(Text(f"{fill} {slots} slots are {state}: {ranges([r for r in runs if r.state == status])}"))
+            lines.append(Text(f"{fill} {slots} slots are {state}: {ranges([r for r in runs if r.state == state])}"))
     return lines
 
 

@@ -20,7 +20,7 @@ from nodes.contradictions import contradictions
 from nodes.locator import Locator, Path, Place
 from nodes.mistakes import Mistake, Mistaken, near
 from nodes.overrides import Override, from_command_line, from_environment
-from nodes.schema import KNOWN_KEYS, NodeSection, TopologyFile, sentence
+from nodes.schema import KNOWN_KEYS, AppSection, NodeSection, TopologyFile, sentence
 
 MAX_FILE = 1 << 20  # bytes; 10,000 nodes fit
 
@@ -36,56 +36,89 @@ class ParamValue:
 
 
 @dataclass(frozen=True, slots=True)
+class AppChoice:
+    """Which application, with which parameters."""
+
+    module: str  # absolute file.py[:attr], or package.module[:attr]
+    place: Mistake  # where it was named; its text is empty
+    base: str  # the folder that packages are looked for in, after all others
+    params: tuple[ParamValue, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Topology:
     """A file without mistakes."""
 
     file: str
     cluster: ClusterConfig
     nodes: tuple[NodeConfig, ...]
-    module: str  # absolute file.py[:attr], or package.module[:attr]
-    module_place: Mistake
-    params: tuple[ParamValue, ...]
     node_places: tuple[Mistake, ...]
+    app: AppChoice
 
     def node(self, name: str) -> NodeConfig | None:
         return next((node for node in self.nodes if node.name == name), None)
 
 
-def load_topology(
-    file: str, sets: Sequence[str] = (), environment: Mapping[str, str] = os.environ, *, cwd: str | None = None
-) -> Topology:
-    """Raises `Mistaken` with every mistake. `cwd` is where relative paths of `sets` and environment start."""
-    reader = _Reader(file, cwd or os.getcwd())
-    overrides = [*from_environment(environment), *from_command_line(sets)]
-    return reader.read(overrides)
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What a file came to: a topology, or mistakes; the app may be known all the same."""
+
+    topology: Topology | None
+    mistakes: tuple[Mistake, ...]
+    app: AppChoice | None
+
+
+def load_topology(file: str, sets: Sequence[str] = (), environment: Mapping[str, str] = os.environ) -> Topology:
+    """Raises `Mistaken` with every mistake. Relative paths of `sets` and environment start in the working directory."""
+    examined = examine_topology(file, outside_values(sets, environment))
+    if examined.topology is None:
+        raise Mistaken(examined.mistakes)
+    return examined.topology
+
+
+def outside_values(sets: Sequence[str], environment: Mapping[str, str] = os.environ) -> list[Override | Mistake]:
+    """What comes from outside the file; later ones win."""
+    return [*from_environment(environment), *from_command_line(sets)]
+
+
+def examine_topology(file: str, overrides: Sequence[Override | Mistake], text: str | None = None) -> Examined:
+    """Read a file (or `text`, as if it stood there) and whatever overrides it."""
+    reader = _Reader(file, text)
+    try:
+        return reader.examine(overrides)
+    except Mistaken as unreadable:
+        return Examined(None, unreadable.mistakes, None)
 
 
 class _Reader:
     """One reading of one file."""
 
-    def __init__(self, file: str, cwd: str) -> None:
+    def __init__(self, file: str, text: str | None) -> None:
         self.file = file
-        self.cwd = cwd
-        self.base = os.path.abspath(os.path.dirname(os.path.join(cwd, file)))
+        self.text = text
+        self.cwd = os.getcwd()
+        self.base = os.path.abspath(os.path.dirname(file))
         self.mistakes: list[Mistake] = []
         self.tree: dict[str, Any] = {}
         self.locator = Locator("")
         self.typed: dict[Path, str] = {}  # values that do not come from the file, and how they were typed
         self.bad: set[Path] = set()  # values that no further check may look at
 
-    def read(self, overrides: Sequence[Override | Mistake]) -> Topology:
+    def examine(self, overrides: Sequence[Override | Mistake]) -> Examined:
         self._parse()
         for override in overrides:
             self._overlay(override)
         self._validate()
         for path, text in contradictions(self.tree, self._good):
             self._mistake(path, text)
-        if self.mistakes:
-            raise Mistaken(sorted(set(self.mistakes), key=lambda each: (each.line == 0, each)))
-        return self._topology(TopologyFile.model_validate(self.tree))
+        mistakes = tuple(sorted(set(self.mistakes), key=lambda each: (each.line == 0, each)))
+        app = self._app()
+        if mistakes or app is None:
+            return Examined(None, mistakes, app)
+        return Examined(self._topology(TopologyFile.model_validate(self.tree), app), (), app)
 
     def _parse(self) -> None:
-        text = self._text()
+        text = self._text() if self.text is None else self.text
         try:
             self.tree = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
@@ -96,7 +129,7 @@ class _Reader:
 
     def _text(self) -> str:
         try:
-            with open(os.path.join(self.cwd, self.file), "rb") as stream:
+            with open(self.file, "rb") as stream:
                 raw = stream.read(MAX_FILE + 1)
         except OSError as error:
             raise Mistaken([Mistake(self.file, 0, 0, f"cannot be read: {error.strerror}")]) from None
@@ -167,16 +200,20 @@ class _Reader:
 
     # -- a file without mistakes --------------------------------------------------------------------------------------
 
-    def _topology(self, model: TopologyFile) -> Topology:
-        return Topology(
-            file=self.file,
-            cluster=_cluster(model),
-            nodes=tuple(self._node(node) for node in model.node),
-            module=self._module(model.app.module),
-            module_place=self.where(("app", "module")),
-            params=tuple(self._param(name, value) for name, value in model.app.params.items()),
-            node_places=tuple(self.where(("node", index)) for index in range(len(model.node))),
-        )
+    def _topology(self, model: TopologyFile, app: AppChoice) -> Topology:
+        nodes = tuple(self._node(node) for node in model.node)
+        places = tuple(self.where(("node", index)) for index in range(len(nodes)))
+        return Topology(self.file, _cluster(model), nodes, places, app)
+
+    def _app(self) -> AppChoice | None:
+        """Also of a file with mistakes, if this part has none."""
+        try:
+            section = AppSection.model_validate(self.tree.get("app"))
+        except ValidationError:
+            return None
+        params = tuple(self._param(name, value) for name, value in section.params.items())
+        base = self._base(("app", "module"))
+        return AppChoice(self._module(section.module), self.where(("app", "module")), base, params)
 
     def _module(self, module: str) -> str:
         """A file's name becomes absolute; the name of a package's module stays."""

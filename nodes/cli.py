@@ -1,0 +1,73 @@
+"""The `mesh` command: its subcommands, and how every end of one becomes an exit code.
+
+    0 done, or asked to stop    1 the application failed, or a child died with state nobody else holds
+    2 a mistake in usage, config, app or identity    3 no node reachable, or a timeout    4 not found    130 interrupted
+
+stdout carries results only; everything else goes to stderr.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from nodes.commands.asking import get, owner, show_ring, status
+from nodes.commands.checking import check
+from nodes.commands.running import run
+from nodes.commands.starting import node, up
+from nodes.mistakes import Failure, Mistaken
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="hashmesh", message="%(package)s %(version)s")
+def mesh() -> None:
+    """A stateful event processor: a defaultdict across machines.
+
+    Start with `mesh run APP`, where APP is file.py[:attr] or package.module[:attr].
+    """
+
+
+for command in (run, up, node, status, show_ring, owner, get, check):
+    mesh.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    sys.exit(exit_code(mesh, arguments))
+
+
+def exit_code(command: click.Command, arguments: Sequence[str] | None = None, name: str = "mesh") -> int:
+    """Run a command to its end, whatever that is."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a terminal's encoding may lack what a key has
+    try:
+        code = command.main(arguments, prog_name=name, standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except Failure as failure:
+        _tell(failure)
+        return failure.code
+    except (KeyboardInterrupt, click.Abort):
+        return 130
+    except BrokenPipeError:  # whoever read our results has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code if isinstance(code, int) else 0
+
+
+def _tell(failure: Failure) -> None:
+    prefix = "" if isinstance(failure, Mistaken) else "mesh: "
+    for sentence in failure.sentences:
+        click.echo(prefix + sentence, err=True)
+    if isinstance(failure, Mistaken) and len(failure.mistakes) > 1:
+        click.echo(f"{len(failure.mistakes)} mistakes", err=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""`mesh check`: every mistake of a topology file and its app, or a summary of what would be started."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from mesh.app.plan import Plan
+from nodes.application import Application, load, missing_input
+from nodes.commands import options
+from nodes.local import SOLO, chosen_app
+from nodes.starting import exposures, not_yet, survived
+from nodes.topology import Topology, examine_topology, outside_values
+
+
+@click.command(epilog="Example: mesh check topologies/local-3.toml")
+@click.argument("topology_or_app")
+@options.sets
+def check(topology_or_app: str, sets: tuple[str, ...]) -> None:
+    """Every mistake in a topology file and its app, or in an app alone: file, line, column, and what was meant."""
+    overrides = outside_values(sets)
+    if topology_or_app.endswith(".toml"):
+        examined = examine_topology(topology_or_app, overrides)
+    else:
+        examined = examine_topology("mesh check", [*overrides, chosen_app(topology_or_app)], SOLO)
+    click.echo("\n".join(_summary(topology_or_app, *load(examined))))
+
+
+def _summary(given: str, topology: Topology, application: Application) -> list[str]:
+    whole = given == topology.file
+    lines = _cluster_lines(topology) if whole else []
+    return lines + _app_lines(application) + _notes(topology if whole else None, application)
+
+
+def _cluster_lines(topology: Topology) -> list[str]:
+    cluster = topology.cluster
+    nodes = ", ".join(node.name + " (witness)" * (node.role == "witness") for node in topology.nodes)
+    return [
+        f"{topology.file}: cluster {cluster.name} is well described",
+        f"  nodes    {nodes}; founded once {cluster.expect} workers are present",
+        f"  slots    {cluster.slots}, copies {cluster.copies}, durability {cluster.durability}, seed {cluster.seed}",
+        f"  survives {survived(topology)}",
+    ]
+
+
+def _app_lines(application: Application) -> list[str]:
+    app, plan = application.app, application.plan
+    lines = [f"app {plan.app_name} is well built"]
+    lines += _listed(
+        "sources", [f"{source.name}  {source.connector!r:.60}{_ends(plan, source.name)}" for source in plan.sources]
+    )
+    lines += _listed("stages", [f"{stage.name}  level {stage.level}, {_short(stage.where)}" for stage in plan.stages])
+    lines += _listed("sinks", [f"{sink.name}  {sink.connector!r:.60}" for sink in plan.sinks])
+    params = [
+        f"{name} = {param.value!r:.60}" + (f"  {param.help}" if param.help else "")
+        for name, param in app.params.items()
+    ]
+    return lines + _listed("params", params)
+
+
+def _ends(plan: Plan, name: str) -> str:
+    return "  endless" if any(source.name == name and source.connector.endless for source in plan.sources) else ""
+
+
+def _short(where: str) -> str:
+    short = os.path.relpath(where)
+    return where if short.startswith("..") else short
+
+
+def _listed(heading: str, items: list[str]) -> list[str]:
+    return [f"  {heading if number == 0 else '':8} {item}" for number, item in enumerate(items)]
+
+
+def _notes(topology: Topology | None, application: Application) -> list[str]:
+    sentences = list(not_yet(topology.cluster)) if topology else []
+    for node in topology.nodes if topology else ():
+        sentences += exposures(node)
+    sentences += [f"on this machine, {sentence}" for sentence in missing_input(application.plan)]
+    return [f"note: {sentence}" for sentence in sentences]

@@ -1,0 +1,124 @@
+"""`mesh run`: one application, in this process or on so many local nodes, until its sources are exhausted."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+import click
+
+from mesh.app.plan import Plan
+from nodes import logs
+from nodes.addresses import Address, parse_host_port
+from nodes.application import load, missing_input, reads_stdin
+from nodes.commands import options
+from nodes.commands.starting import pass_on
+from nodes.job import Job
+from nodes.local import chosen_app, free_ports, local_topology, node_names
+from nodes.mistakes import Failure
+from nodes.overrides import Override
+from nodes.solo import run_solo
+from nodes.starting import refuse_to_start
+from nodes.summary import Summary
+from nodes.topology import examine_topology, outside_values
+
+MOST_NODES = 64  # of one machine
+ATTEMPTS = 2  # somebody may take a port between the moment we find it free and the node's start
+
+
+@click.command(epilog="Example: mesh run examples/word_count.py --nodes 3 --set input=book.txt --set output=out --json")
+@click.argument("app")
+@click.option(
+    "--nodes", type=click.IntRange(1, MOST_NODES), default=1, show_default=True, help="1: all in this process."
+)
+@options.sets
+@click.option("--copies", type=int, help="How many nodes hold each key's state.")
+@click.option("--durability", type=click.Choice(("memory", "disk")), help="disk needs --data-dir.")
+@click.option(
+    "--data-dir", metavar="D", type=click.Path(file_okay=False), help="Each node has a folder of its own in it."
+)
+@click.option(
+    "--http", metavar="H:P", help="Node i answers at port P+i-1; without it, at free ports, or, with one node, nowhere."
+)
+@click.option("--keep", is_flag=True, help="Stay after the sources are exhausted, until Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object, last.")
+@options.insecure
+def run(
+    app: str,
+    nodes: int,
+    sets: tuple[str, ...],
+    copies: int | None,
+    durability: str | None,
+    data_dir: str | None,
+    http: str | None,
+    keep: bool,
+    as_json: bool,
+    insecure: bool,
+) -> int:
+    """Run APP, file.py[:attr] or package.module[:attr], until its sources are exhausted and all is written.
+
+    Where a source is endless, or with --keep, until Ctrl-C.
+    """
+    logs.configure()
+    _check_data_dir(nodes, durability, data_dir)
+    door = _door(http, nodes)
+    typed: list[Override] = [chosen_app(app)]
+    typed += [Override(("cluster", "copies"), copies, f"--copies {copies}")] if copies is not None else []
+    typed += [Override(("cluster", "durability"), durability, f"--durability {durability}")] if durability else []
+    overrides = [*outside_values(sets), *typed]
+    draft = local_topology("run", [1 + index for index in range(nodes)], door, data_dir)
+    topology, application = load(examine_topology("mesh run", overrides, draft))
+    refuse_to_start(topology, topology.nodes, insecure=insecure)
+    _check_sources(application.plan, nodes)
+    if nodes == 1:
+        code, summary = run_solo(topology.cluster, application.plan, door, keep=keep)
+    else:
+        words = [*pass_on(sets, insecure=insecure), "--set", f"app.module={topology.app.module}"]
+        code, summary = _run_on_nodes(application.plan.app_name, nodes, door, data_dir, words, keep=keep)
+    if as_json and summary is not None:
+        click.echo(summary.as_json())
+    return code
+
+
+def _check_data_dir(nodes: int, durability: str | None, data_dir: str | None) -> None:
+    if durability == "disk" and not data_dir:
+        raise click.UsageError("--durability disk needs --data-dir")
+    if data_dir and nodes == 1:
+        raise Failure(
+            2, "a run in one process keeps nothing on disk in this version: leave --data-dir out, or use --nodes"
+        )
+
+
+def _door(http: str | None, nodes: int) -> Address | None:
+    if http is None:
+        return None
+    try:
+        address = parse_host_port(http)
+    except ValueError as error:
+        raise click.UsageError(f"--http {error}") from None
+    if address.port + nodes - 1 > 65535:
+        raise click.UsageError(f"--http {http} leaves no ports for {nodes} nodes")
+    return address
+
+
+def _check_sources(plan: Plan, nodes: int) -> None:
+    if nodes > 1 and reads_stdin(plan):
+        raise Failure(2, "the app reads standard input, which only one process can: run it without --nodes")
+    if missing := missing_input(plan):
+        raise Failure(2, *missing)
+
+
+def _run_on_nodes(
+    app: str, nodes: int, door: Address | None, data_dir: str | None, words: list[str], *, keep: bool
+) -> tuple[int, Summary | None]:
+    with tempfile.TemporaryDirectory(prefix="mesh-run-") as folder:
+        for attempt in range(1, ATTEMPTS + 1):
+            file = os.path.join(folder, f"attempt-{attempt}.toml")
+            with open(file, "w", encoding="utf-8") as stream:
+                stream.write(local_topology(app, free_ports(nodes), door, data_dir))
+            job = Job(file, node_names(nodes), words, app=app, keep=keep)
+            code = job.run()
+            if not (code == 2 and job.port_taken and attempt < ATTEMPTS):
+                break
+            logs.logger().warning("run.again", detail="a port was taken before its node had it; with other ports now")
+    return code, job.summary

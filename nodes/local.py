@@ -1,0 +1,49 @@
+"""The cluster that `mesh run` makes up for one application: a topology like any other, only nobody wrote it."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+from collections.abc import Sequence
+
+from nodes.addresses import Address
+from nodes.overrides import Override
+
+SOLO = '[cluster]\nname = "solo"\n[[node]]\nname = "node-1"\nlisten = "tcp://127.0.0.1:1"\n'  # nothing binds it
+LOOPBACK = "127.0.0.1"
+MAX_APP_NAME = 50  # characters of it in the cluster's name
+
+
+def chosen_app(spec: str) -> Override:
+    """The app that a command was given; relative to the working directory."""
+    return Override(("app", "module"), spec, spec)
+
+
+def free_ports(count: int) -> list[int]:
+    """Different ports that nobody listens on now; somebody may before we do."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind((LOOPBACK, 0))
+        return [int(each.getsockname()[1]) for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def node_names(count: int) -> list[str]:
+    return [f"node-{number}" for number in range(1, count + 1)]
+
+
+def local_topology(app_name: str, ports: Sequence[int], http: Address | None, data_dir: str | None) -> str:
+    """The text of a topology file: so many nodes on loopback. With `http`, node i has the i-th port from there on."""
+    cluster = f"{app_name[:MAX_APP_NAME]}-{secrets.token_hex(3)}"  # two runs that meet on a port must not mix
+    text = f"[cluster]\nname = {json.dumps(cluster)}\n"
+    for index, (name, port) in enumerate(zip(node_names(len(ports)), ports, strict=True)):
+        door = Address(http.host, http.port + index) if http and http.port else http or Address(LOOPBACK, 0)
+        text += f'\n[[node]]\nname = "{name}"\nlisten = "tcp://{LOOPBACK}:{port}"\nhttp = {json.dumps(str(door))}\n'
+        if data_dir:
+            text += f"data_dir = {json.dumps(os.path.join(os.path.abspath(data_dir), name))}\n"
+    return text

@@ -1,0 +1,77 @@
+"""What stands between a good topology file and a running node: what this version cannot do, and what is not safe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mesh.runtime.config import ClusterConfig, NodeConfig
+from nodes.addresses import parse_host_port, parse_listen
+from nodes.mistakes import Failure, Mistake, Mistaken, did_you_mean
+from nodes.topology import Topology
+
+ONE_COPY = "this version keeps one copy of all state, in memory; "
+
+
+def chosen_node(topology: Topology, name: str) -> NodeConfig:
+    """The node that a command names; `Failure` if the file has none of that name."""
+    node = topology.node(name)
+    if node is None:
+        known = [each.name for each in topology.nodes]
+        raise Failure(2, f'{topology.file} has no node "{name}"{did_you_mean(name, known)}')
+    return node
+
+
+def not_yet(cluster: ClusterConfig) -> list[str]:
+    """What the file format has and this version has not, a sentence each."""
+    sentences = []
+    if cluster.copies > 1:
+        sentences.append(f"{ONE_COPY}start it with copies = 1 instead of {cluster.copies}")
+    if cluster.durability != "memory":
+        sentences.append(f'{ONE_COPY}start it with durability = "memory" instead of "{cluster.durability}"')
+    return sentences
+
+
+def exposures(node: NodeConfig) -> list[str]:
+    """What others could reach without being asked who they are, a sentence each."""
+    listen = parse_listen(node.listen)
+    doors = [("the mesh", listen)] if not listen.is_loopback else []
+    if node.http and not parse_host_port(node.http).is_loopback:
+        doors.append(("the HTTP door", parse_host_port(node.http)))
+    return [
+        f'node "{node.name}" would open {what} on {address}, to everybody who can reach it, with no security yet; '
+        "type --insecure if that is meant"
+        for what, address in doors
+    ]
+
+
+def refuse_to_start(topology: Topology, nodes: Sequence[NodeConfig], *, insecure: bool) -> None:
+    """Raises `Failure` or `Mistaken` if these nodes must not be started as they are."""
+    if sentences := not_yet(topology.cluster):
+        raise Failure(2, *sentences)
+    found: list[Mistake] = []
+    for node, place in zip(topology.nodes, topology.node_places, strict=True):
+        if node in nodes and not insecure:
+            found += [replace(place, text=text) for text in exposures(node)]
+    if found:
+        raise Mistaken(found)
+
+
+def survived(topology: Topology) -> str:
+    """What a cluster of this file can lose and go on."""
+    workers = [node for node in topology.nodes if node.role == "worker"]
+    copies = topology.cluster.copies
+    voters = len(topology.nodes)
+    if copies == 1:
+        return "one copy of each key: whatever node dies, its part of the keys is gone until it is started anew"
+    if voters == 1:
+        return "a single node: when it dies, all stops"
+    if voters == 2:
+        return (
+            "two nodes: only the lighter voter's death is survived; when the other dies, all stops. "
+            "Three nodes, or two and a witness, survive the death of any one"
+        )
+    lost = min(copies - 1, (voters - 1) // 2, len(workers) - 1)
+    return (
+        f"{copies} copies of each key: the death of any {lost} at once is survived" if lost else "no death is survived"
+    )

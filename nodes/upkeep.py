@@ -1,0 +1,152 @@
+"""Keeping nodes of this machine up: one log, one end.
+
+Every node's log lines appear as if they were this process's own. Ctrl-C asks all nodes to stop, a second one kills
+them. A node that dies takes its part of the keys with it, so its slots are named; what then happens to the others is
+`on_loss`'s to say: `mesh up` lets them go on.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nodes import logs, ring
+from nodes.client import Client
+from nodes.fleet import Exited, Fleet, Interrupted, Logged, Wrote
+from nodes.mistakes import Failure
+from nodes.signals import on_stop_signals
+
+TICK_SECONDS = 0.25
+STOP_SECONDS = 30.0  # nodes drain for a few seconds at most; then they are killed
+ASK_SECONDS = 1.0  # a busy node may answer late, and the log has to go on
+
+
+class Upkeep:
+    """The nodes of one command, from start to end."""
+
+    def __init__(self, topology_file: str, names: Sequence[str], options: Sequence[str]) -> None:
+        self.fleet = Fleet(topology_file, tuple(names), tuple(options))
+        self.log = logs.logger()
+        self.code = 0
+        self.doors: dict[str, str] = {}  # name -> host:port of the nodes that are up
+        self.stopping = False
+        self._left = set(names)
+        self._stop_deadline = float("inf")
+        self._ring: Mapping[str, Any] = {"runs": []}
+        self._renderer = logs.Renderer(readable=sys.stderr.isatty(), colours=logs.has_colours(sys.stderr))
+
+    def run(self) -> int:
+        """Until all nodes have ended; the exit code."""
+        on_stop_signals(self.fleet.interrupt, self.fleet.kill)
+        try:
+            self.fleet.start()
+            while self._left:
+                self._next()
+                self.tick()
+                self._lose_patience()
+        finally:
+            self.fleet.kill()
+        return self.code
+
+    def _next(self) -> None:
+        match self.fleet.next(TICK_SECONDS):
+            case Logged(name, fields):
+                self._show(fields)
+                self.heard(name, fields)
+            case Wrote(name, line):
+                self._pass(name, line)
+            case Exited(name, code):
+                self._left.discard(name)
+                self.doors.pop(name, None)
+                self._ended(name, code)
+            case Interrupted():
+                self.log.info("mesh.stopping")
+                self.stop()
+
+    def tick(self) -> None:
+        """Now and then, whether or not something happened."""
+
+    def heard(self, name: str, fields: dict[str, Any]) -> None:
+        """A node logged something."""
+        if fields["event"] == "node.listening" and fields.get("http"):
+            self.doors[name] = str(fields["http"])
+        elif fields["event"] == "node.ready":
+            self._refresh_ring()
+
+    def on_loss(self) -> None:
+        """A node ended that nobody had asked to."""
+
+    def stop(self) -> None:
+        if not self.stopping:
+            self.stopping = True
+            self._stop_deadline = time.monotonic() + STOP_SECONDS
+            self.fleet.stop()
+
+    def _lose_patience(self) -> None:
+        if time.monotonic() > self._stop_deadline:
+            self._stop_deadline = float("inf")
+            self.log.error("mesh.killed", detail=f"did not stop within {STOP_SECONDS:g} s", nodes=sorted(self._left))
+            self.code = self.code or 1
+            self.fleet.kill()
+
+    def _ended(self, name: str, code: int) -> None:
+        if code == 0:
+            return
+        if self.stopping:
+            self.log.warning("node.ended_badly", name=name, exit_code=code)
+            self.code = self.code or 1
+        elif code == 2:  # its own line said why
+            self.code = self.code or 2
+            self.on_loss()
+        else:
+            self._tell_death(name, code)
+            self.code = 1
+            self.on_loss()
+
+    def _tell_death(self, name: str, code: int) -> None:
+        self._refresh_ring()
+        slots = ring.slots_of(self._ring, name)
+        cause = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+        self.log.error("node.died", name=name, slots=slots, detail=f"{name} ended {cause}; {_loss(slots)}")
+
+    # -- what nodes say of themselves
+
+    def ask(self, *path: str) -> Mapping[str, Any] | None:
+        """The first good answer of a node that is up."""
+        for door in list(self.doors.values()):
+            try:
+                return dict(Client(f"http://{door}", ASK_SECONDS).result(*path).body)
+            except Failure:
+                continue
+        return None
+
+    def _refresh_ring(self) -> None:
+        """What is known stays known when nobody is left to ask."""
+        answer = self.ask("v1", "ring")
+        if answer is not None and answer["runs"]:
+            self._ring = answer
+
+    # -- one log
+
+    def _show(self, fields: dict[str, Any]) -> None:
+        level = str(fields.get("level", "info"))
+        self._print(self._renderer(None, level, dict(fields)))
+
+    def _pass(self, name: str, line: str) -> None:
+        if sys.stderr.isatty():
+            self._print(f"{name} | {line}")
+        else:
+            self._print(json.dumps({"node": name, "event": "node.wrote", "line": line}))
+
+    def _print(self, line: str) -> None:
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+
+
+def _loss(slots: str) -> str:
+    if slots == "none":
+        return "it owned no slots"
+    return f"the state in its slots {slots} is gone, nobody else holds it"
