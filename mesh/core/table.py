@@ -232,7 +232,7 @@ def _table(plain: Any) -> Table:
 def _seat(plain: Any) -> Seat:
     name, node, endpoint, http, role, zone, voter = _list(plain, 7)
     if role not in (WORKER, WITNESS) or type(voter) is not bool:
-        raise ValueError(f"a seat with role {role!r:.40} and vote {voter!r:.40}")
+        raise ValueError(f"a table in which a seat has role {role!r:.40} and the vote {voter!r:.40}")
     return Seat(_text(name), _id(node), _text(endpoint), _text(http), role, _text(zone), voter)
 
 
