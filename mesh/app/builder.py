@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar, overload
 
 from mesh.app.connectors import Sink, Source
-from mesh.app.graph import Graph, Node, SinkNode, SourceNode, StageNode, StepKind, StepNode
+from mesh.app.graph import WITH_FUNCTION, Graph, Node, SinkNode, SourceNode, StageNode, StepKind, StepNode
 from mesh.app.mistakes import AppError, Mistake, Place, here, mistake_at, wrong_name
 from mesh.app.params import Param, params_of, read_settings
 from mesh.app.signatures import describe, wrong_class, wrong_function
@@ -108,7 +108,7 @@ class _Pipe:
         self._node = node
 
     def _step(self, kind: StepKind, place: Place, function: Callable[..., Any] | None, keyed: bool = False) -> Node:
-        if function is not None:
+        if kind in WITH_FUNCTION:
             self._app.graph.wrong(place, wrong_function(kind, function, "record"))
         return self._app.graph.add(StepNode(place, (self._node,), keyed, kind, function))
 

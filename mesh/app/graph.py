@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 from mesh.app.mistakes import Mistake, Place, mistake_at
 
 StepKind = Literal["map", "flat_map", "filter", "merge", "key_by", "flatten", "items", "values"]
+WITH_FUNCTION = ("map", "flat_map", "filter", "key_by")
 StageKind = Literal["fold", "step", "class"]
 N = TypeVar("N", bound="Node")
 

@@ -115,6 +115,7 @@ def _parse_text(kind: type, text: str, base: Path | None) -> object:
 # -- finding the params of an app -------------------------------------------------------------------------------------
 
 MOST_VISITED = 10_000  # objects; an app refers to dozens, a library that it drags in to thousands
+MOST_GROUPED = 100  # items; a larger collection is data, not settings
 
 
 def params_of(roots: Iterable[object]) -> list[Param[Any]]:
@@ -137,6 +138,8 @@ def params_of(roots: Iterable[object]) -> list[Param[Any]]:
 def _referred(thing: object) -> Iterator[object]:
     if isinstance(thing, FunctionType):
         yield from _of_function(thing) if _is_of_an_author(thing.__module__) else ()
+    elif isinstance(thing, tuple | list | dict):
+        yield from (thing.values() if isinstance(thing, dict) else thing) if len(thing) <= MOST_GROUPED else ()
     elif isinstance(thing, MethodType):
         yield from (thing.__func__, thing.__self__)
     elif isinstance(thing, functools.partial):
