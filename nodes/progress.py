@@ -20,7 +20,6 @@ class RunProgress:
     def __init__(self, app: str, *, bar: bool = True) -> None:
         self._log = logs.logger()
         self._started = self._told = time.monotonic()
-        self._records = 0
         self._bar = _bar() if bar and sys.stderr.isatty() else None
         self._task = self._bar.add_task(app, total=None, records=0, rate=0.0) if self._bar else TaskID(0)
 
@@ -40,14 +39,14 @@ class RunProgress:
             self._bar.stop()
 
     def tell(self, records: int, splits_done: int, splits: int) -> None:
-        if self._records == 0 and records:
-            self._started = time.monotonic()
-        self._records = records
-        rate = records / max(0.001, time.monotonic() - self._started)
+        now = time.monotonic()
+        rate = records / max(0.001, now - self._started)
+        if records == 0:
+            self._started = now  # the nodes are still finding each other
         if self._bar:
             self._bar.update(self._task, completed=splits_done, total=splits or None, records=records, rate=rate / 1e6)
-        elif time.monotonic() - self._told >= LINE_SECONDS:
-            self._told = time.monotonic()
+        elif now - self._told >= LINE_SECONDS:
+            self._told = now
             self._log.info("run.progress", records=records, rate=round(rate), splits_done=splits_done, splits=splits)
 
 

@@ -23,7 +23,7 @@ GONE_SECONDS = 10.0  # a node that has answered and is silent for so long is not
 BAR_WIDTH = 78
 
 
-@click.command(epilog="Example: mesh status --wait ready --timeout 30 --at http://127.0.0.1:7481")
+@click.command(epilog="\b\nExample:\n  mesh status --wait ready --timeout 30 --at http://127.0.0.1:7481")
 @options.at
 @options.as_json
 @click.option("--watch", is_flag=True, help="Stay and show every change, until Ctrl-C.")
@@ -100,7 +100,7 @@ def _print_changes(client: Client, as_json: bool) -> None:
         return
 
 
-@click.command("ring", epilog="Example: mesh ring --at http://127.0.0.1:7480")
+@click.command("ring", epilog="\b\nExample:\n  mesh ring --at http://127.0.0.1:7480")
 @options.at
 @options.as_json
 def show_ring(at: str, as_json: bool) -> None:
@@ -116,7 +116,7 @@ def _picture(client: Client, answer: Answer) -> RenderableType:
     return ring.picture(answer.body, client.status(), width=width, colours=logs.has_colours(sys.stdout))
 
 
-@click.command(epilog="Example: mesh owner whale")
+@click.command(epilog="\b\nExample:\n  mesh owner whale")
 @click.argument("key")
 @options.key_type
 @options.at
@@ -131,7 +131,7 @@ def owner(key: str, key_type: str, at: str, as_json: bool) -> None:
         click.echo("\n".join(tables.owner_lines(answer.body)))
 
 
-@click.command(epilog="Example: mesh get count whale")
+@click.command(epilog="\b\nExample:\n  mesh get count whale")
 @click.argument("stage")
 @click.argument("key")
 @options.key_type

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import click
 
-from mesh.app.plan import Plan
+from mesh import Param
+from mesh.app.plan import SourcePlan
 from nodes.application import Application, load, missing_input
 from nodes.commands import options
 from nodes.local import SOLO, chosen_app
@@ -14,11 +16,14 @@ from nodes.starting import exposures, not_yet, survived
 from nodes.topology import Topology, examine_topology, outside_values
 
 
-@click.command(epilog="Example: mesh check topologies/local-3.toml")
+@click.command(epilog="\b\nExample:\n  mesh check topologies/local-3.toml")
 @click.argument("topology_or_app")
 @options.sets
 def check(topology_or_app: str, sets: tuple[str, ...]) -> None:
-    """Every mistake in a topology file and its app, or in an app alone: file, line, column, and what was meant."""
+    """Tell every mistake at once, with its place.
+
+    In a topology file and its app, or in an app alone; without mistakes, what would be started.
+    """
     overrides = outside_values(sets)
     if topology_or_app.endswith(".toml"):
         examined = examine_topology(topology_or_app, overrides)
@@ -47,20 +52,19 @@ def _cluster_lines(topology: Topology) -> list[str]:
 def _app_lines(application: Application) -> list[str]:
     app, plan = application.app, application.plan
     lines = [f"app {plan.app_name} is well built"]
-    lines += _listed(
-        "sources", [f"{source.name}  {source.connector!r:.60}{_ends(plan, source.name)}" for source in plan.sources]
-    )
+    lines += _listed("sources", [_source(source) for source in plan.sources])
     lines += _listed("stages", [f"{stage.name}  level {stage.level}, {_short(stage.where)}" for stage in plan.stages])
     lines += _listed("sinks", [f"{sink.name}  {sink.connector!r:.60}" for sink in plan.sinks])
-    params = [
-        f"{name} = {param.value!r:.60}" + (f"  {param.help}" if param.help else "")
-        for name, param in app.params.items()
-    ]
-    return lines + _listed("params", params)
+    return lines + _listed("params", [_param(name, param) for name, param in app.params.items()])
 
 
-def _ends(plan: Plan, name: str) -> str:
-    return "  endless" if any(source.name == name and source.connector.endless for source in plan.sources) else ""
+def _source(source: SourcePlan) -> str:
+    return f"{source.name}  {source.connector!r:.60}" + "  endless" * source.connector.endless
+
+
+def _param(name: str, param: Param[Any]) -> str:
+    value = "not set" if param.value is None else f"{str(param.value)!r:.60}"
+    return f"{name} = {value}" + (f"  {param.help}" if param.help else "")
 
 
 def _short(where: str) -> str:

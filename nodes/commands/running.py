@@ -17,7 +17,6 @@ from nodes.job import Job
 from nodes.local import chosen_app, free_ports, local_topology, node_names
 from nodes.mistakes import Failure
 from nodes.overrides import Override
-from nodes.solo import run_solo
 from nodes.starting import refuse_to_start
 from nodes.summary import Summary
 from nodes.topology import examine_topology, outside_values
@@ -26,7 +25,9 @@ MOST_NODES = 64  # of one machine
 ATTEMPTS = 2  # somebody may take a port between the moment we find it free and the node's start
 
 
-@click.command(epilog="Example: mesh run examples/word_count.py --nodes 3 --set input=book.txt --set output=out --json")
+@click.command(
+    epilog="\b\nExample:\n  mesh run examples/word_count.py --nodes 3 --set input=book.txt --set output=out --json"
+)
 @click.argument("app")
 @click.option(
     "--nodes", type=click.IntRange(1, MOST_NODES), default=1, show_default=True, help="1: all in this process."
@@ -55,9 +56,9 @@ def run(
     as_json: bool,
     insecure: bool,
 ) -> int:
-    """Run APP, file.py[:attr] or package.module[:attr], until its sources are exhausted and all is written.
+    """Run an app to the end of its sources.
 
-    Where a source is endless, or with --keep, until Ctrl-C.
+    APP is file.py[:attr] or package.module[:attr]. Where a source is endless, or with --keep, it runs until Ctrl-C.
     """
     logs.configure()
     _check_data_dir(nodes, durability, data_dir)
@@ -71,6 +72,8 @@ def run(
     refuse_to_start(topology, topology.nodes, insecure=insecure)
     _check_sources(application.plan, nodes)
     if nodes == 1:
+        from nodes.solo import run_solo  # a web server: no other command waits for its import
+
         code, summary = run_solo(topology.cluster, application.plan, door, keep=keep)
     else:
         words = [*pass_on(sets, insecure=insecure), "--set", f"app.module={topology.app.module}"]

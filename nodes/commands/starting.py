@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from nodes import daemon, logs
+from nodes import logs
 from nodes.application import load, reads_stdin
 from nodes.commands import options
 from nodes.mistakes import Failure
@@ -13,14 +13,16 @@ from nodes.topology import examine_topology, outside_values
 from nodes.upkeep import Upkeep
 
 
-@click.command(epilog="Example: mesh node cluster.toml --name alpha")
+@click.command(epilog="\b\nExample:\n  mesh node cluster.toml --name alpha")
 @click.argument("topology")
 @click.option("--name", required=True, help="Which node of the file to be.")
 @options.sets
 @options.insecure
 @click.option("--parent-pipe", is_flag=True, hidden=True, help="Stop when standard input ends.")
 def node(topology: str, name: str, sets: tuple[str, ...], insecure: bool, parent_pipe: bool) -> int:
-    """One node in the foreground, until Ctrl-C or SIGTERM."""
+    """Run one node of a file, until Ctrl-C."""
+    from nodes import daemon  # sockets and web servers: no other command waits for their import
+
     logs.configure()
     loaded, application = load(examine_topology(topology, outside_values(sets)))
     chosen = chosen_node(loaded, name)
@@ -28,12 +30,15 @@ def node(topology: str, name: str, sets: tuple[str, ...], insecure: bool, parent
     return daemon.serve(loaded, chosen, application.plan, parent_pipe=parent_pipe)
 
 
-@click.command(epilog="Example: mesh up topologies/local-3.toml --set input=book.txt")
+@click.command(epilog="\b\nExample:\n  mesh up topologies/local-3.toml --set input=book.txt")
 @click.argument("topology")
 @options.sets
 @options.insecure
 def up(topology: str, sets: tuple[str, ...], insecure: bool) -> int:
-    """Every node of the file on this machine, one merged log, until Ctrl-C."""
+    """Run all nodes of a file here, with one log.
+
+    On this machine, until Ctrl-C.
+    """
     logs.configure()
     loaded, application = load(examine_topology(topology, outside_values(sets)))
     refuse_to_start(loaded, loaded.nodes, insecure=insecure)
