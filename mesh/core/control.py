@@ -96,7 +96,14 @@ class Identity:
 class ControlPlane:
     """One node's part in membership, agreement and transport."""
 
-    def __init__(self, identity: Identity, tuning: Tuning, random: Random, stored: Mapping[str, bytes]) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        tuning: Tuning,
+        random: Random,
+        stored: Mapping[str, bytes],
+        link_window: int = LINK_WINDOW,
+    ) -> None:
         self.identity = identity
         me = identity.me
         introduction = Introduction(
@@ -109,7 +116,7 @@ class ControlPlane:
             me.node, me.name, founding_electorate(workers, identity.expect), voters_of, random, stored
         )
         self.planner = Planner(me.node, identity.declared, identity.expect, identity.slots, identity.copies, random)
-        self.links = Links(LINK_WINDOW)
+        self.links = Links(link_window)
         self.table: Table | None = None
 
     def handle(self, event: Event, now: Millis) -> list[Effect]:

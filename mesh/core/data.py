@@ -44,7 +44,7 @@ from mesh.core.keys import BadKey, hash_key, slot_of_hash
 from mesh.core.messages import ALIVE, SUSPECT, BatchDone, Found, Lookup, Message, NodeId, Report
 from mesh.core.owner import Owner
 from mesh.core.progress import Progress
-from mesh.core.router import WINDOW_BYTES, Packed, Router
+from mesh.core.router import BATCH_RECORDS, WINDOW_BYTES, Packed, Router
 from mesh.core.set_aside import SetAside
 
 CONTROL = 0  # the channel of reports, acknowledgements and reads; a stage's batches travel on the channel of its level
@@ -55,11 +55,19 @@ QUIET_MS = 10  # a source that had nothing to give is asked again after this
 class DataPlane:
     """One node's share of the application's work."""
 
-    def __init__(self, me: NodeId, plan: Plan, slots: int, seed: int, window_bytes: int = WINDOW_BYTES) -> None:
+    def __init__(
+        self,
+        me: NodeId,
+        plan: Plan,
+        slots: int,
+        seed: int,
+        window_bytes: int = WINDOW_BYTES,
+        batch_records: int = BATCH_RECORDS,
+    ) -> None:
         self.me = me
         self.plan = plan
         self.owner = Owner(plan.stages)
-        self.router = Router(me, len(plan.stages), slots, seed, window_bytes)
+        self.router = Router(me, len(plan.stages), slots, seed, window_bytes, batch_records)
         self.sources = sources.Sources([(each.name, each.connector.endless) for each in plan.sources])
         self.progress = Progress(plan.levels + 1)
         self.set_aside = SetAside()

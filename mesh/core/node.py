@@ -2,8 +2,8 @@
 
 The control plane must always be quick and the data plane runs the application's code, so they may be driven by two
 threads: the control side (`received`, `handle_control`, `absorb`) under one lock, the data plane by whoever takes
-events from `inbox`. What the data plane has for other nodes comes back through `absorb`. The simulator calls the same methods
-from one thread.
+events from `inbox`. What the data plane has for other nodes comes back through `absorb`. The simulator calls the same
+methods from one thread, with windows and batches so small that they fill.
 """
 
 from __future__ import annotations
@@ -32,18 +32,26 @@ from mesh.core.events import (
 )
 from mesh.core.membership.tuning import Tuning
 from mesh.core.messages import Hello, Refused, Welcome
+from mesh.core.router import BATCH_RECORDS, WINDOW_BYTES
 
 
 class Node:
     """Both planes of one node."""
 
     def __init__(
-        self, identity: Identity, plan: Plan, tuning: Tuning, random: Random, stored: Mapping[str, bytes]
+        self,
+        identity: Identity,
+        plan: Plan,
+        tuning: Tuning,
+        random: Random,
+        stored: Mapping[str, bytes],
+        window_bytes: int = WINDOW_BYTES,
+        batch_records: int = BATCH_RECORDS,
     ) -> None:
         self.id = identity.me.node
         self.identity = identity
-        self.control = ControlPlane(identity, tuning, random, stored)
-        self.data = DataPlane(self.id, plan, identity.slots, identity.seed)
+        self.control = ControlPlane(identity, tuning, random, stored, window_bytes)
+        self.data = DataPlane(self.id, plan, identity.slots, identity.seed, window_bytes, batch_records)
         self.inbox: deque[Event | BaseException] = deque()  # for the data plane; bounded by the links' windows
 
     # -- the control side

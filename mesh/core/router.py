@@ -59,12 +59,21 @@ class _Lane:
 class Router:
     """All lanes of this node."""
 
-    def __init__(self, me: NodeId, stages: int, slots: int, seed: int, window_bytes: int = WINDOW_BYTES) -> None:
+    def __init__(
+        self,
+        me: NodeId,
+        stages: int,
+        slots: int,
+        seed: int,
+        window_bytes: int = WINDOW_BYTES,
+        batch_records: int = BATCH_RECORDS,
+    ) -> None:
         self._me = me
         self._stages = stages
         self._shift = 33 - slots.bit_length()  # slots is a power of two: hash >> shift == hash * slots >> 32
         self._seed = seed
         self._window_bytes = window_bytes
+        self._batch_records = batch_records
         self._epoch = 0
         self._owners: tuple[NodeId, ...] = ()  # in the table's order
         self._owner_of_slot: Sequence[int] = ()
@@ -107,7 +116,7 @@ class Router:
 
     def full_batches(self) -> list[Packed]:
         """The buffers that have grown to a batch."""
-        return self._pack(BATCH_RECORDS)
+        return self._pack(self._batch_records)
 
     def flush(self) -> list[Packed]:
         """All buffers, however small: called when there is nothing else to do."""
