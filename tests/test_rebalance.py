@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from mesh.core.rebalance import assign_backups, rebalance, shares
 
 Owners = tuple[str, ...]
+MOST = 12  # members at a time in a random walk
 
 names = st.lists(st.sampled_from([f"n{place}" for place in range(9)]), min_size=1, max_size=9, unique=True)
 partitions = st.lists(st.sampled_from([None, *(f"n{place}" for place in range(9))]), min_size=0, max_size=64)
@@ -124,7 +125,7 @@ def walk(steps: int, slots: int, seed: int) -> list[tuple[Owners, list[str], Own
     owners = rebalance([None] * slots, members)
     history = []
     for step in range(steps):
-        if len(members) < 2 or (len(members) < 12 and random.random() < 0.5):
+        if len(members) < 2 or (len(members) < MOST and random.random() < 0.5):
             members = [*members, f"n{step + 3}"]
         else:
             leaver = random.choice(members)
@@ -148,8 +149,10 @@ def test_1500_random_joins_and_leaves_move_the_least_and_stay_in_few_runs() -> N
     for before, members, after in history:
         assert moves(before, after) == lower_bound(before, members)
         assert rebalance(after, members) == after
-        assert runs(after) <= max(16, len(members) * 12)
-    assert sum(runs(after) / len(members) for _, members, after in history) / len(history) < 6
+        assert runs(after) <= 12 * MOST  # what large clusters cut, small ones keep; it must not add up over time
+    each = [runs(after) / len(members) for _, members, after in history]
+    assert sum(each[:500]) / 500 < 6
+    assert sum(each[1000:]) / 500 < 6
 
 
 def test_the_same_walk_gives_the_same_bytes_under_every_hash_seed() -> None:
