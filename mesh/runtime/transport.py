@@ -1,0 +1,266 @@
+"""ZeroMQ as a datagram service that loses: one ROUTER bound for receiving, one DEALER a peer for sending.
+
+Why two: a ROUTER drops silently what it cannot route or queue, a DEALER says `Again`. What is lost (Again, a reset, a
+peer that is not there) is repeated by links or by who asked; this file promises order between two processes and
+no more.
+
+Stale queues: a DEALER queues for a peer that is not connected yet, also over a reconnect (IMMEDIATE stays off). So the
+first Hello is not lost to a connection that takes a millisecond, and a reset costs what TCP held and not the queue. In
+exchange a new process on an old port may get what was meant for the dead one: every envelope names its target.
+The queue is bounded by the credits of links, and by the high-water mark for all that has no credits.
+
+Routing ids are the node's id and a number per DEALER, with HANDOVER: a reconnecting DEALER takes its place at once,
+and two DEALERs of one node that reach the same ROUTER by two names do not throw each other out.
+
+Threads: every method but `wait` and `wake` is called under one lock, the caller's. `wait` looks at descriptors only
+and never at a socket. These are edge-triggered: one is readable when there is something *new*, and what was left behind
+by a bounded `receive` shows on none. So `receive` ends with a look at EVENTS, and leaves a mark for `wait` when there
+is more; after `wait` one calls `receive`. A DEALER's descriptor is never polled: nobody sends to it, and its queue
+is emptied by libzmq's own thread; what that thread tells it (room again) is read by the next send.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import select
+from collections import Counter
+
+import zmq
+
+from mesh.core.codec import MAX_HEADER, MAX_MESSAGE, MAX_PAYLOAD
+from mesh.core.messages import NodeId
+from mesh.runtime.handshakes import Handshakes
+
+OLDEST_LIBZMQ = (4, 3, 5)
+PART_LIMITS = (MAX_HEADER, MAX_MESSAGE, MAX_PAYLOAD)
+HIGH_WATER_MARK = 20_000  # messages a peer; links' credits are spent long before, this is for datagrams to the dead
+SKIPPED_AT_ONCE = 10_000  # parts of a message that is dropped, ~10 ms; part counts bypass libzmq's limits
+MAX_ENDPOINTS = 1_000  # DEALERs; gossip may name any number of addresses
+RECONNECT_MS, RECONNECT_MAX_MS = 50, 1_000  # nodes start seconds apart and should meet within one
+HEARTBEAT_MS, SILENCE_MS = 5_000, 20_000  # ZMTP's own, from libzmq's thread: ends half-open connections
+
+_ENDPOINT = re.compile(r"tcp://(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[^\s;/:\[\]]+):(?P<port>\d{1,5}|\*)")
+
+
+class TransportError(Exception):
+    """The transport cannot start: one sentence for the operator, naming the address."""
+
+
+class Transport:
+    """Sends to endpoints, receives from whoever connects. `rejected` counts what came in and could not be used."""
+
+    def __init__(self, listen: str, node_id: NodeId, incarnation: bytes = b"") -> None:
+        check_library(zmq.zmq_version_info(), zmq.has("curve"))
+        self.unsent = 0  # messages that found a full queue, or no valid endpoint
+        self._rejected: Counter[str] = Counter()
+        self._routing_id = node_id + incarnation
+        self._dealers: dict[str, zmq.Socket[bytes]] = {}
+        self._dealers_made = 0
+        self._skipping = False  # the rest of a message is still to be dropped
+        self._more = False  # `receive` left something behind
+        self._closed = False
+        self._context = zmq.Context()
+        self._context.set(zmq.MAX_SOCKETS, MAX_ENDPOINTS + 16)
+        try:
+            self._router = self._bind(listen)
+        except TransportError:
+            self._context.destroy(linger=0)
+            raise
+        self.bound: str = str(self._router.getsockopt_string(zmq.LAST_ENDPOINT))
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+        self._fds = (int(self._router.getsockopt(zmq.FD)), self._handshakes.fd, self._wake_read)
+
+    @property
+    def rejected(self) -> dict[str, int]:
+        counts = dict(self._rejected)
+        if self._handshakes.failed:
+            counts["handshake"] = self._handshakes.failed
+        return counts
+
+    @property
+    def disconnected(self) -> int:
+        """How often a peer's connection to this node ended; a part over the size limit ends one as well."""
+        return self._handshakes.disconnected
+
+    # -- sending ------------------------------------------------------------------------------------------------------
+
+    def send(self, endpoint: str, parts: list[bytes]) -> bool:
+        """False: it was not taken, and counts as lost."""
+        dealer = self._dealers.get(endpoint) or self._connect(endpoint)
+        if dealer is None:
+            self.unsent += 1
+            return False
+        with contextlib.suppress(zmq.Again):
+            dealer.send_multipart(parts, zmq.NOBLOCK)
+            return True
+        if _events(dealer) & zmq.POLLOUT:  # reading EVENTS lets the socket hear of room that there is by now
+            with contextlib.suppress(zmq.Again):
+                dealer.send_multipart(parts, zmq.NOBLOCK)
+                return True
+        self.unsent += 1
+        return False
+
+    def forget(self, endpoint: str) -> None:
+        """Close the connection and drop its queue."""
+        dealer = self._dealers.pop(endpoint, None)
+        if dealer is not None:
+            dealer.close(linger=0)
+
+    def _connect(self, endpoint: str) -> zmq.Socket[bytes] | None:
+        match = _ENDPOINT.fullmatch(endpoint)
+        if match is None or "*" in match.groups() or not 0 < int(match["port"]) < 65536:
+            self._rejected["endpoint"] += 1
+            return None
+        if len(self._dealers) >= MAX_ENDPOINTS:
+            self._rejected["endpoints"] += 1
+            return None
+        dealer = self._socket(zmq.DEALER, endpoint)
+        self._dealers_made += 1
+        dealer.routing_id = self._routing_id + self._dealers_made.to_bytes(4)
+        dealer.setsockopt(zmq.SNDHWM, HIGH_WATER_MARK)
+        dealer.setsockopt(zmq.RCVHWM, 1)  # nobody has anything to say on this one
+        dealer.setsockopt(zmq.MAXMSGSIZE, 1024)
+        dealer.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
+        dealer.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
+        dealer.setsockopt(zmq.CONNECT_TIMEOUT, 3_000)
+        try:
+            dealer.connect(endpoint)
+        except zmq.ZMQError:
+            dealer.close(linger=0)
+            self._rejected["endpoint"] += 1
+            return None
+        self._dealers[endpoint] = dealer
+        return dealer
+
+    # -- receiving ----------------------------------------------------------------------------------------------------
+
+    def receive(self, max_messages: int) -> list[list[bytes]]:
+        """What has come: messages of two or three parts, each within its limit."""
+        messages: list[list[bytes]] = []
+        for _ in range(max_messages):
+            if self._skipping and not self._skip():
+                break
+            try:
+                message = self._read()
+            except zmq.Again:
+                break
+            if message is not None:
+                messages.append(message)
+        more_knocked = self._handshakes.look()
+        self._more = more_knocked or self._skipping or bool(_events(self._router) & zmq.POLLIN)
+        if self._more:
+            self.wake()  # whoever waits already, too
+        return messages
+
+    def _read(self) -> list[bytes] | None:
+        """One message, or None if it was dropped. Raises `zmq.Again` when there is none."""
+        self._router.recv(zmq.NOBLOCK)  # the routing id says nothing: the envelope names its source
+        parts: list[bytes] = []
+        while self._router.getsockopt(zmq.RCVMORE):
+            if len(parts) == len(PART_LIMITS):
+                self._drop("parts")
+                return None
+            part = self._router.recv(zmq.NOBLOCK, copy=False)
+            if len(part) > PART_LIMITS[len(parts)]:
+                self._drop("too-long")
+                return None
+            parts.append(part.bytes)
+        if len(parts) < 2:
+            self._drop("parts")
+            return None
+        return parts
+
+    def _drop(self, reason: str) -> None:
+        self._rejected[reason] += 1
+        self._skipping = True
+
+    def _skip(self) -> bool:
+        """True: the message that is dropped has come to its end."""
+        for _ in range(SKIPPED_AT_ONCE):
+            if not self._router.getsockopt(zmq.RCVMORE):
+                self._skipping = False
+                return True
+            self._router.recv(zmq.NOBLOCK, copy=False)
+        return False
+
+    # -- waiting: without the lock ------------------------------------------------------------------------------------
+
+    def wait(self, timeout_ms: int) -> None:
+        """Until there may be something to receive, or `wake`, or the time is over."""
+        if not self._more:
+            poll = select.poll()
+            for fd in self._fds:
+                poll.register(fd, select.POLLIN)
+            poll.poll(timeout_ms)
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._wake_read, 1 << 16)
+
+    def wake(self) -> None:
+        """Let `wait` return, now or the next time. From any thread or signal handler."""
+        if not self._closed:
+            with contextlib.suppress(BlockingIOError):  # full: it will wake
+                os.write(self._wake_write, b".")
+
+    def close(self) -> None:
+        """Drop what is queued. No other thread may be in `wait`."""
+        if not self._closed:
+            self._closed = True
+            self._router.disable_monitor()
+            self._context.destroy(linger=0)
+            os.close(self._wake_read)
+            os.close(self._wake_write)
+
+    # -- sockets ------------------------------------------------------------------------------------------------------
+
+    def _socket(self, kind: int, address: str) -> zmq.Socket[bytes]:
+        made = self._context.socket(kind)
+        made.setsockopt(zmq.LINGER, 0)  # lingering is not delivery
+        made.setsockopt(zmq.IPV6, int("[" in address))
+        made.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+        made.setsockopt(zmq.HEARTBEAT_TIMEOUT, SILENCE_MS)
+        made.setsockopt(zmq.TCP_KEEPALIVE, 1)
+        return made
+
+    def _bind(self, listen: str) -> zmq.Socket[bytes]:
+        if _ENDPOINT.fullmatch(listen) is None:
+            raise TransportError(f"cannot listen on {listen!r}: an address is tcp://host:port")
+        router = self._socket(zmq.ROUTER, listen)
+        router.setsockopt(zmq.ROUTER_HANDOVER, 1)
+        router.setsockopt(zmq.RCVHWM, HIGH_WATER_MARK)
+        router.setsockopt(zmq.MAXMSGSIZE, MAX_PAYLOAD)
+        router.setsockopt(zmq.HANDSHAKE_IVL, 10_000)
+        self._handshakes = Handshakes(router)
+        try:
+            router.bind(listen)
+        except zmq.ZMQError as error:
+            raise TransportError(f"cannot listen on {listen}: {_reason(error)}") from None
+        return router
+
+
+def _events(socket: zmq.Socket[bytes]) -> int:
+    return int(socket.getsockopt(zmq.EVENTS))
+
+
+def _reason(error: zmq.ZMQError) -> str:
+    known = {
+        errno.EADDRINUSE: "another process listens there already",
+        errno.EADDRNOTAVAIL: "this machine has no such address",
+        errno.ENODEV: "this machine has no such address",
+        errno.EACCES: "not permitted for this user",
+        errno.EINVAL: "an address is tcp://host:port",
+    }
+    return known.get(error.errno or 0, str(error))
+
+
+def check_library(version: tuple[int, int, int], has_curve: bool) -> None:
+    """Raises `TransportError` if libzmq cannot do what is built on it."""
+    if version < OLDEST_LIBZMQ:
+        found, wanted = (".".join(map(str, each)) for each in (version, OLDEST_LIBZMQ))
+        raise TransportError(f"libzmq {found} is too old, {wanted} is needed: pip install --upgrade pyzmq")
+    if not has_curve:
+        raise TransportError("this libzmq was built without CURVE: pip install --force-reinstall pyzmq")
