@@ -209,7 +209,9 @@ def test_standing_is_formed_then_met_then_age_then_id() -> None:
 
     ascending = [intro(False, 1, 9, 0), intro(False, 1, 9, 1), intro(False, 1, 8, 0), intro(False, 2, 9, 0)]
     ascending.append(intro(True, 1, 9, 0))
-    assert sorted(ascending[::-1], key=standing) == ascending
+    ranks = [standing(each) for each in ascending]
+    assert ranks == sorted(ranks)
+    assert len(set(ranks)) == len(ranks)
 
 
 def test_a_fitting_hello_is_welcomed_and_admitted_a_second_one_too() -> None:

@@ -1,22 +1,15 @@
 """Membership: SWIM with Lifeguard's corrections (PROTOCOL M). It finds and spreads; it decides nothing.
 
-What one node believes of each other one:
-
-    (unknown) -> ALIVE -> SUSPECT -> DEAD        the detector: failed probes, then an accuser's verdict
-    SUSPECT, DEAD -> ALIVE                       only by a higher incarnation: the node itself refuted
-    any -> LEFT                                  the node said goodbye; final
+This file is the conversation: who is asked what, and when. What is believed, and of whom, is in `beliefs`.
 
 Every message with gossip begins with the sender's own record, and with what is believed of the receiver if that is not
 ALIVE: one round trip with a suspect is enough to clear it, and a stranger's Ping can be answered.
 
-Who is believed dead is answered (so it can refute), but its news of third nodes is not taken: a node that can send but
-not receive suspects everybody, and would be refuted for ever. A death learnt from a whole table is taken as a
-suspicion, so that the two sides of a healed split do not bury each other's living.
+A death learnt from a whole table is taken as a suspicion, so that the two sides of a healed split do not bury each
+other's living. Time in which this node did not run is added to every deadline (`Lagged`, or a wake-up that comes late).
 
-Time in which this node did not run is added to every deadline (`Lagged`, or a wake-up that comes late).
-
-Invariants: this node's own record is ALIVE until `Leave`, then LEFT; `suspicions` are of members that are SUSPECT; the
-next deadline is later than the last `Woke`; every table is bounded (see roster, gossip, probe, suspicion).
+Invariants: the next deadline is later than the last `Woke`; every table is bounded (see roster, gossip, probe,
+suspicion).
 """
 
 from __future__ import annotations
@@ -25,12 +18,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from random import Random
 
-from mesh.core.events import Effect, Event, Log, Millis, Received, Rejected, Send, Woke
+from mesh.core.events import Effect, Event, Millis, Received, Rejected, Send, Woke
+from mesh.core.membership.beliefs import Beliefs
 from mesh.core.membership.facts import Admitted, Heard, Lagged, Leave
-from mesh.core.membership.gossip import Rumours, times_to_tell
+from mesh.core.membership.gossip import times_to_tell
 from mesh.core.membership.merge import MAX_MEMBERS
 from mesh.core.membership.probe import Probe, Prober
-from mesh.core.membership.roster import Roster
 from mesh.core.membership.suspicion import Suspicion, Suspicions
 from mesh.core.membership.tuning import Tuning
 from mesh.core.messages import (
@@ -61,14 +54,15 @@ class Membership:
         self._me = me.node
         self._tuning = tuning
         self._random = random
-        self._roster = Roster(me)
-        self._rumours = Rumours()
+        self._effects: list[Effect] = []  # of the event being handled
         self._prober = Prober(tuning, random)
         self._suspicions = Suspicions(tuning)
+        self._beliefs = Beliefs(me, self._prober, self._suspicions, self._effects)
+        self._roster = self._beliefs.roster
+        self._rumours = self._beliefs.rumours
         self._synced_at: dict[NodeId, Millis] = {}  # when a member's push-pull was last answered
         self._started = False
         self._next_probe = self._next_gossip = self._next_sync = self._next_reconnect = 0
-        self._effects: list[Effect] = []
 
     @property
     def members(self) -> dict[NodeId, Member]:
@@ -78,7 +72,7 @@ class Membership:
     @property
     def me(self) -> Member:
         """This node's own record, with its present incarnation."""
-        return self._roster.members[self._me]
+        return self._beliefs.me
 
     def alive(self) -> list[Member]:
         """The members whose status is ALIVE, this node included, by name."""
@@ -103,7 +97,8 @@ class Membership:
                 self._leave(now)
         if self._rumours and self._next_gossip <= now:
             self._next_gossip = now + self._tuning.gossip_every // 4  # news comes in bursts: tell it together
-        effects, self._effects = self._effects, []
+        effects = self._effects.copy()
+        self._effects.clear()
         return effects
 
     def next_deadline(self) -> Millis | None:
@@ -187,83 +182,14 @@ class Membership:
             self._synced_at[sender] = now
             self._effects.append(Send(sender, PushPull(tuple(self.members.values()), False)))
 
-    # -- beliefs ------------------------------------------------------------------------------------------------------
-
     def _hear(self, sender: NodeId, claims: Iterable[Member], most: int, now: Millis) -> None:
-        """Take what a message says: first of its sender, then of others if the sender is not believed dead."""
-        claims = list(claims)
-        refused: dict[str, tuple[int, str]] = {}
-        if len(claims) > most:
-            refused["gossip-too-long"] = (1, f"{len(claims)} members in one message")
-            claims = claims[:most]
-        for claim in [each for each in claims if each.node == sender]:
-            self._weigh(claim, sender, refused, now)
-        known = self.members.get(sender)
-        trusted = known is not None and known.status <= SUSPECT
-        for claim in claims:
-            if claim.node != sender and (trusted or (known is not None and claim.node == self._me)):
-                self._weigh(claim, sender, refused, now)
-        for reason, (count, first) in refused.items():
-            self._effects.append(Rejected(reason, f"{count} of {len(claims)} from {sender.hex()}: {first}"))
+        before = self.me.incarnation
+        self._beliefs.hear(sender, list(claims), most, now)
+        if self.me.incarnation > before:
+            self._tell(self._pick_others(self._tuning.fanout))  # refuted: no time to lose
 
-    def _weigh(self, claim: Member, sender: NodeId, refused: dict[str, tuple[int, str]], now: Millis) -> None:
-        refusal = self._roster.refusal(claim)
-        if refusal is None and claim.node == self._me and claim.status == LEFT and self.me.status == ALIVE:
-            refusal = "not-left", f"{claim.name!r} is said to have left and is here"
-        if refusal is not None:
-            reason, detail = refusal
-            count, first = refused.get(reason, (0, detail))
-            refused[reason] = (count + 1, first)
-        elif claim.node == self._me:
-            self._weigh_own(claim, now)
-        else:
-            self._take(claim, sender, now)
-
-    def _weigh_own(self, claim: Member, now: Millis) -> None:
-        """Whatever beats the own record is false: rise above it and say so at once."""
-        me = self.me
-        if me.status == LEFT or claim.incarnation < me.incarnation or claim == me:
-            return
-        self._change(replace(me, incarnation=claim.incarnation + 1), now)
-        self._prober.adjust(+1)
-        self._log("member.refuting", self.me, "warning")
-        self._tell(self._pick_others(self._tuning.fanout))
-
-    def _take(self, claim: Member, teller: NodeId, now: Millis) -> None:
-        """Merge a claim about another node and act on the change."""
-        before = self.members.get(claim.node)
-        if not self._change(claim, now):
-            return
-        if claim.status != SUSPECT:
-            self._suspicions.drop(claim.node)
-        if claim.status == SUSPECT:
-            self._suspicions.hear(claim.node, teller)
-            self._log("member.suspect", claim, "warning")
-        elif claim.status == ALIVE:
-            self._rose(claim, before, now)
-        elif before is not None:
-            self._log("member.dead" if claim.status == DEAD else "member.left", claim, "warning")
-        if claim.status <= SUSPECT and (claim.name, claim.endpoint) == (self.me.name, self.me.endpoint):
-            self._take(replace(claim, status=DEAD), self._me, now)  # who was at this node's address before it
-
-    def _rose(self, member: Member, before: Member | None, now: Millis) -> None:
-        if before is None or before.status >= DEAD:
-            self._prober.join(member.node)
-            self._log("member.alive", member, "info")
-        elif before.status == SUSPECT:
-            self._log("member.refuted", member, "warning")
-
-    def _change(self, claim: Member, now: Millis) -> bool:
-        change = self._roster.merge(claim, now)
-        if change is None:
-            return False
-        self._effects.append(change)
-        self._rumours.add(claim.node)
-        return True
-
-    def _log(self, event: str, member: Member, level: str) -> None:
-        fields = {"member": member.name, "endpoint": member.endpoint, "incarnation": member.incarnation}
-        self._effects.append(Log(event, fields, level))
+    def _take(self, claim: Member, now: Millis) -> None:
+        self._beliefs.take(claim, self._me, now)
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
@@ -319,13 +245,13 @@ class Membership:
         if target is None or target.status >= DEAD or self._suspicions.accused(probe.target):
             return
         if target.status == ALIVE:
-            self._take(replace(target, status=SUSPECT), self._me, now)
+            self._take(replace(target, status=SUSPECT), now)
         self._suspicions.accuse(probe.target, probe.number, [self._me, *probe.nacks], self._size(), now)
 
     def _press(self, suspicion: Suspicion, now: Millis) -> None:
         """An accuser's duty: the verdict when time is up, else let the target refute, else find witnesses."""
         if suspicion.deadline <= now:
-            self._take(replace(self.members[suspicion.node], status=DEAD), self._me, now)
+            self._take(replace(self.members[suspicion.node], status=DEAD), now)
             return
         if suspicion.next_urge <= now:
             suspicion.next_urge = now + self._tuning.urge
@@ -369,11 +295,11 @@ class Membership:
         for old in self._roster.others():
             same_place = (old.name, old.endpoint) == (newcomer.name, newcomer.endpoint)
             if same_place and old.node != newcomer.node:
-                self._take(replace(old, status=DEAD), self._me, now)
+                self._take(replace(old, status=DEAD), now)
 
     def _leave(self, now: Millis) -> None:
         if self.me.status != LEFT:
-            self._change(replace(self.me, status=LEFT), now)
+            self._beliefs.leave(now)
             self._tell(self._pick_others(FAREWELLS))
 
     # -- sending ------------------------------------------------------------------------------------------------------
