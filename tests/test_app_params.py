@@ -114,8 +114,8 @@ def test_two_params_of_one_name_are_a_mistake() -> None:
 
 
 def test_wrong_declarations_are_mistakes_at_their_own_line() -> None:
-    untyped: Any = mesh.param("untyped", default=None)  # type: ignore[call-overload]
-    listed: Any = mesh.param("listed", default=[1])  # type: ignore[call-overload]
+    untyped: Any = mesh.param("untyped", default=None)
+    listed: Any = mesh.param("listed", default=[1])
     app = app_with(untyped, listed, mesh.param("Wrong Name", default=1))
     found = app.check()
     assert len(found) == 3
