@@ -106,7 +106,6 @@ class DataPlane:
                 self._splits_listed(event)
             case SinksFlushed():
                 self.progress.flushed()
-                self._advance()
             case LookupAsked():
                 self._lookup_asked(event)
             case MemberChanged(member):
@@ -114,6 +113,7 @@ class DataPlane:
             case Woke():
                 self._effects += self._lookups.overdue(now)
                 self._report(only_if_due=True)
+        self._advance()
         return self._taken()
 
     def next_deadline(self) -> Millis | None:
@@ -138,8 +138,7 @@ class DataPlane:
         self._now = now
         if self.table is not None and not self._apply_one() and not self._read_one():
             self._send(self.router.flush())
-        if self.table is not None:
-            self._advance()
+        self._advance()
         return self._taken()
 
     def _taken(self) -> list[Effect]:
@@ -224,12 +223,10 @@ class DataPlane:
             case Report():
                 self.reports[sender] = message
                 self.progress.reported(sender, message.drained)
-                self._advance()
             case BatchDone(stage, number):
                 wrong = self.router.done(sender, stage, number)
                 if wrong is not None:
                     raise codec.Malformed("batch-done", wrong)
-                self._advance()
             case Lookup(number, stage_name, key):
                 self._lookup(sender, number, stage_name, key)
             case Found():
@@ -302,8 +299,10 @@ class DataPlane:
     # -- the end of the job, and what the others know of it
 
     def _advance(self) -> None:
-        """Claim what is true by now: levels drained, sinks flushed, job done."""
-        while self.progress.may_drain() and self.sources.ended() and self.quiet():
+        """Claim what is true by now: levels drained, sinks flushed, job done. After every event: any may be the last."""
+        if self.table is None:
+            return
+        while self.sources.ended() and self.quiet() and self.progress.may_drain():
             self.progress.drain()
         if self.progress.may_flush() and not self._finishing:
             self._finishing = True
