@@ -65,7 +65,7 @@ def _watch_parent(daemon: Daemon) -> None:
     """Standard input is a pipe that the parent never writes to: its end is the parent's end, however that came."""
 
     def watch() -> None:
-        while sys.stdin.buffer.read(4096):
+        while os.read(sys.stdin.fileno(), 4096):  # not through a buffer, whose lock the interpreter wants at its end
             pass
         daemon.request_stop()
         threading.Event().wait(ORPHAN_SECONDS)
