@@ -44,7 +44,7 @@ def orders_of_a_week(count: int = 5_000) -> Iterator[Order]:
     """Instead of a web shop: the same week again at every start. Some customers come back, most do not."""
     chance = random.Random(1852)
     for _ in range(count):
-        customer = f"{int(chance.paretovariate(0.7)):x}@example.org"
+        customer = f"{int(chance.paretovariate(0.2)):x}@example.org"
         yield Order(customer, chance.randint(1, 60))
 
 
