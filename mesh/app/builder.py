@@ -4,8 +4,9 @@ Streams are typed by what they carry, so a wrong pipe is underlined in the edito
 mistake with the author's line. Nothing runs and nothing raises while the graph is drawn.
 
 None means nothing, everywhere: a step that returns None gives no record, and a record whose key is None is dropped.
-Stateless steps must be deterministic, and may run twice for a record: a column of records is run again one by one when
-a step raises for one of them, and a source is read again from its last saved offset after a crash.
+Stateless steps must be deterministic, and may run twice for a record: a source is read again from its last saved offset
+after a crash. A step may keep the record that it is given, but must not change it: on the same node other steps hold the
+same object.
 """
 
 from __future__ import annotations

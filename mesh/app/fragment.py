@@ -1,17 +1,17 @@
 """Stateless steps, compiled to functions over columns: what happens to every record before it has a home.
 
-This is a place to be fast in. A step costs one pass of a list comprehension over its column; nothing is allocated,
-logged or looked up per record. The functions below are the only loops.
+This is a place to be fast in. A step costs one pass of a plain loop over its column; nothing is allocated, logged or
+looked up per record. The functions below are the only loops.
 
-When the author's function raises, the column is run again one record at a time: the failing ones are told and set
-aside, the others go on. What stands behind in the chain has not seen the column yet, so only this one step runs twice.
+When the author's function raises, that record is told and set aside, and the loop goes on behind it, from the same
+iterator. The column is not run again: a record may be a generator, and would be used up the second time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from operator import is_
+from operator import is_, length_hint
 from types import FunctionType
 from typing import Any, Protocol, TypeAlias
 
@@ -46,6 +46,7 @@ class Fragment:
 Keys: TypeAlias = "list[Any] | None"
 Run: TypeAlias = Callable[[Keys, list[Any], Emit], None]
 Function: TypeAlias = Callable[[Any], Any]
+Loop: TypeAlias = Callable[[Function, Iterator[Any], list[Any]], None]
 
 
 class Told:
@@ -57,27 +58,55 @@ class Told:
         self.step = step
         self.where = where
 
-    def one_by_one(self, function: Function, values: list[Any], out: Emit) -> tuple[list[Any], list[Any]]:
-        """(records for which `function` does not raise, what it returned for them)."""
-        good, results = [], []
-        for value in values:
+    def run(self, loop: Loop, function: Function, values: list[Any], out: Emit) -> tuple[list[Any], list[int]]:
+        """What the loop made of all values for which `function` does not raise, and the indices of the others."""
+        results: list[Any] = []
+        failed: list[int] = []
+        iterator = iter(values)
+        while True:
             try:
-                result = function(value)
+                loop(function, iterator, results)
+                return results, failed
             except Exception as error:
-                out.failed(self.step, self.where, value, error)
-            else:
-                good.append(value)
-                results.append(result)
-        return good, results
+                index = len(values) - length_hint(iterator) - 1
+                failed.append(index)
+                out.failed(self.step, self.where, values[index], error)
+
+
+def _map(function: Function, values: Iterator[Any], results: list[Any]) -> None:
+    append = results.append
+    for value in values:
+        result = function(value)
+        if result is not None:
+            append(result)
+
+
+def _flat_map(function: Function, values: Iterator[Any], results: list[Any]) -> None:
+    extend = results.extend
+    for value in values:
+        items = function(value)
+        if type(items) is list:
+            extend(items)
+        elif items is not None:
+            extend(list(items))  # all items or none: a generator may raise after its first ones
+
+
+def _filter(function: Function, values: Iterator[Any], results: list[Any]) -> None:
+    append = results.append
+    for value in values:
+        if function(value):
+            append(value)
+
+
+def _key_by(function: Function, values: Iterator[Any], results: list[Any]) -> None:
+    append = results.append
+    for value in values:
+        append(function(value))
 
 
 def map_step(function: Function, told: Told, then: Run) -> Run:
     def run(_keys: Keys, values: list[Any], out: Emit) -> None:
-        try:
-            results = [result for value in values if (result := function(value)) is not None]
-        except Exception:
-            _, results = told.one_by_one(function, values, out)
-            results = [result for result in results if result is not None]
+        results, _ = told.run(_map, function, values, out)
         if results:
             then(None, results, out)
 
@@ -85,19 +114,9 @@ def map_step(function: Function, told: Told, then: Run) -> Run:
 
 
 def flat_map_step(function: Function, told: Told, then: Run) -> Run:
-    def all_of(value: Any) -> list[Any]:
-        """All items or none: a generator may raise after its first ones."""
-        items = function(value)
-        return [] if items is None else [item for item in items if item is not None]
-
     def run(_keys: Keys, values: list[Any], out: Emit) -> None:
-        try:
-            results = [
-                item for value in values if (items := function(value)) is not None for item in items if item is not None
-            ]
-        except Exception:
-            _, columns = told.one_by_one(all_of, values, out)
-            results = [item for items in columns for item in items]
+        results, _ = told.run(_flat_map, function, values, out)
+        results = [item for item in results if item is not None]
         if results:
             then(None, results, out)
 
@@ -105,15 +124,8 @@ def flat_map_step(function: Function, told: Told, then: Run) -> Run:
 
 
 def filter_step(function: Function, told: Told, then: Run) -> Run:
-    def keeps(value: Any) -> bool:
-        return bool(function(value))
-
     def run(_keys: Keys, values: list[Any], out: Emit) -> None:
-        try:
-            results = [value for value in values if function(value)]
-        except Exception:
-            good, answers = told.one_by_one(keeps, values, out)
-            results = [value for value, keep in zip(good, answers, strict=True) if keep]
+        results, _ = told.run(_filter, function, values, out)
         if results:
             then(None, results, out)
 
@@ -125,10 +137,10 @@ def key_by_step(function: Function, told: Told, then: Run) -> Run:
         return lambda _keys, values, out: then(values, values, out)
 
     def run(_keys: Keys, values: list[Any], out: Emit) -> None:
-        try:
-            keys = [function(value) for value in values]
-        except Exception:
-            values, keys = told.one_by_one(function, values, out)
+        keys, failed = told.run(_key_by, function, values, out)
+        if failed:
+            dropped = frozenset(failed)
+            values = [value for index, value in enumerate(values) if index not in dropped]
         found = [key for key in keys if key is not None]
         if len(found) < len(keys):
             values = [value for key, value in zip(keys, values, strict=True) if key is not None]
