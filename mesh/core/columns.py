@@ -45,14 +45,14 @@ def _encodable(texts: Sequence[str]) -> bool:
     return True
 
 
-def bad_keys(keys: Keys) -> list[tuple[int, str]]:
-    """The slow path: (index, sentence) of every key that is refused."""
-    found = []
+def bad_keys(keys: Keys) -> dict[int, BadKey]:
+    """The slow path: what is wrong with every key that is refused, by index."""
+    found = {}
     for index, key in enumerate(keys):
         try:
             encode_key(key)
         except BadKey as error:
-            found.append((index, str(error)))
+            found[index] = error.with_traceback(None)  # nobody's line: it says all in its sentence
     return found
 
 

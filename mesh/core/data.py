@@ -268,7 +268,7 @@ class DataPlane:
         self.records_out += len(items)
         self._effects.append(WriteSink(sink, items))
 
-    def failed(self, step: str, where: str, value: object, error: BaseException | str) -> None:
+    def failed(self, step: str, where: str, value: object, error: BaseException) -> None:
         log = self.set_aside.record(step, where, value, error, self._now)
         if log is not None:
             self._effects.append(log)
@@ -283,9 +283,9 @@ class DataPlane:
 
     def _tell_refused(self) -> None:
         refused, self.router.refused = self.router.refused, []
-        for stage, value, sentence in refused:
+        for stage, value, error in refused:
             plan = self.plan.stages[stage]
-            self.failed(f"on the way to {plan.name}", plan.where, value, sentence)
+            self.failed(f"on the way to {plan.name}", plan.where, value, error)
 
     def _may_emit(self, fragment: Fragment) -> bool:
         return all(self.router.open_for(stage) and self._intake.has_room(stage) for stage in fragment.stages)
@@ -299,7 +299,7 @@ class DataPlane:
     # -- the end of the job, and what the others know of it
 
     def _advance(self) -> None:
-        """Claim what is true by now: levels drained, sinks flushed, job done. After every event: any may be the last."""
+        """Claim what is true by now: levels drained, sinks flushed, job done. Any event may be the last one."""
         if self.table is None:
             return
         while self.sources.ended() and self.quiet() and self.progress.may_drain():

@@ -78,7 +78,7 @@ class Router:
         self._owners: tuple[NodeId, ...] = ()  # in the table's order
         self._owner_of_slot: Sequence[int] = ()
         self._lanes: list[list[_Lane]] = []  # [stage][owner]
-        self.refused: list[tuple[int, Any, str]] = []  # (stage, value, sentence); the data plane takes them away
+        self.refused: list[tuple[int, Any, Exception]] = []  # (stage, value, why); the data plane takes them away
 
     def set_table(self, epoch: int, owners: tuple[NodeId, ...], owner_of_slot: Sequence[int]) -> None:
         """The partition that everyone agreed on. There is one in a cluster's life, until membership may change."""
@@ -107,10 +107,11 @@ class Router:
         columns.scatter(keys, values, slots, [appenders[owner] for owner in self._owner_of_slot])
 
     def _without_bad_keys(self, stage: int, keys: list[Any], values: list[Any]) -> tuple[list[Any], list[Any]]:
-        bad = dict(columns.bad_keys(keys))
-        self.refused += [(stage, values[index], sentence) for index, sentence in bad.items()]
+        bad = columns.bad_keys(keys)
+        self.refused += [(stage, values[index], error) for index, error in bad.items()]
         good = [index for index in range(len(keys)) if index not in bad]
-        return [keys[index] for index in good], [values[index] for index in good]
+        good_keys = [keys[index] for index in good]
+        return good_keys, good_keys if values is keys else [values[index] for index in good]
 
     # -- batches out
 
@@ -159,7 +160,7 @@ class Router:
             try:
                 encode_with_values(Batch(stage, 0, 0, b"", [key], [value]))
             except NotSerializable as error:
-                self.refused.append((stage, value, str(error)))
+                self.refused.append((stage, value, error.with_traceback(None)))
                 continue
             kept.keys.append(key)
             kept.values.append(value)

@@ -1,17 +1,19 @@
 """Records that could not be used: a bad key, a step that raised, a value that does not serialize.
 
 Each is counted and told with what happened, the value and the place; its key's state is what it was. The log is limited
-to the first of each kind and one line a LOG_EVERY_MS, since one bad file may hold a million of them.
+to the first of each kind and one line a LOG_EVERY_MS, since one bad file may hold a million of them. What is shown is
+the application's own, so its `__repr__` and `__str__` may raise or be huge: `show` bounds both.
 """
 
 from __future__ import annotations
 
-import traceback
 from dataclasses import dataclass
 
 from mesh.core.events import Log, Millis
+from mesh.core.values import show
 
 LOG_EVERY_MS = 10_000
+MAX_TOLD = 500  # characters of an error
 MAX_KINDS = 1_000  # kinds are (place, error type): as many as the application has lines
 
 
@@ -29,28 +31,36 @@ class SetAside:
         self.first: str = ""  # for the last line of a run
         self._kinds: dict[tuple[str, str], _Kind] = {}
 
-    def record(self, step: str, where: str, value: object, error: BaseException | str, now: Millis) -> Log | None:
+    def record(self, step: str, where: str, value: object, error: BaseException, now: Millis) -> Log | None:
         """Count one record; the line to log, or None if this kind was told a moment ago."""
-        kind = error if isinstance(error, str) else type(error).__name__
-        told = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
         self.count += 1
-        self.first = self.first or f"{step} ({where}): {told[:200]}; the value was {value!r:.200}"
-        seen = self._kinds.get((where, kind[:40]))
+        self.first = self.first or f"{step} ({where}): {_told(error)}; the value was {show(value)}"
+        kind = where, type(error).__name__
+        seen = self._kinds.get(kind)
         if seen is None and len(self._kinds) < MAX_KINDS:
-            seen = self._kinds[where, kind[:40]] = _Kind(0, now - LOG_EVERY_MS)
+            seen = self._kinds[kind] = _Kind(0, now - LOG_EVERY_MS)
         if seen is None:
             return None
         seen.count += 1
         if now - seen.logged_at < LOG_EVERY_MS:
             return None
         seen.logged_at = now
-        fields = {"step": step, "where": where, "value": f"{value!r:.200}", "error": told[:500], "so_far": seen.count}
-        if not isinstance(error, str):
-            fields["raised_at"] = _raised_at(error)
-        return Log("record.set_aside", fields, "error")
+        fields = {"step": step, "where": where, "value": show(value), "error": _told(error), "so_far": seen.count}
+        raised_at = _raised_at(error)
+        return Log("record.set_aside", fields | ({"raised_at": raised_at} if raised_at else {}), "error")
+
+
+def _told(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception:
+        text = ""
+    return f"{type(error).__name__}: {text[:MAX_TOLD]}"
 
 
 def _raised_at(error: BaseException) -> str:
     """file:line of the innermost frame."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
