@@ -68,10 +68,12 @@ def make_app(served: Served) -> Starlette:
         "/v1/owner": door.owner,
         "/v1/state/{stage}": door.state,
     }
-    return Starlette(
+    app = Starlette(
         routes=[Route(path, endpoint, methods=["GET"]) for path, endpoint in routes.items()],
         exception_handlers={HTTPException: _http_error, BadKey: _bad_key, Exception: _internal_error},
     )
+    app.router.redirect_slashes = False  # one address a thing
+    return app
 
 
 class _Door:

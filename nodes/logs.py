@@ -15,7 +15,7 @@ import structlog
 from structlog.typing import EventDict, Processor
 
 LEVELS = ("debug", "info", "warning", "error")
-_QUIET_LIBRARIES = ("uvicorn.access", "asyncio")
+_QUIET_LIBRARIES = ("uvicorn.access", "uvicorn.error")  # peers could fill a log; our own failures we log
 
 
 def configure(stream: TextIO | None = None, *, level: str = "info") -> None:
@@ -104,4 +104,4 @@ def _take_over_library_logs() -> None:
     root = logging.getLogger()
     root.handlers = [_Forward(level=logging.WARNING)]
     for name in _QUIET_LIBRARIES:
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)

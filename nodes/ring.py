@@ -19,7 +19,7 @@ LETTERS = string.ascii_uppercase + string.ascii_lowercase + string.digits
 FILL_OF_STATE = {"pending": ".", "unavailable": "?", "lost": "!"}  # "active" is filled with the owner's letter
 TICKS = ("0", "2^30", "2^31", "3*2^30", "2^32")
 ROWS = 3
-MAX_INTERVALS = 2  # shown of one node; a joiner has many small ones
+MAX_INTERVALS = 1  # shown of one node; a joiner has many small ones
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,15 +63,13 @@ def survived(topology: Topology) -> str:
     copies = topology.cluster.copies
     voters = len(topology.nodes)
     if copies == 1:
-        return "one copy of each key: whatever node dies, its part of the keys is gone until it is started anew"
+        return "no death: there is one copy of each key, so a dead worker's part of them is gone"
     if voters == 1:
-        return "a single node: when it dies, all stops"
+        return "no death: there is one node"
     if voters == 2:
         return (
-            "two nodes: only the lighter voter's death is survived; when the other dies, all stops. "
-            "Three nodes, or two and a witness, survive the death of any one"
+            "of two nodes the death of the lighter voter only; when the other dies, all stops. Three nodes, or two "
+            "and a witness, survive the death of any one"
         )
     lost = min(copies - 1, (voters - 1) // 2, len(workers) - 1)
-    return (
-        f"{copies} copies of each key: the death of any {lost} at once is survived" if lost else "no death is survived"
-    )
+    return f"the death of any {lost} at once, with {copies} copies of each key" if lost else "no death"

@@ -111,7 +111,7 @@ class _Reader:
         self._validate()
         for path, text in contradictions(self.tree, self._good):
             self._mistake(path, text)
-        mistakes = tuple(sorted(set(self.mistakes), key=lambda each: (each.line == 0, each)))
+        mistakes = tuple(sorted(dict.fromkeys(self.mistakes), key=_place_order))
         app = self._app()
         if mistakes or app is None:
             return Examined(None, mistakes, app)
@@ -242,3 +242,8 @@ def _cluster(model: TopologyFile) -> ClusterConfig:
     section = model.cluster
     workers = sum(node.role == "worker" for node in model.node)
     return ClusterConfig(**{**section.model_dump(), "expect": section.expect or workers})
+
+
+def _place_order(mistake: Mistake) -> tuple[bool, str, int, int]:
+    """The file first, from its top; then what was typed."""
+    return mistake.line == 0, mistake.file, mistake.line, mistake.column

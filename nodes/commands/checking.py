@@ -41,9 +41,10 @@ def _summary(given: str, topology: Topology, application: Application) -> list[s
 def _cluster_lines(topology: Topology) -> list[str]:
     cluster = topology.cluster
     nodes = ", ".join(node.name + " (witness)" * (node.role == "witness") for node in topology.nodes)
+    workers = sum(node.role == "worker" for node in topology.nodes)
     return [
         f"{topology.file}: cluster {cluster.name} is well described",
-        f"  nodes    {nodes}; founded once {cluster.expect} workers are present",
+        f"  nodes    {nodes}; founded once {cluster.expect} of {workers} workers are there",
         f"  slots    {cluster.slots}, copies {cluster.copies}, durability {cluster.durability}, seed {cluster.seed}",
         f"  survives {survived(topology)}",
     ]

@@ -1,0 +1,101 @@
+"""A stand-in for the inner daemon, for tests of what is outside of it: it only has something to show."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from mesh.core.keys import Key, hash_key, interval_of_slot, slot_of_hash
+from mesh.runtime.status import Metric, NodeStatus, Ownership, Reading, RingRun, SlotCounts, SourceStatus, Status
+from nodes.addresses import Address
+from nodes.door import Door, bind, bound_address
+from nodes.http import make_app
+
+NODES = (
+    NodeStatus("alpha", "alive", "worker", "tcp://127.0.0.1:7401", "127.0.0.1:7480", 342, 0, 41203),
+    NodeStatus("beta", "suspect", "worker", "tcp://127.0.0.1:7402", "127.0.0.1:7481", 341, 0, 40000),
+    NodeStatus("gamma", "dead", "worker", "tcp://127.0.0.1:7403", "127.0.0.1:7482", 341, 0, 39999),
+)
+STATUS = Status(
+    "local-3",
+    1,
+    "alpha",
+    "word-count",
+    True,
+    False,
+    NODES,
+    SlotCounts(1024, 683, 0, 341, 0),
+    (SourceStatus("lines", 12, 7, 1234567),),
+)
+RING = (
+    RingRun(0, 341, "alpha", "active"),
+    RingRun(342, 682, "beta", "active"),
+    RingRun(683, 1023, "gamma", "unavailable"),
+)
+
+
+@dataclass
+class FakeNode:
+    """Says what it was told to say."""
+
+    shown: Status = STATUS
+    runs: tuple[RingRun, ...] = RING
+    states: dict[tuple[str, Key], object] = field(default_factory=dict)
+    samples: list[Metric] = field(default_factory=list)
+    formed: bool = True
+    unavailable: bool = False
+    held: threading.Event = field(default_factory=threading.Event)  # lookups of the stage "slow" wait for it
+
+    def status(self) -> Status:
+        return self.shown
+
+    def ready(self) -> bool:
+        return self.shown.ready
+
+    def owner(self, key: Key) -> Ownership | None:
+        if not self.formed:
+            return None
+        hashed = hash_key(key, 0)
+        slot = slot_of_hash(hashed, 1024)
+        return Ownership(hashed, slot, interval_of_slot(slot, 1024), "beta", (), 1, 1)
+
+    def ring(self) -> tuple[RingRun, ...]:
+        return self.runs
+
+    def lookup(self, stage: str, key: Key, timeout: float) -> Reading:
+        if stage == "slow":
+            self.held.wait()
+        if stage == "late":
+            raise TimeoutError
+        if stage == "broken":
+            raise RuntimeError("the tests broke it")
+        if self.unavailable:
+            return Reading("unavailable")
+        if stage not in ("count", "slow"):
+            return Reading("unknown-stage")
+        if (stage, key) in self.states:
+            return Reading("found", self.states[stage, key], "beta", 3)
+        return Reading("absent")
+
+    def metrics(self) -> list[Metric]:
+        return self.samples
+
+    def change(self, **fields: object) -> None:
+        self.shown = replace(self.shown, **fields)  # type: ignore[arg-type]
+
+
+@contextmanager
+def serving(node: FakeNode) -> Iterator[str]:
+    """Its real HTTP door on loopback; the door's URL."""
+    asked = Address("127.0.0.1", 0)
+    server = bind(asked)
+    url = f"http://{bound_address(server, asked)}"
+    door = Door(make_app(node), server)
+    door.start()
+    try:
+        yield url
+    finally:
+        node.held.set()
+        door.stop()

@@ -1,0 +1,247 @@
+"""The HTTP door, over a real socket: what it answers, and that nothing that is asked of it breaks it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from mesh.core.keys import hash_key
+from mesh.runtime.status import Metric
+from nodes import http as door
+from nodes.addresses import Address
+from nodes.door import bind
+from nodes.mistakes import Failure
+from tests.served import FakeNode, serving
+
+
+@dataclass
+class Asked:
+    code: int
+    headers: dict[str, str]
+    text: str
+
+    @property
+    def body(self) -> Any:
+        return json.loads(self.text)
+
+
+def ask(url: str, path: str, method: str = "GET") -> Asked:
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
+    connection.request(method, path)
+    response = connection.getresponse()
+    text = response.read().decode()
+    connection.close()
+    return Asked(response.status, {name.lower(): value for name, value in response.getheaders()}, text)
+
+
+@pytest.fixture
+def node() -> FakeNode:
+    return FakeNode(states={("count", "whale"): 7, ("count", 7): {"a": [1, None]}, ("count", b"\xff\x00"): "x"})
+
+
+@pytest.fixture
+def url(node: FakeNode) -> Iterator[str]:
+    with serving(node) as at:
+        yield at
+
+
+def test_alive_whatever_else(url: str, node: FakeNode) -> None:
+    node.change(ready=False)
+    assert ask(url, "/healthz").code == 200
+
+
+def test_ready_or_not(url: str, node: FakeNode) -> None:
+    assert ask(url, "/readyz").code == 200
+    node.change(ready=False)
+    answer = ask(url, "/readyz")
+    assert (answer.code, answer.body["error"]) == (503, "not-ready")
+
+
+def test_status_is_the_contracts_object(url: str) -> None:
+    answer = ask(url, "/v1/status")
+    assert answer.headers["content-type"] == "application/json"
+    assert list(answer.body) == ["cluster", "epoch", "this", "app", "ready", "done", "nodes", "slots", "sources"]
+    assert list(answer.body["nodes"][0]) == ["name", "state", "role", "endpoint", "http", "slots", "backups", "keys"]
+    assert answer.body["slots"] == {"total": 1024, "active": 683, "pending": 0, "unavailable": 341, "lost": 0}
+    assert answer.body["sources"] == [{"name": "lines", "splits": 12, "done": 7, "records": 1234567}]
+
+
+def test_ring_is_the_partition_in_runs(url: str) -> None:
+    body = ask(url, "/v1/ring").body
+    assert (body["cluster"], body["epoch"], body["total"]) == ("local-3", 1, 1024)
+    assert body["runs"][1] == {
+        "first": 342,
+        "last": 682,
+        "owner": "beta",
+        "state": "active",
+        "interval": [342 << 22, 683 << 22],
+    }
+    assert body["runs"][-1]["interval"][1] == 4294967296
+
+
+@pytest.mark.parametrize(
+    ("query", "key", "shown"),
+    [
+        ("key=whale", "whale", "whale"),
+        ("key=7&key_type=int", 7, 7),
+        ("key=7", "7", "7"),
+        ("key=-0&key_type=int", 0, 0),
+        ("key=_wA&key_type=bytes", b"\xff\x00", {"bytes": "_wA"}),
+        ("key=", "", ""),
+        ("key=a%20b%26c%3D%C3%A9+d", "a b&c=é d", "a b&c=é d"),
+    ],
+)
+def test_owner_of_a_key_of_each_type(url: str, query: str, key: str | int | bytes, shown: object) -> None:
+    body = ask(url, f"/v1/owner?{query}").body
+    assert list(body) == ["key", "hash", "slot", "interval", "owner", "backups", "term", "epoch"]
+    assert (body["key"], body["hash"], body["owner"]) == (shown, hash_key(key, 0), "beta")
+    assert body["interval"][0] <= body["hash"] < body["interval"][1]
+
+
+@pytest.mark.parametrize(
+    ("query", "error", "detail"),
+    [
+        ("", "bad-request", "the query needs key=K"),
+        ("key_type=int", "bad-request", "the query needs key=K"),
+        ("key=a&key=b", "bad-request", "a query field is given twice"),
+        ("key=a&keytype=int", "bad-request", 'unknown query field "keytype"; did you mean "key_type"?'),
+        ("key=seven&key_type=int", "bad-key", "whole decimal number"),
+        ("key=%D9%A1&key_type=int", "bad-key", "whole decimal number"),
+        ("key=1&key_type=float", "bad-key", "not one of str, int, bytes"),
+        ("key=a=b&key_type=bytes", "bad-key", "unpadded base64url"),
+        ("key=%ED%A0%80", "bad-request", "the query cannot be read"),
+        ("key=%FF", "bad-request", "the query cannot be read"),
+        (f"key={'9' * 5000}&key_type=int", "bad-key", "too long to ask for"),
+        ("&".join(f"k{i}=1" for i in range(1000)), "bad-request", "the query cannot be read"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/owner", "/v1/state/count"])
+def test_a_bad_key_is_a_sentence(url: str, path: str, query: str, error: str, detail: str) -> None:
+    answer = ask(url, f"{path}?{query}")
+    assert (answer.code, answer.body["error"]) == (400, error)
+    assert detail in answer.body["detail"]
+
+
+def test_a_partition_that_is_not_there_yet(url: str, node: FakeNode) -> None:
+    node.formed, node.runs = False, ()
+    answer = ask(url, "/v1/owner?key=a")
+    assert (answer.code, answer.body["error"], answer.headers["retry-after"]) == (503, "no-partition", "1")
+    assert ask(url, "/v1/ring").body["runs"] == []
+
+
+def test_state_of_keys_that_were_seen(url: str) -> None:
+    assert ask(url, "/v1/state/count?key=whale").body == {
+        "stage": "count",
+        "key": "whale",
+        "state": 7,
+        "owner": "beta",
+        "term": 3,
+    }
+    assert ask(url, "/v1/state/count?key=7&key_type=int").body["state"] == {"a": [1, None]}
+    assert ask(url, "/v1/state/count?key=_wA&key_type=bytes").body["key"] == {"bytes": "_wA"}
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "error"),
+    [
+        ("/v1/state/count?key=7", 404, "not-found"),
+        ("/v1/state/cuont?key=whale", 404, "unknown-stage"),
+        ("/v1/state/a%2Fb?key=whale", 404, "not-found"),
+        ("/v1/state/late?key=a", 503, "unavailable"),
+        ("/v1/state/broken?key=a", 500, "internal"),
+        ("/v1/state/?key=whale", 404, "not-found"),
+        ("/v1/keys/count", 404, "not-found"),
+        ("/", 404, "not-found"),
+        ("/v1/status/", 404, "not-found"),
+    ],
+)
+def test_what_is_not_there(url: str, path: str, code: int, error: str) -> None:
+    answer = ask(url, path)
+    assert (answer.code, answer.body["error"]) == (code, error)
+    assert answer.body["detail"]
+    assert ("retry-after" in answer.headers) == (code == 503)
+
+
+def test_a_slot_that_is_not_active_is_not_a_key_that_is_not_there(url: str, node: FakeNode) -> None:
+    node.unavailable = True
+    assert ask(url, "/v1/state/count?key=whale").code == 503
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE", "PUT"])
+def test_other_methods(url: str, method: str) -> None:
+    answer = ask(url, "/v1/status", method)
+    assert (answer.code, answer.body["error"]) == (405, "method-not-allowed")
+    assert "GET" in answer.headers["allow"]
+
+
+def test_the_door_stays_open_while_all_lookups_wait(url: str, node: FakeNode) -> None:
+    with ThreadPoolExecutor(door.LOOKUPS_AT_ONCE + 8) as pool:
+        waiting = [pool.submit(ask, url, "/v1/state/slow?key=a") for _ in range(door.LOOKUPS_AT_ONCE + 8)]
+        assert ask(url, "/healthz").code == 200
+        assert ask(url, "/v1/status").code == 200
+        assert ask(url, "/readyz").code == 200
+        node.held.set()
+        assert {each.result().code for each in waiting} == {404}
+
+
+def test_metrics_are_families_of_samples(url: str, node: FakeNode) -> None:
+    node.samples = [
+        Metric("mesh_slots", "slots by state", 3, (("state", "active"),)),
+        Metric("mesh_records_read_total", "records read", 17),
+        Metric("mesh_slots", "slots by state", 0, (("state", 'odd "\\\n'),)),
+    ]
+    answer = ask(url, "/metrics")
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert answer.text.splitlines() == [
+        "# HELP mesh_slots slots by state",
+        "# TYPE mesh_slots gauge",
+        'mesh_slots{state="active"} 3.0',
+        'mesh_slots{state="odd \\"\\\\\\n"} 0.0',
+        "# HELP mesh_records_read_total records read",
+        "# TYPE mesh_records_read_total counter",
+        "mesh_records_read_total 17.0",
+    ]
+
+
+@pytest.mark.parametrize("garbage", [b"\x00\xff" * 5000, b"GET /\r\n\r\n", b"GET " + b"/a" * 100_000])
+def test_what_is_not_http_is_hung_up_on(url: str, garbage: bytes) -> None:
+    host, port = urlsplit(url).netloc.split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(garbage)
+        assert b"200 OK" not in _all_that_comes(connection)
+    assert ask(url, "/healthz").code == 200
+
+
+def _all_that_comes(connection: socket.socket) -> bytes:
+    """Until the other side hangs up; it may do so before it has read everything."""
+    answered = b""
+    try:
+        while block := connection.recv(4096):
+            answered += block
+    except ConnectionResetError:
+        pass
+    return answered
+
+
+def test_a_port_in_use_is_a_sentence_with_the_address() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(Failure) as refused:
+            bind(Address("127.0.0.1", port))
+    assert str(refused.value) == f"the HTTP door cannot listen on 127.0.0.1:{port}: the port is in use"
+    assert refused.value.code == 2
+
+
+def test_an_address_of_another_machine_is_a_sentence() -> None:
+    with pytest.raises(Failure, match=r"cannot listen on 192\.0\.2\.1:7480: Cannot assign requested address"):
+        bind(Address("192.0.2.1", 7480))
