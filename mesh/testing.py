@@ -1,7 +1,7 @@
 """Run an application in a test: in this thread, on records that the test gives, and look at what comes out.
 
-    result = mesh.testing.run(app, {"lines": ["to be or not to be"]})
-    assert result.states["count"] == {"to": 2, "be": 2, "or": 1, "not": 1}
+result = mesh.testing.run(app, {"lines": ["to be or not to be"]})
+assert result.states["count"] == {"to": 2, "be": 2, "or": 1, "not": 1}
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def run(app: App, records: Mapping[str, Iterable[Any]], *, allow_failures: bool 
     Raises AppError if the app has mistakes, KeyError for a source that it has not, and RecordFailed for the first record
     that could not be used, unless `allow_failures`.
     """
-    plan = compile_app(app)
+    plan = compile_app(app, all_sinks=True)
     unknown = sorted(set(records) - {source.name for source in plan.sources})
     if unknown:
         raise KeyError(f"{app.name} has no source {unknown[0]!r}; it has {[source.name for source in plan.sources]}")

@@ -204,6 +204,7 @@ class ControlPlane:
             tuple(seat.node for seat in table.members),
             tuple(seat.node for seat in owners),
             tuple(place[table.members[slot.owner].node] for slot in table.slots),
+            table.cluster_id,
         )
         names = [seat.name for seat in table.members]
         told = Log("partition.agreed", {"epoch": table.epoch, "members": names, "slots": len(table.slots)})

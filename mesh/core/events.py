@@ -190,6 +190,7 @@ class TableAgreed(Event, Effect):
     members: tuple[NodeId, ...]  # owners and witnesses
     owners: tuple[NodeId, ...]
     owner_of_slot: tuple[int, ...]
+    cluster_id: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from mesh.app.connectors import Chunk, Reader, Split, Writer
+from mesh.app.connectors import Chunk, Reader, Split, Writer, writer_name
 from mesh.app.plan import Plan
 from mesh.core.events import (
     Effect,
@@ -30,12 +30,20 @@ CHUNK_BYTES = 64 << 10  # one unit of work: ~10,000 words, a few milliseconds
 class Connections:
     """Open readers and writers; errors of connectors pass through as they are raised."""
 
-    def __init__(self, plan: Plan, writer: str, post: Callable[[Event | BaseException], None]) -> None:
+    def __init__(self, plan: Plan, part: str, post: Callable[[Event | BaseException], None]) -> None:
         self._plan = plan
-        self._writer = writer
+        self._part = part
+        self._run = ""
         self._post = post
         self._readers: dict[tuple[int, str], Reader[Any]] = {}
         self._writers: dict[int, Writer[Any]] = {}
+
+    def open_writers(self, run: str) -> None:
+        """Before the work, so that a sink that cannot be written is told before it; `run` is the same on all nodes."""
+        self._run = run
+        for sink in self._plan.sinks:
+            if not sink.discards:
+                self._writer_of(sink.index)
 
     def perform(self, effect: Effect) -> Event | None:
         """Do what the effect says; the answer, if there is one by now."""
@@ -81,7 +89,7 @@ class Connections:
     def _writer_of(self, sink: int) -> Writer[Any]:
         writer = self._writers.get(sink)
         if writer is None:
-            writer = self._writers[sink] = self._plan.sinks[sink].connector.open(self._writer)
+            writer = self._writers[sink] = self._plan.sinks[sink].connector.open(writer_name(self._run, self._part))
         return writer
 
     def flush(self) -> None:

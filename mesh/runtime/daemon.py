@@ -21,7 +21,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from mesh.app.connectors import ConnectorError, writer_name
+from mesh.app.connectors import ConnectorError
 from mesh.app.plan import Plan
 from mesh.core.control import Identity
 from mesh.core.events import (
@@ -88,10 +88,8 @@ class Daemon:
         stored = self._data_dir.records() if self._data_dir else {}
         tuning = tuning or _tuning_for(self.endpoint)
         self.node = Node(identity, plan, tuning, Random(int.from_bytes(node_id)), stored)
-        run = self.node.identity.cluster
-        self.worker = Worker(
-            self.node.data, writer_name(run, f"{node.name}-{node_id[:3].hex()}"), self._transport.wake, self.node.inbox
-        )
+        part = f"{node.name}-{node_id[:3].hex()}"
+        self.worker = Worker(self.node.data, part, self._transport.wake, self.node.inbox)
         self._rejected: Counter[str] = Counter()
         self._limited = RateLimited()
         self._stopping = False

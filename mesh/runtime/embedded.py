@@ -12,7 +12,6 @@ from typing import Any
 
 import structlog
 
-from mesh.app.connectors import writer_name
 from mesh.app.plan import Plan
 from mesh.core.data import DataPlane
 from mesh.core.events import Effect, Log, TableAgreed
@@ -45,8 +44,8 @@ class Embedded:
         self._stop = False
         self._started = time.monotonic()
         self.data = DataPlane(me, plan, slots, seed)
-        self.worker = Worker(self.data, writer_name(me[:4].hex(), "embedded"), self._wake.set, deque())
-        self.worker.post(TableAgreed(1, (me,), (me,), (0,) * slots))
+        self.worker = Worker(self.data, "embedded", self._wake.set, deque())
+        self.worker.post(TableAgreed(1, (me,), (me,), (0,) * slots, me))
 
     def run(self, on_progress: Callable[[RunResult], None] | None = None, *, keep: bool = False) -> RunResult:
         """Until the sources are exhausted and all is flushed (and, with `keep`, beyond), or `request_stop`."""

@@ -23,6 +23,7 @@ from mesh.core.events import (
     LookupAsked,
     Millis,
     ReadSplit,
+    TableAgreed,
     Woke,
     WriteSink,
 )
@@ -33,14 +34,14 @@ MAX_EVENTS_A_TURN = 64  # then work goes on, so that a flood of messages does no
 
 
 class Worker:
-    """One node's data plane with its surroundings. `wake` interrupts the thread's wait for something to do."""
+    """One node's data plane with its surroundings. `part` names its share of every sink; `wake` interrupts the thread's wait for something to do."""
 
     def __init__(
-        self, data: DataPlane, writer: str, wake: Callable[[], None], inbox: deque[Event | BaseException]
+        self, data: DataPlane, part: str, wake: Callable[[], None], inbox: deque[Event | BaseException]
     ) -> None:
         self.data = data
         self.inbox = inbox
-        self.connections = Connections(data.plan, writer, self.post)
+        self.connections = Connections(data.plan, part, self.post)
         self.job_done = False
         self._wake = wake
         self._tickets: dict[int, _Ticket] = {}
@@ -62,6 +63,8 @@ class Worker:
             event = self.inbox.popleft()
             if isinstance(event, BaseException):
                 raise event
+            if isinstance(event, TableAgreed):
+                self.connections.open_writers(event.cluster_id.hex()[:12])
             self._perform(self.data.handle(event, now), now, outward)
         deadline = self.data.next_deadline()
         if deadline is not None and deadline <= now:
