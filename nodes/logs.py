@@ -14,7 +14,8 @@ from typing import Any, TextIO, cast
 import structlog
 from structlog.typing import EventDict, Processor
 
-LEVELS = ("debug", "info", "warning", "error")
+_DIM, _BOLD = "\x1b[2m", "\x1b[1m"
+_COLOURS = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m"}
 _QUIET_LIBRARIES = ("uvicorn.access", "uvicorn.error")  # peers could fill a log; our own failures we log
 
 
@@ -62,16 +63,39 @@ class Renderer:
     """The last step of a log line: an event's fields become text."""
 
     def __init__(self, *, readable: bool, colours: bool = False) -> None:
-        self._readable = structlog.dev.ConsoleRenderer(colors=colours, pad_event_to=18) if readable else None
+        self._readable = readable
+        self._colours = colours
 
     def __call__(self, log: Any, method: str, fields: EventDict) -> str:
-        if self._readable is None:
-            return json.dumps(_event_first(fields), default=repr)
-        if "timestamp" in fields:
-            fields["timestamp"] = str(fields["timestamp"])[11:19]  # a person knows the day
-        if "detail" in fields:  # a sentence is read as a sentence
-            fields["event"] = f"{fields['event']}: {fields.pop('detail')}"
-        return str(self._readable(log, method, fields))
+        return self._line(fields) if self._readable else json.dumps(_event_first(fields), default=repr)
+
+    def _line(self, fields: EventDict) -> str:
+        """For a person, who knows the day, and reads a sentence as a sentence."""
+        level = str(fields.pop("level", "info"))
+        node = fields.pop("node", "")
+        if fields.get("name") == node:
+            fields.pop("name", None)
+        time = str(fields.pop("timestamp", ""))[11:19]
+        event, detail, trace = fields.pop("event", ""), fields.pop("detail", ""), fields.pop("exception", "")
+        words = [
+            self._in(_DIM, time),
+            *[self._in(_BOLD, f"{node:<8}")] * bool(node),
+            self._in(_COLOURS.get(level, ""), event),
+        ]
+        words += [f"{name}={_short(value)}" for name, value in fields.items() if value not in ("", None)]
+        return " ".join(words) + (f": {printable(str(detail))}" if detail else "") + (f"\n{trace}" if trace else "")
+
+    def _in(self, style: str, text: str) -> str:
+        return f"{style}{text}\x1b[0m" if self._colours and style else text
+
+
+def _short(value: object) -> str:
+    return printable(",".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
+
+
+def printable(text: str) -> str:
+    """On one line, and without what would steer the terminal: values may be anybody's."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 def _event_first(fields: EventDict) -> dict[str, Any]:

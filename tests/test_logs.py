@@ -37,23 +37,28 @@ def test_json_lines_keep_event_names_and_fields() -> None:
     assert (second["event"], second["level"], second["text"]) == ("odd", "warning", "ä\ud800\n")
 
 
-def test_a_terminal_shows_lines_for_people() -> None:
+def test_a_terminal_shows_lines_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
     out = Terminal()
     logs.configure(out)
     logs.logger(node="alpha").error("node.refused", detail="the port is in use")
-    line = out.getvalue()
-    assert "node.refused: the port is in use" in line
-    assert "node" in line
-    assert not line.startswith("{")
-    assert line.count("\n") == 1
+    logs.logger(node="b").info("app.done", name="b", keys=3, first_failure="", members=["b", "c"])
+    first, second = [line[9:] for line in out.getvalue().splitlines()]  # after the time of day
+    assert first == "alpha    node.refused: the port is in use"
+    assert second == "b        app.done keys=3 members=b,c"
 
 
 def test_no_colour_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    out = Terminal()
-    logs.configure(out)
-    logs.logger().info("a.b")
-    assert "\x1b" not in out.getvalue()
+    plain, coloured = Terminal(), Terminal()
+    logs.configure(plain)
+    logs.logger().error("a.b")
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setenv("TERM", "xterm")
+    logs.configure(coloured)
+    logs.logger().error("a.b")
+    assert "\x1b" not in plain.getvalue()
+    assert "\x1b[31ma.b" in coloured.getvalue()
 
 
 def test_exceptions_stay_on_their_line() -> None:
@@ -89,5 +94,9 @@ def test_a_log_line_of_a_child_is_shown_as_ones_own() -> None:
     assert fields is not None
     assert json.loads(logs.Renderer(readable=False)(None, "info", dict(fields))) == fields
     shown = logs.Renderer(readable=True)(None, "info", dict(fields))
-    assert shown.startswith("10:11:12 [info")
-    assert "node.ready" in shown
+    assert shown == "10:11:12 a        node.ready"
+
+
+def test_a_value_does_not_steer_the_terminal() -> None:
+    shown = logs.Renderer(readable=True)(None, "info", {"event": "a.b", "value": "x\x1b[2J\n", "detail": "\r\x07ä"})
+    assert shown.strip() == r"a.b value=x\x1b[2J\n: \r\x07ä"
