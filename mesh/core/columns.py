@@ -10,7 +10,11 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from types import GeneratorType
 from typing import Any, TypeAlias
+from uuid import UUID
 
 import mmh3
 
@@ -96,7 +100,21 @@ def _little_endian(column: array[int]) -> array[int]:
     return column
 
 
-# -- apply: one loop a kind of stage; `created` gets each new key once ------------------------------------------------
+# -- apply: one loop a kind of stage ----------------------------------------------------------------------------------
+#
+# They are for plain states, which no step can change in place. At the first that is not plain they stop, before it is
+# stored, and return (state, output) of that record; after the last record they return None.
+
+_SCALARS: frozenset[type] = frozenset(
+    {int, str, float, bool, bytes, type(None), complex, Decimal, datetime, date, time, timedelta, UUID}
+)
+
+
+def is_plain(value: Any, depth: int = 3) -> bool:
+    """Nobody can change this value: a scalar, or a shallow tuple of such."""
+    if type(value) is not tuple:
+        return type(value) in _SCALARS
+    return _SCALARS.issuperset(map(type, value)) or (depth > 0 and all(is_plain(item, depth - 1) for item in value))
 
 
 def fold(
@@ -105,17 +123,19 @@ def fold(
     values: Iterator[Any],
     new: Callable[[], Any],
     step: Callable[[Any, Any], Any],
-    created: list[Any],
-) -> None:
+) -> tuple[Any, Any] | None:
     """state = step(state, value); nobody wants the outputs."""
+    scalars = _SCALARS
     for key, value in zip(keys, values, strict=False):
         try:
             state = states[key]
         except KeyError:
-            states[key] = step(new(), value)
-            created.append(key)
-        else:
-            states[key] = step(state, value)
+            state = new()
+        state = step(state, value)
+        if type(state) not in scalars and not is_plain(state):
+            return state, state
+        states[key] = state
+    return None
 
 
 def fold_out(
@@ -124,22 +144,24 @@ def fold_out(
     values: Iterator[Any],
     new: Callable[[], Any],
     step: Callable[[Any, Any], Any],
-    created: list[Any],
     out_keys: list[Any],
     outs: list[Any],
-) -> None:
+) -> tuple[Any, Any] | None:
     """state = step(state, value), and each new state is an output unless it is None."""
+    scalars = _SCALARS
     for key, value in zip(keys, values, strict=False):
         try:
             state = states[key]
         except KeyError:
-            states[key] = state = step(new(), value)
-            created.append(key)
-        else:
-            states[key] = state = step(state, value)
+            state = new()
+        state = step(state, value)
+        if type(state) not in scalars and not is_plain(state):
+            return state, state
+        states[key] = state
         if state is not None:
             out_keys.append(key)
             outs.append(state)
+    return None
 
 
 def stateful(
@@ -148,19 +170,23 @@ def stateful(
     values: Iterator[Any],
     new: Callable[[], Any],
     step: Callable[[Any, Any], tuple[Any, Any]],
-    created: list[Any],
     out_keys: list[Any],
     outs: list[Any],
-) -> None:
+) -> tuple[Any, Any] | None:
     """(state, output) = step(state, value)."""
+    scalars = _SCALARS
     for key, value in zip(keys, values, strict=False):
         try:
             state = states[key]
         except KeyError:
-            states[key], out = step(new(), value)
-            created.append(key)
-        else:
-            states[key], out = step(state, value)
+            state = new()
+        state, out = step(state, value)
+        if type(out) is GeneratorType:
+            out = list(out)  # here and now: what it raises is this record's failure
+        if type(state) not in scalars and not is_plain(state):
+            return state, out
+        states[key] = state
         if out is not None:
             out_keys.append(key)
             outs.append(out)
+    return None

@@ -3,24 +3,33 @@
 States    per stage a dict key -> state. Keys are str, int or bytes, so equal keys are the same key (no 1 == 1.0).
 Events    `apply(stage, keys, values)`, in the order in which the link delivered the batches.
 Invariant a record whose step raises leaves no trace: its state is what it was, its output does not exist, the records
-          before and after it count. A state that is replaced (int, str, tuple ...) gives this for nothing. One that is
-          changed in place is guarded: an image of it is taken at its first touch in a batch, and after a failure it is
-          rebuilt from the image and the good records since.
+          before and after it count. An output is what it was when it was made, whatever its state becomes.
+
+Plain states (int, str, tuples of them ...) are replaced, not changed, and give both for nothing: their loops are in
+`columns`. The first state of a stage that is not plain makes the stage guarded for good. There an image of a state is
+taken before a step may change it, and put back when the step raises. A large state is imaged at its first touch in a
+batch only; putting it back then runs the good records since once more.
 """
 
 from __future__ import annotations
 
 import copy
+import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from operator import length_hint
+from types import GeneratorType
 from typing import Any
 
 from mesh.app.plan import StagePlan
 from mesh.core import columns, values
 
-_IMMUTABLE = frozenset({int, str, float, bool, bytes, type(None), complex, tuple, frozenset})
+SMALL_IMAGE = 4096  # bytes; up to here a new image costs about as much as one call of a step
 _ABSENT: Any = object()
+
+
+class UncopyableState(Exception):
+    """A state that could be neither guarded nor ever moved to another node."""
 
 
 @dataclass(slots=True)
@@ -37,54 +46,51 @@ class StageStates:
 
     def __init__(self, plan: StagePlan) -> None:
         self.plan = plan
-        self.states: dict[Any, Any] = {}
-        self._step = _normal_step(plan)
-        self._guarded: bool | None = None  # not known before the first state is made
+        self.states: dict[Any, Any] = {}  # invariant: all plain until the stage is guarded
+        self.step = _normal_step(plan)
+        self._guarded = False
 
     def apply(self, keys: list[Any], items: list[Any]) -> Applied:
         """Run the stage's step for every record, in order."""
-        if self._guarded is None:
-            self._guarded = self._makes_mutable_states()
         applied = Applied()
+        guarded = _GuardedRun(self, keys, items, applied)
         if self._guarded:
-            _GuardedRun(self, keys, items, applied).run()
-        else:
-            self._apply_replaced(keys, items, applied)
-        return applied
-
-    def _makes_mutable_states(self) -> bool:
-        try:
-            return type(self.plan.new()) not in _IMMUTABLE
-        except Exception:
-            return False  # it will fail again, per record, where it can be told
-
-    def _apply_replaced(self, keys: list[Any], items: list[Any], applied: Applied) -> None:
-        created: list[Any] = []
-        key_iterator, value_iterator = iter(keys), iter(items)
+            guarded.run(0)
+            return applied
+        key_iterator, item_iterator = iter(keys), iter(items)
         while True:
             try:
-                self._loop(key_iterator, value_iterator, created, applied)
-                break
+                unplain = self._loop(key_iterator, item_iterator, applied)
             except Exception as error:
-                index = len(keys) - length_hint(key_iterator) - 1
-                applied.failures.append((index, error))
-                self._note_mutable(keys[index])
-        if created and any(type(self.states[key]) not in _IMMUTABLE for key in created):
-            self._guarded = True
+                applied.failures.append((len(keys) - length_hint(key_iterator) - 1, error))
+                continue
+            if unplain is not None:
+                self._guarded = True
+                taken = len(keys) - length_hint(key_iterator)
+                guarded.accept(taken - 1, *unplain)
+                guarded.run(taken)
+            return applied
 
-    def _loop(self, keys: Any, items: Any, created: list[Any], applied: Applied) -> None:
+    def _loop(self, keys: Any, items: Any, applied: Applied) -> tuple[Any, Any] | None:
         plan = self.plan
         if plan.kind != "fold":
-            columns.stateful(self.states, keys, items, plan.new, self._step, created, applied.out_keys, applied.outs)
-        elif plan.fragment.empty:
-            columns.fold(self.states, keys, items, plan.new, plan.step, created)
-        else:
-            columns.fold_out(self.states, keys, items, plan.new, plan.step, created, applied.out_keys, applied.outs)
+            return columns.stateful(self.states, keys, items, plan.new, self.step, applied.out_keys, applied.outs)
+        if plan.fragment.empty:
+            return columns.fold(self.states, keys, items, plan.new, plan.step)
+        return columns.fold_out(self.states, keys, items, plan.new, plan.step, applied.out_keys, applied.outs)
 
-    def _note_mutable(self, key: Any) -> None:
-        """A fold may begin with None and go on with a list: from its first failure on, it is guarded."""
-        if key in self.states and type(self.states[key]) not in _IMMUTABLE:
-            self._guarded = True
+
+@dataclass(frozen=True, slots=True)
+class _Image:
+    """A state as it was before the record `since`; `restore(kept)` makes it again."""
+
+    restore: Callable[[Any], Any]
+    kept: Any
+    since: int
+
+    @property
+    def small(self) -> bool:
+        return self.restore is _itself or (self.restore is pickle.loads and len(self.kept) <= SMALL_IMAGE)
 
 
 class _GuardedRun:
@@ -93,59 +99,106 @@ class _GuardedRun:
     def __init__(self, stage: StageStates, keys: list[Any], items: list[Any], applied: Applied) -> None:
         self._states = stage.states
         self._new = stage.plan.new
-        self._step = stage._step
-        self._copy_outputs = stage.plan.kind == "fold" and not stage.plan.fragment.empty
+        self._step = stage.step
+        self._wants_outputs = not stage.plan.fragment.empty
         self._keys = keys
         self._items = items
         self._applied = applied
         self._failed: set[int] = set()
-        self._images: dict[Any, tuple[Callable[[], Any] | None, int]] = {}  # key -> (rebuild, from which index on)
+        self._images: dict[Any, _Image] = {}
 
-    def run(self) -> None:
-        for index, (key, value) in enumerate(zip(self._keys, self._items, strict=True)):
+    def run(self, start: int) -> None:
+        """The records from `start` on."""
+        for index in range(start, len(self._keys)):
+            key = self._keys[index]
             try:
-                out = self._change(index, key, value)
+                self._remember(index, key)
             except Exception as error:
-                self._failed.add(index)
-                self._applied.failures.append((index, error))
-                self._rebuild(index, key)
+                self._fail(index, error)
                 continue
-            if out is not None:
-                self._applied.out_keys.append(key)
-                self._applied.outs.append(_image(out)() if self._copy_outputs else out)
+            try:
+                state, out = self._step(self._state_of(key), self._items[index])
+                self._take(key, state, out)
+            except Exception as error:
+                self._fail(index, error)
+                self._put_back(index, key)
 
-    def _change(self, index: int, key: Any, value: Any) -> Any:
+    def accept(self, index: int, state: Any, out: Any) -> None:
+        """The state that showed that this stage needs a guard; what it replaces is plain and still there."""
+        try:
+            _image(state, index)
+            self._take(self._keys[index], state, out)
+        except Exception as error:
+            self._fail(index, error)
+
+    def _state_of(self, key: Any) -> Any:
         state = self._states.get(key, _ABSENT)
-        if key not in self._images:
-            self._images[key] = (None if state is _ABSENT else _image(state), index)
-        if state is _ABSENT:
-            state = self._new()
-        self._states[key], out = self._step(state, value)
-        return out
+        return self._new() if state is _ABSENT else state
 
-    def _rebuild(self, index: int, key: Any) -> None:
-        rebuild, since = self._images[key]
-        state = _ABSENT if rebuild is None else rebuild()
-        for earlier in range(since, index):
-            if self._keys[earlier] == key and earlier not in self._failed:
-                state, _ = self._step(self._new() if state is _ABSENT else state, self._items[earlier])
+    def _remember(self, index: int, key: Any) -> None:
+        image = self._images.get(key)
+        if image is None or image.small:
+            self._images[key] = _image(self._states.get(key, _ABSENT), index)
+
+    def _take(self, key: Any, state: Any, out: Any) -> None:
+        if type(out) is GeneratorType:
+            out = list(out)  # here and now: it may change the state
+        if key not in self._states:
+            _image(state, 0)  # told at the first record, not at some later batch
+        wanted = self._wants_outputs and out is not None
+        if wanted:
+            out = _detached(out)
+        self._states[key] = state
+        if wanted:
+            self._applied.out_keys.append(key)
+            self._applied.outs.append(out)
+
+    def _fail(self, index: int, error: BaseException) -> None:
+        self._failed.add(index)
+        self._applied.failures.append((index, error))
+
+    def _put_back(self, index: int, key: Any) -> None:
+        image = self._images.pop(key)
+        state = _ABSENT
+        try:
+            state = image.restore(image.kept)
+            for earlier in range(image.since, index):
+                if self._keys[earlier] == key and earlier not in self._failed:
+                    state, _ = self._step(self._new() if state is _ABSENT else state, self._items[earlier])
+        except Exception as error:  # code that does not do the same twice: tell it, and keep what could be made again
+            self._applied.failures.append((index, error))
         if state is _ABSENT:
             self._states.pop(key, None)
         else:
             self._states[key] = state
-        self._images[key] = (None if state is _ABSENT else _image(state), index + 1)
 
 
-def _image(state: Any) -> Callable[[], Any]:
-    """A way to make this state again. Bytes are ten times cheaper than a deep copy, and most states can be bytes."""
-    if type(state) in _IMMUTABLE:
-        return lambda: state
+def _itself(state: Any) -> Any:
+    return state
+
+
+def _image(state: Any, since: int) -> _Image:
+    """Raises UncopyableState. Pickled, in memory only: several times cheaper than a deep copy, and as faithful."""
+    if state is _ABSENT or columns.is_plain(state):
+        return _Image(_itself, state, since)
     try:
-        packed = values.pack(state)
-    except values.NotSerializable:
-        copied = copy.deepcopy(state)
-        return lambda: copy.deepcopy(copied)
-    return lambda: values.unpack(packed)
+        return _Image(pickle.loads, pickle.dumps(state, pickle.HIGHEST_PROTOCOL), since)
+    except Exception:  # a class that pickle does not find by its name, a lambda ...
+        try:
+            return _Image(copy.deepcopy, copy.deepcopy(state), since)
+        except Exception as error:
+            raise UncopyableState(f"{values.show(state)} cannot be a state: {type(error).__name__}: {error}") from None
+
+
+def _detached(out: Any) -> Any:
+    """An output is often the state itself, or a part of it, and later records of the batch change that."""
+    if columns.is_plain(out):
+        return out
+    try:
+        image = _image(out, 0)
+    except UncopyableState:
+        return out  # it can go to a sink of this node, as it is
+    return image.kept if image.restore is copy.deepcopy else image.restore(image.kept)
 
 
 def _normal_step(plan: StagePlan) -> Callable[[Any, Any], tuple[Any, Any]]:
