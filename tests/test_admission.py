@@ -227,6 +227,7 @@ def test_a_welcome_names_all_that_live_and_not_the_dead() -> None:
     for each in (member("a"), member("b")):
         admission.handle(MemberChanged(each, None), now=1)
     admission.handle(MemberChanged(member("a", status=DEAD), ALIVE), now=2)
+    admission.handle(MemberChanged(member("b", incarnation=1), ALIVE), now=2)
     (welcome,) = [each.message for each in admission.handle(hello(member("c")), 3) if isinstance(each, Approach)]
     assert isinstance(welcome, Welcome)
     assert [each.name for each in welcome.members] == ["me", "b"]

@@ -230,10 +230,10 @@ def test_a_ping_of_a_stranger_that_names_itself_is_answered() -> None:
 def test_a_lie_about_this_node_is_refuted_at_once(lie: dict[str, object]) -> None:
     membership = machine(A)
     claim = replace(membership.me, **lie)  # type: ignore[arg-type]
-    effects = membership.handle(Received(A.node, Ping(1, (claim,))), now=1)
+    effects = membership.handle(Received(A.node, Gossip((claim,))), now=1)
     assert membership.me == replace(member("me"), incarnation=claim.incarnation + 1)
-    answers = [each.message for each in effects if isinstance(each, Send)]
-    assert any(isinstance(each, Ack) and each.gossip[0] == membership.me for each in answers)
+    told = [each.message for each in effects if isinstance(each, Send)]
+    assert any(isinstance(each, Gossip) and each.gossip[0] == membership.me for each in told)
 
 
 def test_nobody_else_can_say_that_this_node_left() -> None:
@@ -306,19 +306,92 @@ def test_traffic_saves_probes_but_not_all_of_them() -> None:
     assert 0 < counts[1] < counts[0] / 3
 
 
-def test_own_lag_is_not_held_against_others() -> None:
-    """The same silence of A, once watched all the time, once slept through."""
-    for asleep in (False, True):
-        membership = machine(A)
-        woken(membership, LAN.period + LAN.verdict + 1)
-        assert membership.members[A.node].status == SUSPECT
-        late = LAN.period + LAN.verdict + LAN.suspicion + 50
-        if asleep:
-            membership.handle(Lagged(late), late)
-            membership.handle(Woke(), late)
-        else:
-            woken(membership, late)
-        assert membership.members[A.node].status == (SUSPECT if asleep else DEAD)
+@pytest.mark.parametrize("lag", ["none", "told by the driver", "noticed by a late wake-up"])
+def test_own_lag_is_not_held_against_others(lag: str) -> None:
+    """The same silence of A, once watched all the time, twice slept through."""
+    membership = machine(A)
+    woken(membership, LAN.period + LAN.verdict + 1)
+    assert membership.members[A.node].status == SUSPECT
+    late = LAN.period + LAN.verdict + LAN.suspicion + 50
+    if lag == "none":
+        woken(membership, late)
+    elif lag == "told by the driver":
+        membership.handle(Lagged(late), late)
+    membership.handle(Woke(), late)
+    assert membership.members[A.node].status == (DEAD if lag == "none" else SUSPECT)
+
+
+def suspected_at(membership: Membership, node: NodeId) -> int:
+    seen: list[tuple[int, Effect]] = []
+    while membership.members[node].status != SUSPECT:
+        seen += woken(membership, membership.next_deadline() or 0)
+    return seen[-1][0]
+
+
+def test_an_accuser_keeps_asking_the_suspect_and_tells_it_so() -> None:
+    membership = machine(A)
+    start = suspected_at(membership, A.node)
+    seen = woken(membership, start + LAN.suspicion - 1)
+    pings = [each.message for _, each in seen if isinstance(each, Send) and isinstance(each.message, Ping)]
+    assert len(pings) >= LAN.suspicion // LAN.urge - 1
+    assert all(replace(A, status=SUSPECT) in each.gossip for each in pings)
+
+
+def test_a_late_answer_gives_the_suspect_its_time_again() -> None:
+    membership = machine(A)
+    start = suspected_at(membership, A.node)
+    seen = woken(membership, start + LAN.suspicion - 100)
+    number = next(e.message.number for _, e in seen if isinstance(e, Send) and isinstance(e.message, Ping))
+    membership.handle(Received(A.node, Ack(number, (A,))), start + LAN.suspicion - 100)
+    woken(membership, start + 2 * LAN.suspicion - 200)
+    assert membership.members[A.node].status == SUSPECT
+    woken(membership, start + 2 * LAN.suspicion)
+    assert membership.members[A.node].status == DEAD
+
+
+def tables_sent(seen: list[tuple[int, Effect]]) -> list[NodeId]:
+    return [each.to for _, each in seen if isinstance(each, Send) and isinstance(each.message, PushPull)]
+
+
+def test_whole_tables_are_exchanged_now_and_then() -> None:
+    membership = machine(A)
+    assert len(tables_sent(woken(membership, 10 * LAN.sync, answered=(A.node,)))) in (9, 10)
+
+
+def test_the_dead_are_asked_now_and_then_unless_they_left_or_were_replaced() -> None:
+    new_d = replace(member("d", number=1), incarnation=1)
+    membership = machine(B, C, D)
+    gone = (replace(B, status=DEAD), replace(C, status=LEFT), replace(D, status=DEAD), new_d)
+    membership.handle(Received(D.node, Gossip((new_d,))), now=0)
+    membership.handle(Received(new_d.node, Gossip(gone)), now=0)
+    seen = woken(membership, 10 * LAN.reconnect, answered=(new_d.node,))
+    assert tables_sent(seen).count(B.node) in (9, 10)
+    assert C.node not in tables_sent(seen)
+    assert D.node not in tables_sent(seen)
+
+
+def test_who_is_admitted_at_the_place_of_another_ends_it() -> None:
+    membership = machine(A, B)
+    again = member("a", number=1)
+    membership.handle(Admitted(again, (), again.endpoint), now=1)
+    assert membership.members[A.node].status == DEAD
+    membership.handle(Admitted(A, (), A.endpoint), now=2)  # a late Hello of the old process
+    assert [each.node for each in membership.alive()] == [again.node, B.node, membership.me.node]
+
+
+def test_a_node_knows_that_who_was_at_its_own_place_is_gone() -> None:
+    membership = machine(A)
+    membership.handle(Received(A.node, PushPull((member("me", number=7),), False)), now=1)
+    assert membership.members[member("me", number=7).node].status == DEAD
+
+
+def test_one_admitted_that_was_declared_dead_is_told_so() -> None:
+    membership = machine(A, B)
+    membership.handle(Received(A.node, Gossip((replace(B, status=DEAD),))), now=1)
+    (told,) = [each for each in membership.handle(Admitted(B, (), B.endpoint), now=2) if isinstance(each, Send)]
+    assert told.to == B.node
+    assert isinstance(told.message, PushPull)
+    assert replace(B, status=DEAD) in told.message.members
 
 
 def test_alone_among_four_an_accuser_needs_the_longest_time_and_two_need_less() -> None:
