@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -161,6 +162,7 @@ def test_the_same_walk_gives_the_same_bytes_under_every_hash_seed() -> None:
         subprocess.Popen(
             [sys.executable, "-c", program],
             env={**os.environ, "PYTHONHASHSEED": seed},
+            cwd=Path(__file__).parent.parent,
             stdout=subprocess.PIPE,
             text=True,
         )

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import msgpack
@@ -62,6 +63,7 @@ def test_the_bytes_are_small_and_the_same_under_every_hash_seed() -> None:
         subprocess.run(
             [sys.executable, "-c", program],
             env={**os.environ, "PYTHONHASHSEED": seed},
+            cwd=Path(__file__).parent.parent,
             capture_output=True,
             check=True,
             text=True,

@@ -1,0 +1,239 @@
+"""A seeded network of Agreement machines: delay, loss, duplication, reorder, splits, slow disks, crashes, restarts.
+
+After every event it checks what must always hold: one value an epoch, epochs reported in order and without gaps, and a
+durable acceptance of a decisive set of voters behind every chosen value.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from random import Random
+
+from mesh.core.agreement import KEEPER, Agreement
+from mesh.core.ballots import Vote
+from mesh.core.durable import Durable
+from mesh.core.electorate import Electorate, electorate, founding_electorate
+from mesh.core.events import (
+    Effect,
+    EpochChosen,
+    Event,
+    MemberChanged,
+    Persist,
+    Persisted,
+    Propose,
+    Received,
+    Send,
+    Woke,
+)
+from mesh.core.messages import ALIVE, DEAD, Member, Message, NodeId
+
+
+class Violation(AssertionError):
+    """An invariant is broken; the message names the seed."""
+
+
+def value(epoch: int, tag: str, voters: Iterable[tuple[str, NodeId]]) -> bytes:
+    return json.dumps([epoch, tag, [[name, node.hex()] for name, node in voters]]).encode()
+
+
+def voters_of(epoch: int, data: bytes) -> Electorate:
+    try:
+        of, _, voters = json.loads(data)
+        pairs = [(str(name), bytes.fromhex(node)) for name, node in voters]
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"a value that is none: {error}") from None
+    if of != epoch:
+        raise ValueError(f"a value of epoch {of}")
+    return electorate(pairs)
+
+
+def member(name: str, node: NodeId, status: int) -> Member:
+    return Member(node, name, "tcp://h:1", "", "worker", "", 1, status)
+
+
+@dataclass
+class Process:
+    """One life of a node."""
+
+    name: str
+    node: NodeId
+    machine: Agreement
+    disk: dict[str, bytes]  # outlives the process
+    writing: list[Persist] = field(default_factory=list)
+    reported: int = 0
+    alive: bool = True
+
+
+@dataclass
+class Faults:
+    loss: float = 0.0
+    twice: float = 0.0
+    delay: int = 20  # ms, at most
+    disk: int = 10  # ms, at most
+
+
+class Network:
+    def __init__(
+        self,
+        seed: int,
+        names: list[str],
+        expect: int,
+        kind: type[Agreement] = Agreement,
+        mutate: Callable[[Electorate], Electorate] = lambda each: each,
+    ) -> None:
+        self.seed = seed
+        self.random = Random(seed)
+        self.kind = kind
+        self.mutate = mutate
+        self.founders = founding_electorate(names, expect)
+        self.now = 0
+        self.faults = Faults()
+        self.split: set[str] = set()  # names cut off from the others
+        self.processes: dict[str, Process] = {}
+        self.lives = 0
+        self.chosen: dict[int, bytes] = {}
+        self.accepted: dict[tuple[int, int, bytes], set[str]] = {}  # (epoch, ballot, value) -> names, durably
+        self._queue: list[tuple[int, int, Callable[[], None]]] = []
+        self._count = 0
+        for name in names:
+            self.start(name)
+
+    # -- what can happen
+
+    def start(self, name: str, keep: bool = True) -> None:
+        """A process begins; with `keep` and a former life it is the same node with its disk."""
+        former = self.processes.get(name)
+        self.lives += 1
+        node, disk = b"%s/%d" % (name.encode(), self.lives), dict[str, bytes]()
+        node = self.random.randbytes(4) + node.rjust(12, b".")[-12:]
+        if former is not None and keep:
+            node, disk = former.node, former.disk
+        machine = self.kind(node, name, self.mutate(self.founders), self._voters_of, self._fork(), dict(disk))
+        process = self.processes[name] = Process(name, node, machine, disk)
+        self._wake_later(process)
+        for other in self.living():
+            if other is not process:
+                self._later(self.faults.delay, self._tell_of, other, process, ALIVE)
+                self._later(self.faults.delay, self._tell_of, process, other, ALIVE)
+
+    def crash(self, name: str) -> None:
+        process = self.processes[name]
+        process.alive = False
+        for write in process.writing[: self.random.randrange(len(process.writing) + 1)]:
+            self._written(process, write)
+        for other in self.living():
+            if self.random.random() < 0.5:
+                self._later(500, self._tell_of, other, process, DEAD)
+
+    def propose(self, name: str, epoch: int, data: bytes) -> None:
+        self._handle(self.processes[name], Propose(epoch, data))
+
+    def living(self) -> list[Process]:
+        return [process for process in self.processes.values() if process.alive]
+
+    def epochs(self) -> list[int]:
+        return [process.reported for process in self.living()]
+
+    def run(self, millis: int) -> None:
+        end = self.now + millis
+        while self._queue and self._queue[0][0] <= end:
+            self.now, _, happen = heapq.heappop(self._queue)
+            happen()
+        self.now = end
+
+    def check(self, holds: bool, what: str) -> None:
+        if not holds:
+            raise Violation(f"seed {self.seed} at {self.now} ms: {what}")
+
+    # -- the inside
+
+    def _voters_of(self, epoch: int, data: bytes) -> Electorate:
+        return self.mutate(voters_of(epoch, data))
+
+    def _fork(self) -> Random:
+        return Random(self.random.getrandbits(64))
+
+    def _later(self, most: int, happen: Callable[..., None], *about: object) -> None:
+        self._at(self.now + self.random.randint(1, most), happen, *about)
+
+    def _at(self, when: int, happen: Callable[..., None], *about: object) -> None:
+        self._count += 1
+        heapq.heappush(self._queue, (when, self._count, lambda: happen(*about)))
+
+    def _wake_later(self, process: Process) -> None:
+        due = process.machine.next_deadline()
+        if due is not None:
+            self._at(max(due, self.now), self._wake, process)
+
+    def _wake(self, process: Process) -> None:
+        due = process.machine.next_deadline()
+        if process.alive and due is not None and due <= self.now:
+            self._handle(process, Woke())
+            due = process.machine.next_deadline()
+            self.check(due is None or due > self.now, f"{process.name} woke and its deadline did not move")
+
+    def _tell_of(self, process: Process, other: Process, status: int) -> None:
+        if status == DEAD and self.processes[other.name] is not other and self.processes[other.name].node == other.node:
+            return
+        self._handle(process, MemberChanged(member(other.name, other.node, status), None))
+
+    def _handle(self, process: Process, event: Event) -> None:
+        if not process.alive:
+            return
+        for effect in process.machine.handle(event, self.now):
+            self._perform(process, effect)
+        self._wake_later(process)
+
+    def _perform(self, process: Process, effect: Effect) -> None:
+        match effect:
+            case Send(to, message):
+                self._post(process, to, message)
+            case Persist():
+                process.writing.append(effect)
+                if len(process.writing) == 1:
+                    self._later(self.faults.disk, self._write, process)
+            case EpochChosen(epoch, data):
+                self._report(process, epoch, data)
+
+    def _post(self, process: Process, to: NodeId, message: Message) -> None:
+        target = next((each for each in self.living() if each.node == to), None)
+        if target is None or (target.name in self.split) != (process.name in self.split):
+            return
+        copies = 0 if self.random.random() < self.faults.loss else 2 if self.random.random() < self.faults.twice else 1
+        for _ in range(copies):
+            self._later(self.faults.delay, self._handle, target, Received(process.node, message))
+
+    def _write(self, process: Process) -> None:
+        if not process.alive:
+            return
+        write = process.writing.pop(0)
+        self._written(process, write)
+        if process.writing:
+            self._later(self.faults.disk, self._write, process)
+        self._handle(process, Persisted(write.name))
+
+    def _written(self, process: Process, write: Persist) -> None:
+        process.disk[write.name] = write.value
+        if write.name == KEEPER:
+            vote = Vote.from_bytes(write.value)
+            if vote.accepted_ballot:
+                self.accepted.setdefault((vote.epoch, vote.accepted_ballot, vote.accepted), set()).add(process.name)
+
+    def _report(self, process: Process, epoch: int, data: bytes) -> None:
+        self.check(epoch == process.reported + 1, f"{process.name} reports epoch {epoch} after {process.reported}")
+        process.reported = epoch
+        first = self.chosen.setdefault(epoch, data)
+        self.check(first == data, f"two values of epoch {epoch}: {first!r} and, at {process.name}, {data!r}")
+        voters = self.founders if epoch == 1 else voters_of(epoch - 1, self.chosen[epoch - 1])
+        behind = [names for (of, _, what), names in self.accepted.items() if (of, what) == (epoch, data)]
+        self.check(any(voters.enough(names) for names in behind), f"nobody decisive accepted epoch {epoch}")
+
+
+class HastyDurable(Durable):
+    """For a mutant: says it before it is on the disk."""
+
+    def persist(self, name: str, value: bytes, then: object) -> list[Effect]:
+        return [Persist(name, value), *then]  # type: ignore[misc]
