@@ -1,0 +1,11 @@
+"""The other driver: a whole cluster in one thread, on a clock, a network and disks that a seed makes up and breaks.
+
+It runs the same `mesh.core.node.Node` and the same `mesh.runtime.worker.Worker` as production. The seed decides
+everything, so one number replays a run. `tools/simulate.py` is its command.
+
+    scenario   what a seed means: nodes, network, workload, faults         world      the clock, and who acts when
+    network    delays, loses, doubles, overtakes, cuts, resets             process    one life of a node
+    workload   an application whose every record says who it is            faults     what is done to whom, and its words
+    ledger     what became of every record                                 checkers   PROTOCOL I, after every event
+    goals      what must be true in the end                                transcript   a run in words
+"""

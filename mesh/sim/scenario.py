@@ -1,0 +1,243 @@
+"""What a seed means: how many nodes, which network, which workload, and what goes wrong when.
+
+Everything is drawn from `Random(seed)` here, before the world begins, so a scenario can be printed, and a test can take
+one and change it. Moods keep most worlds simple: one kind of trouble at a time finds bugs that are easy to read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+from mesh.core.events import Millis
+from mesh.core.membership.tuning import LAN, LOOPBACK, Tuning
+from mesh.core.planner import Declared
+from mesh.core.table import WITNESS, WORKER
+from mesh.sim.faults import Crash, Cut, Fault, Pause, Reset, Restart, SlowCode, SlowDisk, Storm
+from mesh.sim.network import Conditions
+from mesh.sim.workload import Workload, random_workload
+
+NAMES = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta")
+MOODS = ("quiet", "splits", "pauses", "resets", "storms", "early crash", "late crash", "everything")
+LAST_FAULT: Millis = 9_000  # formation takes up to three seconds, work a few more
+CALM_PAUSE: Millis = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """One declared node."""
+
+    name: str
+    role: str
+    has_disk: bool
+    starts: Millis
+    knows: tuple[str, ...]  # names whose addresses it approaches
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    seed: int
+    mood: str
+    setups: tuple[Setup, ...]
+    expect: int
+    slots: int
+    tuning: Tuning
+    conditions: Conditions
+    window_bytes: int
+    batch_records: int
+    workload: Workload
+    pace: Millis  # what reading a chunk takes at most
+    faults: tuple[Fault, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(setup.name for setup in self.setups)
+
+    @property
+    def declared(self) -> tuple[Declared, ...]:
+        return tuple(Declared(setup.name, setup.role, "") for setup in self.setups)
+
+    @property
+    def workers(self) -> int:
+        return sum(setup.role == WORKER for setup in self.setups)
+
+    @property
+    def calm_at(self) -> Millis:
+        """All are started, the last fault has ended."""
+        ends = [fault.at + fault.lasting for fault in self.faults]
+        return max([*ends, *(setup.starts for setup in self.setups)]) + CALM_PAUSE
+
+    def words(self) -> list[str]:
+        """The scenario for people."""
+        kind = "loopback" if self.tuning is LOOPBACK else "LAN"
+        stages = ", ".join(f"{stage.kind} over {stage.keys} keys" for stage in self.workload.stages) or "no stages"
+        with_disk = [setup.name for setup in self.setups if setup.has_disk]
+        roles = [setup.name + (" (witness)" if setup.role == WITNESS else "") for setup in self.setups]
+        return [
+            f"seed {self.seed}: {self.mood}",
+            f"nodes: {', '.join(roles)}; expect {self.expect}; disks: {' '.join(with_disk) or 'none'}",
+            f"network: {kind} timing, {self.conditions}",
+            f"work: {self.workload.records()} records, {stages}; {self.slots} slots, windows of {self.window_bytes} bytes, "
+            f"batches of {self.batch_records} records",
+        ]
+
+
+def scenario_of(seed: int, nodes: int | None = None) -> Scenario:
+    """The scenario of a seed; `nodes` overrides how many."""
+    random = Random(seed)
+    mood = random.choice(MOODS)
+    setups = _setups(random, nodes, everybody_known="crash" in mood)
+    workers = sum(setup.role == WORKER for setup in setups)
+    expect = workers if random.random() < 0.7 else random.randint(len(setups) // 2 + 1, workers)
+    return Scenario(
+        seed=seed,
+        mood=mood,
+        setups=setups,
+        expect=expect,
+        slots=random.choice((8, 16, 64, 256)),
+        tuning=random.choice((LOOPBACK, LAN, LAN)),
+        conditions=_conditions(random),
+        window_bytes=random.choice((300, 2_000, 4 << 20)),
+        batch_records=random.choice((1, 8, 64, 4096)),
+        workload=random_workload(random, random.choice((0, 100, 400, 1_000))),
+        pace=random.choice((0, 10, 100, 300)),
+        faults=_faults(random, mood, setups, 2 * expect - workers - 1),
+    )
+
+
+def _setups(random: Random, nodes: int | None, *, everybody_known: bool) -> tuple[Setup, ...]:
+    names = NAMES[: nodes or random.choice((1, 2, 2, 3, 3, 3, 3, 4, 5, 5, 7))]
+    witness = names[-1] if len(names) > 2 and random.random() < 0.15 else None
+    disks = random.choice((0.0, 0.5, 1.0))
+    spread = random.choice((0, 300, 3_000))
+    shape = "all" if everybody_known else random.choice(("all", "chain", "hub"))  # who crashes may be the only link
+    return tuple(
+        Setup(
+            name,
+            WITNESS if name == witness else WORKER,
+            random.random() < disks,
+            random.randint(0, spread),
+            _knows(place, names, shape),
+        )
+        for place, name in enumerate(names)
+    )
+
+
+def _knows(place: int, names: tuple[str, ...], shape: str) -> tuple[str, ...]:
+    """Any connected graph of addresses will do; gossip does the rest."""
+    others = tuple(name for name in names if name != names[place])
+    if shape == "chain":
+        return names[place - 1 : place]
+    return others if shape == "all" else others[:1] if place else ()
+
+
+def _conditions(random: Random) -> Conditions:
+    return Conditions(
+        delay=random.choice((0, 1, 5, 20)),
+        jitter=random.choice((0, 2, 10, 40)),
+        lost=random.choice((0, 0, 0, 10, 50, 150)),
+        doubled=random.choice((0, 0, 0, 20, 100)),
+        in_order=random.random() < 0.5,
+        holds_back=random.random() < 0.5,
+    )
+
+
+def _faults(random: Random, mood: str, setups: tuple[Setup, ...], may_forget: int) -> tuple[Fault, ...]:
+    """In the order of time. `may_forget`: how many declared workers may lose their memory without a vote being lost."""
+    maker = _Maker(random, setups, may_forget)
+    for each in {
+        "quiet": (),
+        "splits": (maker.split,) * 2 + (maker.one_way,),
+        "pauses": (maker.pause, maker.slow_code, maker.slow_disk),
+        "resets": (maker.reset,),
+        "storms": (maker.storm, maker.reset),
+        "early crash": (maker.early_restart, maker.split, maker.slow_disk),
+        "late crash": (maker.late_crash, maker.split),
+        "everything": (
+            maker.split,
+            maker.one_way,
+            maker.pause,
+            maker.slow_code,
+            maker.slow_disk,
+            maker.reset,
+            maker.storm,
+        ),
+    }[mood]:
+        maker.some(each)
+    return tuple(sorted(maker.faults, key=lambda fault: fault.at))
+
+
+class _Maker:
+    """Draws single faults. A host crashes at most once, so that who remembers what stays easy to tell."""
+
+    def __init__(self, random: Random, setups: tuple[Setup, ...], may_forget: int) -> None:
+        self.faults: list[Fault] = []
+        self._random = random
+        self._setups = setups
+        self._names = [setup.name for setup in setups]
+        self._may_forget = may_forget
+        self._unbroken = list(setups)
+
+    def some(self, make: Callable[[Millis], None]) -> None:
+        for _ in range(self._random.randint(1, 3)):
+            make(self._random.randrange(LAST_FAULT))
+
+    # -- the network
+
+    def split(self, at: Millis) -> None:
+        self._cut(at, both=True)
+
+    def one_way(self, at: Millis) -> None:
+        self._cut(at, both=False)
+
+    def _cut(self, at: Millis, *, both: bool) -> None:
+        if len(self._names) > 1:
+            shuffled = self._random.sample(self._names, len(self._names))
+            here = self._random.randint(1, len(shuffled) - 1)
+            lasting = self._random.choice((100, 800, 2_000, 5_000))
+            self.faults.append(Cut(at, lasting, tuple(sorted(shuffled[:here])), tuple(sorted(shuffled[here:])), both))
+
+    def reset(self, at: Millis) -> None:
+        if len(self._names) > 1:
+            for _ in range(self._random.randint(1, 10)):
+                sender, receiver = self._random.sample(self._names, 2)
+                self.faults.append(Reset(at + self._random.randrange(1_000), 0, sender, receiver))
+
+    def storm(self, at: Millis) -> None:
+        lost, doubled = self._random.choice((50, 300, 600)), self._random.choice((0, 100, 300))
+        lasting, jitter = self._random.choice((500, 2_000, 4_000)), self._random.choice((20, 100, 300))
+        self.faults.append(Storm(at, lasting, lost, doubled, jitter))
+
+    # -- a node
+
+    def pause(self, at: Millis) -> None:
+        self.faults.append(Pause(at, self._random.choice((50, 300, 1_000, 4_000)), self._some_name()))
+
+    def slow_code(self, at: Millis) -> None:
+        self.faults.append(SlowCode(at, self._random.choice((500, 3_000)), self._some_name()))
+
+    def slow_disk(self, at: Millis) -> None:
+        self.faults.append(SlowDisk(at, self._random.choice((500, 3_000)), self._some_name()))
+
+    def early_restart(self, at: Millis) -> None:
+        """Around the founding."""
+        self._crash(at // 3, restarts=True)
+
+    def late_crash(self, at: Millis) -> None:
+        """After it, or so."""
+        self._crash(LAST_FAULT // 4 + at * 3 // 4, restarts=self._random.random() < 0.5)
+
+    def _crash(self, at: Millis, *, restarts: bool) -> None:
+        if not self._unbroken:
+            return
+        setup = self._unbroken.pop(self._random.randrange(len(self._unbroken)))
+        at = max(at, setup.starts + 1)
+        self.faults.append(Crash(at, 0, setup.name))
+        forgets = setup.role == WORKER and not setup.has_disk
+        if restarts and (not forgets or self._may_forget > 0):
+            self._may_forget -= forgets
+            self.faults.append(Restart(at + self._random.choice((10, 300, 1_000, 3_000)), 0, setup.name))
+
+    def _some_name(self) -> str:
+        return self._random.choice(self._names)

@@ -1,0 +1,282 @@
+"""An application made for being watched: every record carries the stream it belongs to and its number therein.
+
+    lines of numbers -> record (stream, seq, number) -> stage 0 -> stage 1 -> ... -> sink
+
+A stage has its own way to make a key of the number, counts and adds up per key, and gives out the number again as the
+next record of the stream "stage:key". So the order within every stream, and what each state must be in the end, are
+known without knowing who worked when. Some numbers have no key, a bad key, a step that raises, or no output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Protocol, TypeAlias
+
+import mesh
+from mesh.app.connectors import Chunk, Split
+from mesh.app.plan import Plan
+from mesh.app.plan import compile as compile_app
+
+Record: TypeAlias = tuple[str, int, int]  # stream, seq, number
+Line: TypeAlias = tuple[str, int, tuple[int, ...]]  # stream, seq of the first number, numbers
+Tally: TypeAlias = tuple[int, int]  # how many records a key has had, and the sum of their numbers
+
+OUT, QUIET, RAISES = "out", "quiet", "raises"
+KINDS = ("step", "fold", "class")
+
+
+class Observer(Protocol):
+    """Who wants to know what the application does, on one node."""
+
+    def reading(self, stream: str, offset: int, lines: Sequence[Line]) -> None: ...
+
+    def stepping(self, stage: int, record: Record, count: int) -> None: ...
+
+    def writing(self, sink: str, items: Sequence[Any]) -> None: ...
+
+    def random(self) -> Random: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StageShape:
+    """One stage: `keys` distinct keys, its kind, and whether some of its records are troublesome."""
+
+    kind: str
+    keys: int
+    troubled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """The shape of the application and the contents of its sources."""
+
+    stages: tuple[StageShape, ...]
+    sources: tuple[tuple[tuple[Line, ...], ...], ...]  # source -> split -> lines
+    chunk_lines: int
+    side_sink: bool  # stage 0 also has a sink
+
+    # -- what the numbers mean
+
+    def key(self, stage: int, number: int) -> Any:
+        """str, int and bytes by turns; at the first stage now and then none, or a bad one."""
+        shape = self.stages[stage]
+        if stage == 0 and shape.troubled:
+            if number % 97 == 96:
+                return None
+            if number % 101 == 100:
+                return 1.5
+        place = (number * 31 + stage) % shape.keys
+        return (f"key-{place}", place - shape.keys // 2, b"\xff%d" % place)[stage % 3]
+
+    def has_key(self, stage: int, number: int) -> bool:
+        return isinstance(self.key(stage, number), str | int | bytes)
+
+    def fate(self, stage: int, number: int) -> str:
+        """What the stage's step does with a record."""
+        shape = self.stages[stage]
+        if shape.troubled and shape.kind == "step" and number % 53 == 52:
+            return RAISES
+        return QUIET if shape.troubled and shape.kind != "fold" and number % 13 == 12 else OUT
+
+    def stream(self, stage: int, key: Any) -> str:
+        """The stream that a stage gives out for a key."""
+        return f"{stage}:{key}"
+
+    def sinks(self, stage: int) -> list[str]:
+        """The sinks below a stage; -1 stands for the sources."""
+        last = ["last"] if stage == len(self.stages) - 1 else []
+        return [*last, "side"] if stage == 0 and self.side_sink else last
+
+    def records(self) -> int:
+        return sum(len(numbers) for splits in self.sources for lines in splits for _, _, numbers in lines)
+
+    def expected(self) -> list[dict[Any, Tally]]:
+        """The states that one process would end with, by stage: the oracle."""
+        numbers = [number for splits in self.sources for lines in splits for _, _, line in lines for number in line]
+        states: list[dict[Any, Tally]] = []
+        for stage in range(len(self.stages)):
+            numbers = [number for number in numbers if self.has_key(stage, number)]
+            tallies: dict[Any, Tally] = {}
+            passed = []
+            for number in numbers:
+                fate = self.fate(stage, number)
+                if fate == RAISES:
+                    continue
+                key = self.key(stage, number)
+                count, total = tallies.get(key, (0, 0))
+                tallies[key] = (count + 1, total + number)
+                if fate == OUT:
+                    passed.append(number)
+            states.append(tallies)
+            numbers = passed
+        return states
+
+    # -- the application
+
+    def plan(self, observer: Observer) -> Plan:
+        """A node's own copy."""
+        return compile_app(self.app(observer))
+
+    def app(self, observer: Observer) -> mesh.App:
+        app = mesh.App("watched")
+        streams = [app.source(f"source-{place}", _Source(self, place, observer)) for place in range(len(self.sources))]
+        stream = streams[0].merge(*streams[1:]) if len(streams) > 1 else streams[0]
+        records = stream.flat_map(_records)
+        if not self.stages:
+            records.to(_Sink("last", observer))
+            return app
+        for stage, shape in enumerate(self.stages):
+            keyed = records.key_by(self._key_function(stage))
+            outputs = self._stage(keyed, stage, shape, observer)
+            for sink in self.sinks(stage):
+                outputs.to(_Sink(sink, observer))
+            if stage + 1 < len(self.stages):
+                records = outputs.items().map(self._record_function(stage))
+        return app
+
+    def _key_function(self, stage: int) -> Callable[[Record], Any]:
+        return lambda record: self.key(stage, record[2])
+
+    def _record_function(self, stage: int) -> Callable[[tuple[Any, Any]], Record]:
+        return lambda item: (self.stream(stage, item[0]), item[1][0], item[1][-1])
+
+    def _stage(self, keyed: Any, stage: int, shape: StageShape, observer: Observer) -> Any:
+        name = f"stage-{stage}"
+        if shape.kind == "fold":
+            return keyed.fold(name, lambda: (0, 0, 0), lambda state, record: self._fold(stage, state, record, observer))
+        if shape.kind == "step":
+            return keyed.stateful(
+                name, lambda: (0, 0), lambda state, record: self._step(stage, state, record, observer)
+            )
+        workload = self
+
+        class Counted(Count):
+            def on_record(self, record: Record) -> tuple[int, int] | None:
+                after, out = workload._step(stage, (self.count, self.total), record, observer)
+                self.count, self.total = after
+                return out
+
+        return keyed.stateful(name, Counted)
+
+    def _fold(self, stage: int, state: tuple[int, int, int], record: Record, observer: Observer) -> Any:
+        observer.stepping(stage, record, state[0] + 1)
+        return state[0] + 1, state[1] + record[2], record[2]
+
+    def _step(
+        self, stage: int, state: Tally, record: Record, observer: Observer
+    ) -> tuple[Tally, tuple[int, int] | None]:
+        observer.stepping(stage, record, state[0] + 1)
+        number = record[2]
+        fate = self.fate(stage, number)
+        if fate == RAISES:
+            raise ValueError(f"{number} is refused")
+        count = state[0] + 1
+        return (count, state[1] + number), (count, number) if fate == OUT else None
+
+
+@dataclass
+class Count:
+    """A state that changes in place."""
+
+    count: int = 0
+    total: int = 0
+
+
+def tally(state: Any) -> Tally:
+    """Any kind of state as what the oracle knows."""
+    return (state.count, state.total) if isinstance(state, Count) else (state[0], state[1])
+
+
+def _records(line: Line) -> list[Record]:
+    stream, first, numbers = line
+    return [(stream, first + place, number) for place, number in enumerate(numbers)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Lines in memory; a chunk is a random number of them, and now and then there is nothing right now."""
+
+    workload: Workload
+    place: int
+    observer: Observer
+    endless = False
+    blocking = False
+
+    def splits(self) -> list[Split]:
+        splits = self.workload.sources[self.place]
+        return [Split(f"{self.place}/{number}", len(lines)) for number, lines in enumerate(splits)]
+
+    def open(self, split: Split, offset: int) -> _Reader:
+        lines = self.workload.sources[self.place][int(split.name.partition("/")[2])]
+        return _Reader(self, split.name, lines, offset)
+
+
+class _Reader:
+    def __init__(self, source: _Source, stream: str, lines: tuple[Line, ...], offset: int) -> None:
+        self._observer = source.observer
+        self._most = source.workload.chunk_lines
+        self._stream = stream
+        self._lines = lines
+        self._offset = offset
+
+    def read(self, max_bytes: int) -> Chunk[Line]:
+        random = self._observer.random()
+        start = self._offset
+        self._offset = min(start + random.choice((0, 1, self._most // 2, self._most, self._most)), len(self._lines))
+        lines = list(self._lines[start : self._offset])
+        self._observer.reading(self._stream, start, lines)
+        return Chunk(lines, self._offset, self._offset == len(self._lines))
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass(frozen=True, slots=True)
+class _Sink:
+    name: str
+    observer: Observer
+
+    def open(self, writer: str) -> _Writer:
+        return _Writer(self)
+
+
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    sink: _Sink
+
+    def write(self, items: Sequence[Any]) -> None:
+        self.sink.observer.writing(self.sink.name, items)
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def random_workload(random: Random, most_records: int) -> Workload:
+    """One that a seed means."""
+    depth = random.choice((0, 1, 1, 2, 2, 2, 3))
+    stages = tuple(
+        StageShape(random.choice(KINDS), random.choice((1, 5, 20, 100, 400)), random.random() < 0.3)
+        for _ in range(depth)
+    )
+    names = [(source, split) for source in range(random.choice((1, 1, 2))) for split in range(random.randint(1, 6))]
+    per_split = max(1, random.randint(0, most_records) // len(names))
+    sources: list[list[tuple[Line, ...]]] = [[] for _ in range(1 + names[-1][0])]
+    for source, split in names:
+        sources[source].append(_random_lines(random, f"{source}/{split}", random.randint(0, 2 * per_split)))
+    contents = tuple(tuple(splits) for splits in sources)
+    return Workload(stages, contents, random.choice((1, 3, 10)), depth > 1 and random.random() < 0.5)
+
+
+def _random_lines(random: Random, stream: str, records: int) -> tuple[Line, ...]:
+    lines: list[Line] = []
+    first = 0
+    while first < records:
+        numbers = tuple(random.randrange(100_000) for _ in range(random.choice((0, 1, 4, 8))))
+        lines.append((stream, first, numbers))
+        first += len(numbers)
+    return tuple(lines)
