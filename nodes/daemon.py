@@ -34,6 +34,9 @@ def serve(topology: Topology, node: NodeConfig, plan: Plan, *, parent_pipe: bool
     except (Failure, StartError) as error:
         log.error("node.refused", detail=str(error))
         return error.code if isinstance(error, Failure) else 2
+    except Exception as error:  # ours, or the application's where nobody expected it: one line, and the process ends
+        log.critical("node.crashed", detail=f"{type(error).__name__}: {error}", exc_info=error)
+        return 1
 
 
 def _serve(topology: Topology, node: NodeConfig, plan: Plan, parent_pipe: bool) -> int:

@@ -10,6 +10,7 @@ from nodes.addresses import parse_host_port, parse_listen
 from nodes.mistakes import Failure, Mistake, Mistaken, did_you_mean
 from nodes.topology import Topology
 
+TYPE_INSECURE = "type --insecure if that is meant"
 ONE_COPY = "this version keeps one copy of all state, in memory; "
 
 
@@ -40,7 +41,7 @@ def exposures(node: NodeConfig) -> list[str]:
         doors.append(("the HTTP door", parse_host_port(node.http)))
     return [
         f'node "{node.name}" would open {what} on {address}, to everybody who can reach it, with no security yet; '
-        "type --insecure if that is meant"
+        f"{TYPE_INSECURE}"
         for what, address in doors
     ]
 

@@ -8,6 +8,7 @@ them. A node that dies takes its part of the keys with it, so its slots are name
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -93,7 +94,7 @@ class Upkeep:
             self.fleet.kill()
 
     def _ended(self, name: str, code: int) -> None:
-        if code == 0:
+        if code == 0 or (self.stopping and code == -signal.SIGTERM):  # it had not yet begun to listen to us
             return
         if self.stopping:
             self.log.warning("node.ended_badly", name=name, exit_code=code)

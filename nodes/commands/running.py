@@ -17,7 +17,7 @@ from nodes.job import Job
 from nodes.local import chosen_app, free_ports, local_topology, node_names
 from nodes.mistakes import Failure
 from nodes.overrides import Override
-from nodes.starting import refuse_to_start
+from nodes.starting import TYPE_INSECURE, refuse_to_start
 from nodes.summary import Summary
 from nodes.topology import examine_topology, outside_values
 
@@ -62,7 +62,7 @@ def run(
     """
     logs.configure()
     _check_data_dir(nodes, durability, data_dir)
-    door = _door(http, nodes)
+    door = _door(http, nodes, insecure=insecure)
     typed: list[Override] = [chosen_app(app)]
     typed += [Override(("cluster", "copies"), copies, f"--copies {copies}")] if copies is not None else []
     typed += [Override(("cluster", "durability"), durability, f"--durability {durability}")] if durability else []
@@ -92,7 +92,7 @@ def _check_data_dir(nodes: int, durability: str | None, data_dir: str | None) ->
         )
 
 
-def _door(http: str | None, nodes: int) -> Address | None:
+def _door(http: str | None, nodes: int, *, insecure: bool) -> Address | None:
     if http is None:
         return None
     try:
@@ -101,6 +101,8 @@ def _door(http: str | None, nodes: int) -> Address | None:
         raise click.UsageError(f"--http {error}") from None
     if address.port + nodes - 1 > 65535:
         raise click.UsageError(f"--http {http} leaves no ports for {nodes} nodes")
+    if not (address.is_loopback or insecure):
+        raise Failure(2, f"--http {http} is open to everybody who can reach it, with no security yet; {TYPE_INSECURE}")
     return address
 
 
@@ -121,7 +123,7 @@ def _run_on_nodes(
                 stream.write(local_topology(app, free_ports(nodes), door, data_dir))
             job = Job(file, node_names(nodes), words, app=app, keep=keep)
             code = job.run()
-            if not (code == 2 and job.port_taken and attempt < ATTEMPTS):
+            if not (code == 2 and job.port_taken and door is None and attempt < ATTEMPTS):
                 break
             logs.logger().warning("run.again", detail="a port was taken before its node had it; with other ports now")
     return code, job.summary
