@@ -34,8 +34,8 @@ class RecordFailed(AssertionError):
 def run(app: App, records: Mapping[str, Iterable[Any]], *, allow_failures: bool = False) -> Result:
     """Feed each named source its records and run to the end. Sources that are not named get none.
 
-    Raises AppError if the app has mistakes, KeyError for a source that it has not, and RecordFailed for the first record
-    that could not be used, unless `allow_failures`.
+    Raises AppError if the app has mistakes, KeyError for a source that it has not, and RecordFailed for the first
+    record that could not be used, unless `allow_failures`.
     """
     plan = compile_app(app, all_sinks=True)
     unknown = sorted(set(records) - {source.name for source in plan.sources})

@@ -258,7 +258,7 @@ class DataPlane:
 
     def _run(self, fragment: Fragment, keys: list[Any] | None, items: list[Any]) -> None:
         fragment.run(keys, items, self)
-        self._send(self.router.full_batches())
+        self._send(self.router.full_batches(fragment.stages))
 
     def to_stage(self, stage: int, keys: list[Any], values: list[Any]) -> None:
         self.router.put(stage, keys, values)
@@ -276,7 +276,7 @@ class DataPlane:
     def _send(self, batches: Iterable[Packed]) -> None:
         for batch in batches:
             if batch.owner == self.me:
-                self._intake.put_own(batch)
+                self._intake.put_own(batch.stage, batch.keys, batch.values)
             else:
                 self._effects.append(Transmit(batch.owner, self.plan.stages[batch.stage].level, batch.payload))
         self._tell_refused()
@@ -342,7 +342,7 @@ class DataPlane:
     def _lookup_asked(self, asked: LookupAsked) -> None:
         owner = self._owner_of(asked.key)
         if owner == self.me:
-            self._effects.append(Answered(asked.ticket, *lookups.read_state(self.owner, asked.stage, asked.key)))
+            self._effects.append(Answered(asked.ticket, *self.owner.read(asked.stage, asked.key)))
             return
         number = None
         if owner is not None and not self._unreachable.get(owner, False):
@@ -357,7 +357,7 @@ class DataPlane:
             raise codec.Malformed("lookup", "not one good key")
         outcome, state = lookups.UNAVAILABLE, b""
         if self._owner_of(key[0]) == self.me:
-            outcome, state = lookups.read_state(self.owner, stage, key[0])
+            outcome, state = self.owner.read(stage, key[0])
         self._transmit(sender, Found(number, outcome, state))
 
     def _is_good(self, key: Any) -> bool:

@@ -16,7 +16,6 @@ from mesh.core import columns
 from mesh.core.codec import Malformed
 from mesh.core.events import Delivered
 from mesh.core.messages import Batch, Message, NodeId
-from mesh.core.router import Packed
 
 LOCAL_BATCHES = 8  # a chunk of a source makes two or three; more would only be memory
 
@@ -52,9 +51,9 @@ class Intake:
         size = len(event.payload)
         self._queues[batch.stage].append(Waiting(event.sender, batch.number, size, batch.keys, values))
 
-    def put_own(self, batch: Packed) -> None:
-        self._local[batch.stage] += 1
-        self._queues[batch.stage].append(Waiting(None, 0, 0, batch.keys, batch.values))
+    def put_own(self, stage: int, keys: list[Any], values: list[Any]) -> None:
+        self._local[stage] += 1
+        self._queues[stage].append(Waiting(None, 0, 0, keys, values))
 
     def waiting_at(self, stage: int) -> bool:
         return bool(self._queues[stage])

@@ -7,27 +7,13 @@ Invariant every ticket is answered exactly once, within LOOKUP_MS; at most MAX_W
 
 from __future__ import annotations
 
-from typing import Any
-
-from mesh.app.jsontext import to_json
 from mesh.core.events import Answered, Effect, Millis
 from mesh.core.messages import Found, NodeId
-from mesh.core.owner import Owner
 
 LOOKUP_MS = 2_000  # as long as a person waits; the HTTP door then says 503 with Retry-After
 MAX_WAITING = 1_024  # each is a blocked HTTP request; more would only wait longer
 
-FOUND, ABSENT, UNAVAILABLE, UNKNOWN_STAGE = "found", "absent", "unavailable", "unknown-stage"
-
-
-def read_state(owner: Owner, stage: str, key: Any) -> tuple[str, bytes]:
-    """(outcome, JSON text) of a key that this node owns."""
-    for each in owner.stages:
-        if each.plan.name == stage:
-            if key not in each.states:
-                return ABSENT, b""
-            return FOUND, to_json(each.states[key]).encode("utf-8", "replace")
-    return UNKNOWN_STAGE, b""
+UNAVAILABLE = "unavailable"
 
 
 class Lookups:

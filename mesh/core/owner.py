@@ -21,10 +21,14 @@ from operator import length_hint
 from types import GeneratorType
 from typing import Any
 
+from mesh.app.jsontext import to_json
 from mesh.app.plan import StagePlan
 from mesh.core import columns, values
 
 SMALL_IMAGE = 4096  # bytes; up to here a new image costs about as much as one call of a step
+MAX_STATE = 8 << 20  # bytes of JSON: what the HTTP door takes, and far below what a link takes
+TOO_LARGE = {"repr": f"a state of more than {MAX_STATE >> 20} MiB of JSON"}
+FOUND, ABSENT, UNKNOWN_STAGE = "found", "absent", "unknown-stage"
 _ABSENT: Any = object()
 
 
@@ -228,6 +232,16 @@ class Owner:
 
     def apply(self, stage: int, keys: list[Any], items: list[Any]) -> Applied:
         return self.stages[stage].apply(keys, items)
+
+    def read(self, stage: str, key: Any) -> tuple[str, bytes]:
+        """(outcome, JSON text) of a key that this node owns; creates nothing."""
+        for each in self.stages:
+            if each.plan.name == stage:
+                if key not in each.states:
+                    return ABSENT, b""
+                text = to_json(each.states[key]).encode("utf-8", "replace")
+                return FOUND, text if len(text) <= MAX_STATE else to_json(TOO_LARGE).encode()
+        return UNKNOWN_STAGE, b""
 
     def key_count(self) -> int:
         """Keys created on this node, over all stages."""

@@ -42,7 +42,7 @@ MAX_ENDPOINTS = 1_000  # DEALERs; gossip may name any number of addresses
 RECONNECT_MS, RECONNECT_MAX_MS = 50, 1_000  # nodes start seconds apart and should meet within one
 HEARTBEAT_MS, SILENCE_MS = 5_000, 20_000  # ZMTP's own, from libzmq's thread: ends half-open connections
 
-_ENDPOINT = re.compile(r"tcp://(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[^\s;/:\[\]]+):(?P<port>\d{1,5}|\*)")
+_ADDRESS = re.compile(r"tcp://(\[[\w:.%]+\]|[^\s;/:\[\]]+):(\*|0|[1-9]\d{0,4})", re.ASCII)
 
 
 class TransportError(Exception):
@@ -112,8 +112,7 @@ class Transport:
             dealer.close(linger=0)
 
     def _connect(self, endpoint: str) -> zmq.Socket[bytes] | None:
-        match = _ENDPOINT.fullmatch(endpoint)
-        if match is None or "*" in match.groups() or not 0 < int(match["port"]) < 65536:
+        if not _is_address(endpoint) or "*" in endpoint or endpoint.endswith(":0"):
             self._rejected["endpoint"] += 1
             return None
         if len(self._dealers) >= MAX_ENDPOINTS:
@@ -227,7 +226,7 @@ class Transport:
         return made
 
     def _bind(self, listen: str) -> zmq.Socket[bytes]:
-        if _ENDPOINT.fullmatch(listen) is None:
+        if not _is_address(listen):
             raise TransportError(f"cannot listen on {listen!r}: an address is tcp://host:port")
         router = self._socket(zmq.ROUTER, listen)
         router.setsockopt(zmq.ROUTER_HANDOVER, 1)
@@ -242,6 +241,12 @@ class Transport:
         return router
 
 
+def _is_address(text: str) -> bool:
+    """libzmq takes more, some of it by mistake (port 99999), some of it dangerous in gossip (ipc:, a;b)."""
+    match = _ADDRESS.fullmatch(text)
+    return match is not None and (match[2] == "*" or int(match[2]) < 65536)
+
+
 def _events(socket: zmq.Socket[bytes]) -> int:
     return int(socket.getsockopt(zmq.EVENTS))
 
@@ -252,7 +257,6 @@ def _reason(error: zmq.ZMQError) -> str:
         errno.EADDRNOTAVAIL: "this machine has no such address",
         errno.ENODEV: "this machine has no such address",
         errno.EACCES: "not permitted for this user",
-        errno.EINVAL: "an address is tcp://host:port",
     }
     return known.get(error.errno or 0, str(error))
 

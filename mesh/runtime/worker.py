@@ -34,7 +34,10 @@ MAX_EVENTS_A_TURN = 64  # then work goes on, so that a flood of messages does no
 
 
 class Worker:
-    """One node's data plane with its surroundings. `part` names its share of every sink; `wake` interrupts the thread's wait for something to do."""
+    """One node's data plane with its surroundings.
+
+    `part` names its share of every sink; `wake` interrupts the thread's wait for something to do.
+    """
 
     def __init__(
         self, data: DataPlane, part: str, wake: Callable[[], None], inbox: deque[Event | BaseException]
