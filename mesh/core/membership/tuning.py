@@ -34,12 +34,12 @@ class Tuning:
 
 _HOUR = 3_600_000
 
-# One machine: kill -9 is seen after about 1.2 s.
+# One machine: kill -9 is seen after about 1.25 s.
 LOOPBACK = Tuning(
     period=100,
     timeout=80,
     verdict=200,
-    suspicion=950,
+    suspicion=1_000,
     urge=25,
     gossip_every=50,
     sync=5_000,
