@@ -178,8 +178,8 @@ class ControlPlane:
                     outward.append(Post(endpoint, b"", message, b""))
                 case Admitted():
                     effects.extend(self.membership.handle(effect, now))
-                case MemberChanged(member):
-                    self.agreement.know(member.node, member.name)
+                case MemberChanged():
+                    effects.extend(self.agreement.handle(effect, now))
                     effects.extend(self.admission.handle(effect, now))
                     outward.append(effect)
                 case Propose():
