@@ -151,6 +151,8 @@ class DataPlane:
         self.table = table
         self.router.set_table(table.epoch, table.owners, table.owner_of_slot)
         self.progress.set_workers(node for node in table.owners if node != self.me)
+        for node, report in self.reports.items():  # who learns the partition late has heard of the others before
+            self.progress.reported(node, report.drained)
         self._next_report = self._now
         for source in range(len(self.plan.sources)):
             if self.me in table.owners:
