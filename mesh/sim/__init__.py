@@ -5,7 +5,7 @@ everything, so one number replays a run. `tools/simulate.py` is its command.
 
     scenario   what a seed means: nodes, network, workload, faults         world      the clock, and who acts when
     network    delays, loses, doubles, overtakes, cuts, resets             process    one life of a node
-    workload   an application whose every record says who it is            faults     what is done to whom, and its words
+    workload   an application whose every record says who it is            faults     what is done, and its words
     ledger     what became of every record                                 checkers   PROTOCOL I, after every event
     goals      what must be true in the end                                transcript   a run in words
 """

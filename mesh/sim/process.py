@@ -254,7 +254,7 @@ class _Instruments:
         self._world = world
 
     def reading(self, stream: str, offset: int, lines: Sequence[Line]) -> None:
-        self._process.toiled(self._process.random.randint(1, 1 + self._world.scenario.pace))
+        self._process.toiled(self._process.random.randint(1, 1 + 2 * self._world.scenario.pace))
         self._world.ledger.reading(self._process.id, stream, offset, lines)
 
     def stepping(self, stage: int, record: Record, count: int) -> None:

@@ -20,7 +20,7 @@ from mesh.sim.workload import Workload, random_workload
 
 NAMES = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta")
 MOODS = ("quiet", "splits", "pauses", "resets", "storms", "early crash", "late crash", "everything")
-LAST_FAULT: Millis = 9_000  # formation takes up to three seconds, work a few more
+LAST_FAULT: Millis = 7_000  # formation takes up to three seconds, work a few more
 CALM_PAUSE: Millis = 500
 
 
@@ -47,7 +47,7 @@ class Scenario:
     window_bytes: int
     batch_records: int
     workload: Workload
-    pace: Millis  # what reading a chunk takes at most
+    pace: Millis  # what reading a chunk takes; such that the job lasts for some seconds, or is done at once
     faults: tuple[Fault, ...]
 
     @property
@@ -78,8 +78,8 @@ class Scenario:
             f"seed {self.seed}: {self.mood}",
             f"nodes: {', '.join(roles)}; expect {self.expect}; disks: {' '.join(with_disk) or 'none'}",
             f"network: {kind} timing, {self.conditions}",
-            f"work: {self.workload.records()} records, {stages}; {self.slots} slots, windows of {self.window_bytes} bytes, "
-            f"batches of {self.batch_records} records",
+            f"work: {self.workload.records()} records, {stages}; {self.slots} slots",
+            f"flow: windows of {self.window_bytes} bytes, batches of {self.batch_records} records",
         ]
 
 
@@ -90,6 +90,7 @@ def scenario_of(seed: int, nodes: int | None = None) -> Scenario:
     setups = _setups(random, nodes, everybody_known="crash" in mood)
     workers = sum(setup.role == WORKER for setup in setups)
     expect = workers if random.random() < 0.7 else random.randint(len(setups) // 2 + 1, workers)
+    workload = random_workload(random, random.choice((0, 100, 400, 1_000)))
     return Scenario(
         seed=seed,
         mood=mood,
@@ -100,8 +101,8 @@ def scenario_of(seed: int, nodes: int | None = None) -> Scenario:
         conditions=_conditions(random),
         window_bytes=random.choice((300, 2_000, 4 << 20)),
         batch_records=random.choice((1, 8, 64, 4096)),
-        workload=random_workload(random, random.choice((0, 100, 400, 1_000))),
-        pace=random.choice((0, 10, 100, 300)),
+        workload=workload,
+        pace=random.choice((0, 2_000, 5_000, 5_000)) * workers // max(workload.chunks(), workers),
         faults=_faults(random, mood, setups, 2 * expect - workers - 1),
     )
 

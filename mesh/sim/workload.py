@@ -92,6 +92,10 @@ class Workload:
     def records(self) -> int:
         return sum(len(numbers) for splits in self.sources for lines in splits for _, _, numbers in lines)
 
+    def chunks(self) -> int:
+        """About how many reads it takes."""
+        return sum(len(lines) for splits in self.sources for lines in splits) * 2 // (self.chunk_lines + 1)
+
     def expected(self) -> list[dict[Any, Tally]]:
         """The states that one process would end with, by stage: the oracle."""
         numbers = [number for splits in self.sources for lines in splits for _, _, line in lines for number in line]
