@@ -72,14 +72,14 @@ def daemons(path: Path, count: int) -> tuple[int, float]:
         topology = Path(folder) / "bench.toml"
         names = [f"node-{number}" for number in range(1, count + 1)]
         topology.write_text(_topology(names, path))
-        fleet = Fleet()
-        fleet.start(str(topology), names, [])
+        fleet = Fleet(str(topology), tuple(names), ())
+        fleet.start()
         try:
             done = _wait_for_done(fleet, count)
         finally:
             fleet.stop()
-            if not fleet.wait(10):
-                fleet.kill()
+            for child in fleet.children.values():
+                child.wait(30)
     return sum(int(each["records_keyed"]) for each in done), max(float(each["seconds"]) for each in done)
 
 
