@@ -42,7 +42,7 @@ class Job(Upkeep):
 
     def heard(self, name: str, fields: dict[str, Any]) -> None:
         super().heard(name, fields)
-        if fields["event"] == "node.refused" and "in use" in str(fields.get("detail")):
+        if fields["event"] == "node.refused" and "listens there already" in str(fields.get("detail")):
             self.port_taken = True
         if fields["event"] == "app.done" and name not in self._done:
             self._done[name] = fields
