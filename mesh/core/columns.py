@@ -67,9 +67,9 @@ def slots_of(keys: Keys, seed: int, shift: int) -> list[int]:
     return [_hash(encode_key(key), seed, False) >> shift for key in keys]
 
 
-def scatter(keys: Keys, values: Values, slots: list[int], to: Sequence[Appenders]) -> None:
-    """Append each record to the buffers of its slot's owner; `to[slot]` holds the three append methods."""
-    if values is keys:
+def scatter(keys: Keys, values: Values, slots: list[int], to: Sequence[Appenders], *, with_values: bool) -> None:
+    """Append each record to the columns of its slot's owner; `to[slot]` holds the three append methods."""
+    if not with_values:
         for key, slot in zip(keys, slots, strict=True):
             add_key, _, add_slot = to[slot]
             add_key(key)

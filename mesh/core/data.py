@@ -130,7 +130,7 @@ class DataPlane:
         return (
             any(self._intake.waiting_at(stage) and self._stage_may_emit(stage) for stage in self._stages())
             or any(self._not_before[source] <= now for source in self._readable())
-            or self.router.has_buffered()
+            or self.router.may_flush()
         )
 
     def work(self, now: Millis) -> list[Effect]:
