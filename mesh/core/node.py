@@ -67,15 +67,15 @@ class Node:
             return [Rejected("stale-target", "meant for a process that was here before, or never was")]
         if header.source == self.id:
             return []  # an address that turned out to be our own
-        if not isinstance(message, Hello | Welcome | Refused):
-            rejected = self._foreign(header)
-            if rejected is not None:
-                return [rejected]
+        rejected = self._foreign(header, isinstance(message, Hello | Welcome | Refused))
+        if rejected is not None:
+            return [rejected]
         payload = parts[2] if len(parts) > 2 else b""
         return self.handle_control(Received(header.source, message, payload), now)
 
-    def _foreign(self, header: codec.Header) -> Rejected | None:
-        if header.cluster != self.identity.cluster:
+    def _foreign(self, header: codec.Header, at_the_door: bool) -> Rejected | None:
+        """Admission tells a node of another cluster so; two foundings of one name have nothing to say to each other."""
+        if header.cluster != self.identity.cluster and not at_the_door:
             return Rejected("cluster", f"from cluster {header.cluster!r:.64}")
         ours = self._cluster_id()
         if header.cluster_id and ours and header.cluster_id != ours:

@@ -99,6 +99,7 @@ class Daemon:
         self._armed_at = 0
         self._formed_at: float | None = None
         self._was_ready = False
+        self._beliefs_changed = False
 
     # -- the life of a node
 
@@ -211,7 +212,7 @@ class Daemon:
                 case Rejected(reason, detail):
                     self._reject(reason, detail)
                 case MemberChanged():
-                    pass  # membership logs what it believes
+                    self._beliefs_changed = True  # membership itself logs what it believes
                 case JobDone():
                     self._tell_done()
                 case Stop(sentence, exit_code):
@@ -230,6 +231,10 @@ class Daemon:
     def _watch_readiness(self) -> None:
         if self._formed_at is None and self.node.control.table is not None:
             self._formed_at = time.monotonic()
+            self._beliefs_changed = True
+        if not self._beliefs_changed:
+            return
+        self._beliefs_changed = False
         ready = view.ready(self.node)
         if ready != self._was_ready:
             self._was_ready = ready
