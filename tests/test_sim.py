@@ -52,9 +52,14 @@ def run(scenario: Scenario) -> Summary:
     return World(scenario).run()
 
 
-# -- what it found ------------------------------------------------------------------------------------------------------
+# -- what it found ----------------------------------------------------------------------------------------------------
 
 
 def test_a_witness_that_learns_the_partition_last_hears_that_the_job_is_done() -> None:
     slow_disk = SlowDisk(0, 20_000, "gamma")
     assert run(scenario(slow_disk, workers=2, witness=True, disks=True, pace=0)).done
+
+
+def test_what_a_node_says_of_its_work_never_goes_back() -> None:
+    """The answer to an effect once overtook the effects that were asked for before it."""
+    assert run(scenario(workers=2)).done

@@ -77,12 +77,15 @@ class Worker:
         return outward
 
     def _perform(self, effects: list[Effect], now: Millis, outward: list[Effect]) -> None:
-        for effect in effects:
+        """In order: what an answer leads to comes after what was asked for before it was there."""
+        waiting = deque(effects)
+        while waiting:
+            effect = waiting.popleft()
             match effect:
                 case ListSplits() | ReadSplit() | WriteSink() | FlushSinks():
                     answer = self.connections.perform(effect)
                     if answer is not None:
-                        self._perform(self.data.handle(answer, now), now, outward)
+                        waiting.extend(self.data.handle(answer, now))
                 case Answered(ticket, outcome, state):
                     self._answer(ticket, outcome, state)
                 case JobDone():

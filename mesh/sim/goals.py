@@ -60,7 +60,7 @@ def _work(world: World, living: list[Process]) -> str | None:
     for process in members:
         if not process.job_done:
             return f"the job is not done, says {process.name}"
-    return _states(world, members)
+    return _states(world, members) or _reports(members)
 
 
 def _without_the_dead(world: World, living: set[bytes]) -> str | None:
@@ -87,4 +87,12 @@ def _states(world: World, members: list[Process]) -> str | None:
     set_aside = sum(process.node.data.set_aside.count for process in members)
     if set_aside != world.ledger.set_aside:
         return f"{set_aside} records were set aside, and {world.ledger.set_aside} had to be"
+    return None
+
+
+def _reports(members: list[Process]) -> str | None:
+    for process in members:
+        for other in members:
+            if other is not process and process.node.data.reports.get(other.id) != other.node.data.report():
+                return f"what {process.name} knows of {other.name}'s work is not true any more"
     return None
