@@ -5,7 +5,8 @@ descriptor) when it is accepted and when it ends, but not when its handshake suc
 pass for an ancient version of it, whose failures have no event of their own. So what is counted is connections that
 ended without a success: of those that are open and undecided, as many as there were successes are peers.
 
-The monitor must be read often: when its queue is full the I/O thread waits for its reader.
+The monitor's queue has no limit, for at a limit libzmq's thread would wait for the reader, and all connections with it.
+Whoever receives reads it as well: 400 bytes a knock until then.
 """
 
 from __future__ import annotations
@@ -24,7 +25,12 @@ class Handshakes:
     def __init__(self, watched: zmq.Socket[bytes]) -> None:
         self.failed = 0
         self.disconnected = 0  # peers that were connected once
-        self._monitor = watched.get_monitor_socket(EVENTS)
+        address = "inproc://handshakes"
+        watched.monitor(address, EVENTS)
+        self._monitor = watched.context.socket(zmq.PAIR)
+        self._monitor.setsockopt(zmq.LINGER, 0)
+        self._monitor.setsockopt(zmq.RCVHWM, 0)
+        self._monitor.connect(address)
         self._undecided: dict[int, None] = {}  # descriptors
         self._successes = 0  # of the undecided; fewer than these
 

@@ -22,6 +22,7 @@ is emptied by libzmq's own thread; what that thread tells it (room again) is rea
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import re
@@ -37,6 +38,7 @@ from mesh.runtime.handshakes import Handshakes
 OLDEST_LIBZMQ = (4, 3, 5)
 PART_LIMITS = (MAX_HEADER, MAX_MESSAGE, MAX_PAYLOAD)
 HIGH_WATER_MARK = 20_000  # messages a peer; links' credits are spent long before, this is for datagrams to the dead
+READ_AHEAD = 1_000  # messages a peer that libzmq holds for us unread; then TCP slows the peer down
 SKIPPED_AT_ONCE = 10_000  # parts of a message that is dropped, ~10 ms; part counts bypass libzmq's limits
 MAX_ENDPOINTS = 1_000  # DEALERs; gossip may name any number of addresses
 RECONNECT_MS, RECONNECT_MAX_MS = 50, 1_000  # nodes start seconds apart and should meet within one
@@ -54,6 +56,7 @@ class Transport:
 
     def __init__(self, listen: str, node_id: NodeId, incarnation: bytes = b"") -> None:
         check_library(zmq.zmq_version_info(), zmq.has("curve"))
+        _return_large_blocks()
         self.unsent = 0  # messages that found a full queue, or no valid endpoint
         self._rejected: Counter[str] = Counter()
         self._routing_id = node_id + incarnation
@@ -141,8 +144,10 @@ class Transport:
     def receive(self, max_messages: int) -> list[list[bytes]]:
         """What has come: messages of two or three parts, each within its limit."""
         messages: list[list[bytes]] = []
+        skips = SKIPPED_AT_ONCE
         for _ in range(max_messages):
-            if self._skipping and not self._skip():
+            skips = self._skip(skips)
+            if self._skipping:
                 break
             try:
                 message = self._read()
@@ -178,14 +183,15 @@ class Transport:
         self._rejected[reason] += 1
         self._skipping = True
 
-    def _skip(self) -> bool:
-        """True: the message that is dropped has come to its end."""
-        for _ in range(SKIPPED_AT_ONCE):
-            if not self._router.getsockopt(zmq.RCVMORE):
+    def _skip(self, skips: int) -> int:
+        """Go on to the end of a message that is dropped, if there is one; how many skips are left."""
+        while self._skipping and skips:
+            if self._router.getsockopt(zmq.RCVMORE):
+                self._router.recv(zmq.NOBLOCK, copy=False)
+                skips -= 1
+            else:
                 self._skipping = False
-                return True
-            self._router.recv(zmq.NOBLOCK, copy=False)
-        return False
+        return skips
 
     # -- waiting: without the lock ------------------------------------------------------------------------------------
 
@@ -209,7 +215,6 @@ class Transport:
         """Drop what is queued. No other thread may be in `wait`."""
         if not self._closed:
             self._closed = True
-            self._router.disable_monitor()
             self._context.destroy(linger=0)
             os.close(self._wake_read)
             os.close(self._wake_write)
@@ -230,7 +235,7 @@ class Transport:
             raise TransportError(f"cannot listen on {listen!r}: an address is tcp://host:port")
         router = self._socket(zmq.ROUTER, listen)
         router.setsockopt(zmq.ROUTER_HANDOVER, 1)
-        router.setsockopt(zmq.RCVHWM, HIGH_WATER_MARK)
+        router.setsockopt(zmq.RCVHWM, READ_AHEAD)
         router.setsockopt(zmq.MAXMSGSIZE, MAX_PAYLOAD)
         router.setsockopt(zmq.HANDSHAKE_IVL, 10_000)
         self._handshakes = Handshakes(router)
@@ -259,6 +264,13 @@ def _reason(error: zmq.ZMQError) -> str:
         errno.EACCES: "not permitted for this user",
     }
     return known.get(error.errno or 0, str(error))
+
+
+def _return_large_blocks() -> None:
+    """glibc learns to keep blocks as large as those it has seen freed: one 10 MB part, and tens of MB stay for good."""
+    m_mmap_threshold = -3
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # other C libraries
+        ctypes.CDLL(None).mallopt(m_mmap_threshold, 1 << 20)
 
 
 def check_library(version: tuple[int, int, int], has_curve: bool) -> None:
