@@ -16,6 +16,7 @@ StepKind = Literal["map", "flat_map", "filter", "merge", "key_by", "flatten", "i
 WITH_FUNCTION = ("map", "flat_map", "filter", "key_by")
 StageKind = Literal["fold", "step", "class"]
 N = TypeVar("N", bound="Node")
+DEEPEST = 15  # levels of stages: each has a channel of its own on every link, and a link has 16, one for control
 
 
 @dataclass(eq=False, slots=True)
@@ -80,6 +81,13 @@ class Graph:
         yield from _doubles("source", self.of(SourceNode))
         yield from _doubles("stage", self.of(StageNode))
         yield from self._ends()
+        for node, level in levels(self).items():
+            if level == DEEPEST + 1:
+                yield mistake_at(
+                    node.place,
+                    f'the stage "{node.name}" has {DEEPEST} stages before it, one after the '
+                    f"other; {DEEPEST} in all are possible",
+                )
 
     def _ends(self) -> Iterator[Mistake]:
         for node in self.nodes:
@@ -101,6 +109,17 @@ def _doubles(what: str, nodes: Iterable[SourceNode] | Iterable[StageNode]) -> It
         if seen[node.name] > 1:
             yield mistake_at(node.place, f'a second {what} "{node.name}": the first one is at {first[node.name]}')
         first.setdefault(node.name, node.place)
+
+
+def levels(graph: Graph) -> dict[StageNode, int]:
+    """From 1; one more than the highest of the stages that feed it. A node is always written after those that it reads,
+    so one pass is enough."""
+    found: dict[StageNode, int] = {}
+    for node in graph.of(StageNode):
+        found[node] = 1 + max(
+            (found.get(each, 0) for each in producers(node) if isinstance(each, StageNode)), default=0
+        )
+    return found
 
 
 def producers(node: Node) -> list[SourceNode | StageNode]:

@@ -32,7 +32,7 @@ from mesh.app.fragment import (
     to_stage,
     values_step,
 )
-from mesh.app.graph import Graph, Node, SinkNode, SourceNode, StageKind, StageNode, StepNode, producers
+from mesh.app.graph import Graph, Node, SinkNode, SourceNode, StageKind, StageNode, StepNode, levels, producers
 from mesh.app.mistakes import AppError
 from mesh.app.signatures import label
 
@@ -105,7 +105,7 @@ class _Compiler:
         self.app = app
         self.all_sinks = all_sinks
         self.sources = graph.of(SourceNode)
-        self.levels = _levels(graph)
+        self.levels = levels(graph)
         self.stages = sorted(graph.of(StageNode), key=lambda node: self.levels[node])  # stable: then as written
         self.sinks = graph.of(SinkNode)
         self.stage_index = {node: index for index, node in enumerate(self.stages)}
@@ -195,16 +195,6 @@ def _step(node: StepNode, then: Run) -> Run:
     if node.kind == "items":
         return items_step(then)
     return values_step(then) if node.kind == "values" else then  # a merge only joins
-
-
-def _levels(graph: Graph) -> dict[StageNode, int]:
-    """A node is always written after those that it reads, so one pass is enough."""
-    levels: dict[StageNode, int] = {}
-    for node in graph.of(StageNode):
-        levels[node] = 1 + max(
-            (levels.get(each, 0) for each in producers(node) if isinstance(each, StageNode)), default=0
-        )
-    return levels
 
 
 def _sink_names(nodes: list[SinkNode]) -> list[str]:
