@@ -8,6 +8,7 @@ Effects   ListSplits, ReadSplit, WriteSink, FlushSinks, Transmit, Consumed, Answ
           stages go first and a producer stops while a window of a stage it feeds is full, so memory stays bounded and
           the last stage always drains: the graph has no cycles, hence no deadlock.
 Invariant a batch is reported done only after its outputs are in the router or in a sink's hands.
+Bounds    what comes before the partition is kept, and gets no credit before it is handled: a window a link.
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ from mesh.core.events import (
     WriteSink,
 )
 from mesh.core.intake import Intake
-from mesh.core.keys import BadKey, hash_key, slot_of_hash
-from mesh.core.messages import ALIVE, SUSPECT, BatchDone, Found, Lookup, Message, NodeId, Report
-from mesh.core.owner import Owner
+from mesh.core.keys import BadKey, encode_key, hash_key, slot_of_hash
+from mesh.core.messages import ALIVE, SUSPECT, BatchDone, Found, Lookup, Member, Message, NodeId, Report
+from mesh.core.owner import ABSENT, UNKNOWN_STAGE, Owner
 from mesh.core.progress import Progress
 from mesh.core.router import BATCH_RECORDS, WINDOW_BYTES, Packed, Router
 from mesh.core.set_aside import SetAside
@@ -50,6 +51,8 @@ from mesh.core.set_aside import SetAside
 CONTROL = 0  # the channel of reports, acknowledgements and reads; a stage's batches travel on the channel of its level
 REPORT_MS = 500  # how stale another node's counts may be
 QUIET_MS = 10  # a source that had nothing to give is asked again after this
+FLUSH_MS = 100  # a node that is never idle sends what is buffered after this, however little it is
+MAX_KEY = 1 << 20  # bytes of a key that another node is asked for
 
 
 class DataPlane:
@@ -79,7 +82,8 @@ class DataPlane:
         self._seed = seed
         self._intake = Intake(plan.stages)
         self._lookups = lookups.Lookups()
-        self._unreachable: dict[NodeId, bool] = {}
+        self._early: list[Delivered] = []  # came before the partition did
+        self._unreachable: dict[NodeId, None] = {}
         self._reading = [False] * len(plan.sources)  # a read was asked for and has not come back
         self._not_before: list[Millis] = [0] * len(plan.sources)
         self._turn = 0  # the source to read next
@@ -88,6 +92,7 @@ class DataPlane:
         self._finished = False  # JobDone was said
         self._last_report: Report | None = None
         self._next_report: Millis = 0
+        self._flushed_at: Millis = 0
         self._effects: list[Effect] = []
         self._now: Millis = 0
 
@@ -97,7 +102,10 @@ class DataPlane:
         self._now = now
         match event:
             case Delivered():
-                self._delivered(event)
+                if self.table is None:
+                    self._early.append(event)
+                else:
+                    self._delivered(event)
             case SplitRead():
                 self._split_read(event)
             case TableAgreed():
@@ -109,7 +117,7 @@ class DataPlane:
             case LookupAsked():
                 self._lookup_asked(event)
             case MemberChanged(member):
-                self._unreachable[member.node] = member.status not in (ALIVE, SUSPECT)
+                self._member_changed(member)
             case Woke():
                 self._effects += self._lookups.overdue(now)
                 self._report(only_if_due=True)
@@ -136,7 +144,10 @@ class DataPlane:
     def work(self, now: Millis) -> list[Effect]:
         """One unit of work: a few milliseconds, unless the application's code is slow."""
         self._now = now
-        if self.table is not None and not self._apply_one() and not self._read_one():
+        if self.table is not None and (
+            not (self._apply_one() or self._read_one()) or now >= self._flushed_at + FLUSH_MS
+        ):
+            self._flushed_at = now
             self._send(self.router.flush())
         self._advance()
         return self._taken()
@@ -151,14 +162,16 @@ class DataPlane:
         self.table = table
         self.router.set_table(table.epoch, table.owners, table.owner_of_slot)
         self.progress.set_workers(node for node in table.owners if node != self.me)
-        for node, report in self.reports.items():  # who learns the partition late has heard of the others before
-            self.progress.reported(node, report.drained)
+        self._intake.set_table(table.epoch, (node for node in table.owners if node != self.me))
         self._next_report = self._now
         for source in range(len(self.plan.sources)):
             if self.me in table.owners:
                 self._effects.append(ListSplits(source))
             else:
                 self.sources.listed(source, [])  # a witness reads nothing
+        early, self._early = self._early, []
+        for event in early:  # others may have learned of the partition, worked, and told their last news before
+            self._delivered(event)
 
     def _splits_listed(self, event: SplitsListed) -> None:
         assert self.table is not None
@@ -201,11 +214,11 @@ class DataPlane:
 
     def _split_read(self, event: SplitRead) -> None:
         self._reading[event.source] = False
-        self.sources.read(event.source, event.split, len(event.values), event.next_offset, event.ended)
-        if event.values:
-            self._run(self.plan.sources[event.source].fragment, None, event.values)
-        elif not event.ended:
+        if self.sources.read(event.source, event.split, len(event.values), event.next_offset, event.ended):
             self._not_before[event.source] = self._now + QUIET_MS
+        values = [value for value in event.values if value is not None]  # None means nothing, also from a source
+        if values:
+            self._run(self.plan.sources[event.source].fragment, None, values)
 
     # -- records come for a stage
 
@@ -223,8 +236,11 @@ class DataPlane:
     def _cargo(self, sender: NodeId, message: Message) -> None:
         match message:
             case Report():
-                self.reports[sender] = message
-                self.progress.reported(sender, message.drained)
+                if message.drained > self.plan.levels + 2:
+                    raise codec.Malformed("report", f"{message.drained} levels of {self.plan.levels}")
+                if self.table is not None and sender in self.table.members:
+                    self.reports[sender] = message
+                    self.progress.reported(sender, message.drained)
             case BatchDone(stage, number):
                 wrong = self.router.done(sender, stage, number)
                 if wrong is not None:
@@ -335,19 +351,35 @@ class DataPlane:
         if report == self._last_report:
             return
         self._last_report = report
-        for node in self.table.members:
-            if node != self.me:
+        for node in self.table.members if self.me in self.table.members else ():
+            if node != self.me and node not in self._unreachable:  # its link would keep them all
                 self._transmit(node, report)
+
+    def _member_changed(self, member: Member) -> None:
+        if member.status not in (ALIVE, SUSPECT):
+            self._unreachable[member.node] = None
+            return
+        if member.node not in self._unreachable:
+            return
+        del self._unreachable[member.node]
+        if self.table is not None and self._last_report is not None and member.node in self.table.members:
+            self._transmit(member.node, self._last_report)
 
     # -- reads
 
     def _lookup_asked(self, asked: LookupAsked) -> None:
-        owner = self._owner_of(asked.key)
-        if owner == self.me:
+        if self.plan.stage(asked.stage) is None:
+            self._effects.append(Answered(asked.ticket, UNKNOWN_STAGE))
+        elif not self._is_good(asked.key):
+            self._effects.append(Answered(asked.ticket, ABSENT))  # no state can have such a key
+        elif (owner := self._owner_of(asked.key)) == self.me:
             self._effects.append(Answered(asked.ticket, *self.owner.read(asked.stage, asked.key)))
-            return
+        else:
+            self._ask(owner, asked)
+
+    def _ask(self, owner: NodeId | None, asked: LookupAsked) -> None:
         number = None
-        if owner is not None and not self._unreachable.get(owner, False):
+        if owner is not None and owner not in self._unreachable and len(encode_key(asked.key)) <= MAX_KEY:
             number = self._lookups.wait_for(owner, asked.ticket, self._now)
         if owner is None or number is None:
             self._effects.append(Answered(asked.ticket, lookups.UNAVAILABLE))
@@ -364,7 +396,7 @@ class DataPlane:
 
     def _is_good(self, key: Any) -> bool:
         try:
-            hash_key(key, self._seed)
+            encode_key(key)
         except BadKey:
             return False
         return True

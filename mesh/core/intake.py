@@ -1,5 +1,8 @@
 """Batches that have come and are not applied yet, a queue a stage.
 
+Taken is what the partition's owners send under its epoch, in their numbering: whoever has the same epoch has the same
+table, so what came is for a key of this node.
+
 Bounds: what came over a link is within that link's credit, which is given back when the batch has been applied; of this
 node's own batches at most LOCAL_BATCHES a stage are let wait before their producers stop (`has_room`).
 """
@@ -7,7 +10,7 @@ node's own batches at most LOCAL_BATCHES a stage are let wait before their produ
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +41,12 @@ class Intake:
         self._stages = stages
         self._queues: list[deque[Waiting]] = [deque() for _ in stages]
         self._local = [0] * len(stages)  # invariant: own batches in each queue
+        self._epoch = 0
+        self._numbers: dict[tuple[NodeId, int], int] = {}  # (sender, stage) -> its last batch
+
+    def set_table(self, epoch: int, senders: Iterable[NodeId]) -> None:
+        self._epoch = epoch
+        self._numbers = {(sender, stage.index): 0 for sender in senders for stage in self._stages}
 
     def delivered(self, event: Delivered, batch: Message) -> None:
         """Queue a peer's batch; raises Malformed, and then nothing is queued."""
@@ -48,8 +57,17 @@ class Intake:
         values = batch.keys if batch.values is None else batch.values
         if not len(batch.keys) == len(values) == len(batch.slots) / 2 or not columns.all_keys_good(batch.keys):
             raise Malformed("batch", "columns of different lengths, or bad keys")
+        self._check_carrier(event.sender, batch)
         size = len(event.payload)
         self._queues[batch.stage].append(Waiting(event.sender, batch.number, size, batch.keys, values))
+
+    def _check_carrier(self, sender: NodeId, batch: Batch) -> None:
+        last = self._numbers.get((sender, batch.stage))
+        if last is None or batch.epoch != self._epoch:
+            raise Malformed("batch", f"epoch {batch.epoch}, or its sender is no owner in epoch {self._epoch}")
+        if batch.number != last + 1:
+            raise Malformed("batch", f"batch {batch.number} of stage {batch.stage} came after {last}")
+        self._numbers[sender, batch.stage] = batch.number
 
     def put_own(self, stage: int, keys: list[Any], values: list[Any]) -> None:
         self._local[stage] += 1

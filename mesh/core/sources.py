@@ -5,8 +5,9 @@ same splits and deal them out by the same rule, so nobody has to be asked.
 
 States    per source: unlisted -> listed (own splits known) -> ended (all own splits read to their end).
 Events    `listed(source, splits)`, `read(source, split, ...)`; `next_read()` says what to read now.
-Invariant at most OPEN_SPLITS of a source are open at once (each may hold a file); a split that had nothing to give goes
-          to the back of the queue, so that a quiet one does not silence the others.
+Invariant at most OPEN_SPLITS of a finite source are open at once (each may hold a file), and one that has records is
+          read to its end; those of an endless source are all open and take turns. A split that had nothing to give goes
+          to the back of the queue. So neither a quiet split nor a busy one silences the others.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class _Reading:
     listed: bool = False
     waiting: deque[Split] = field(default_factory=deque)  # own splits not opened yet
     open: deque[tuple[Split, int]] = field(default_factory=deque)  # (split, next offset), the next to read first
+    in_vain: int = 0  # reads since the last one that gave something, or since a pause
 
 
 class Sources:
@@ -63,7 +65,10 @@ class Sources:
         reading = self._readings[source]
         reading.listed = True
         reading.mine = len(mine)
-        reading.waiting.extend(mine)
+        if reading.endless:
+            reading.open.extend((split, 0) for split in mine)
+        else:
+            reading.waiting.extend(mine)
 
     def next_read(self, source: int) -> tuple[Split, int] | None:
         """(split, offset) to read now; the answer comes as `read`."""
@@ -72,19 +77,25 @@ class Sources:
             reading.open.appendleft((reading.waiting.popleft(), 0))
         return reading.open[0] if reading.open else None
 
-    def read(self, source: int, split: Split, records: int, next_offset: int, ended: bool) -> None:
-        """A chunk of the split came, perhaps empty, perhaps its last."""
+    def read(self, source: int, split: Split, records: int, next_offset: int, ended: bool) -> bool:
+        """A chunk of the split came, perhaps empty, perhaps its last. True: none of this source has anything now."""
         reading = self._readings[source]
         assert reading.open[0][0] is split, "one read at a time a source"
         reading.open.popleft()
         reading.records += records
+        reading.in_vain = 0 if records or ended else reading.in_vain + 1
         if ended:
             reading.done += 1
-        elif records:
+        elif records and not reading.endless:
             reading.open.appendleft((split, next_offset))
         else:
             reading.open.append((split, next_offset))
+        if reading.in_vain:
             self._open_another(reading)
+        quiet = reading.in_vain >= max(1, len(reading.open))
+        if quiet:
+            reading.in_vain = 0
+        return quiet
 
     def _open_another(self, reading: _Reading) -> None:
         """A split is quiet: let one that was never opened have a turn."""

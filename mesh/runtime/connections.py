@@ -105,6 +105,6 @@ class Connections:
 
     def close(self) -> None:
         self.close_writers()
-        for reader in self._readers.values():
+        for reader in list(self._readers.values()):  # a source's own thread may end one meanwhile
             reader.close()
         self._readers.clear()
