@@ -32,7 +32,7 @@ from mesh.app.fragment import (
     to_stage,
     values_step,
 )
-from mesh.app.graph import Graph, Node, SinkNode, SourceNode, StageKind, StageNode, StepNode, levels, producers
+from mesh.app.graph import Node, SinkNode, SourceNode, StageKind, StageNode, StepNode, levels, producers
 from mesh.app.mistakes import AppError
 from mesh.app.signatures import label
 
