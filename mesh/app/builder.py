@@ -5,8 +5,8 @@ mistake with the author's line. Nothing runs and nothing raises while the graph 
 
 None means nothing, everywhere: a step that returns None gives no record, and a record whose key is None is dropped.
 Stateless steps must be deterministic, and may run twice for a record: a source is read again from its last saved offset
-after a crash. A step may keep the record that it is given, but must not change it: on the same node other steps hold
-the same object.
+after a crash. A step may keep the record that it is given, but must not change it: other steps on the same node may
+hold the same object.
 """
 
 from __future__ import annotations
