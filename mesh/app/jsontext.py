@@ -20,8 +20,8 @@ def to_json(value: object) -> str:
     """One line."""
     try:
         return _strict.encode(value)
-    except (TypeError, ValueError, RecursionError):  # an odd dict key, NaN, a cycle
-        return _strict.encode({"repr": repr(value)})
+    except Exception:  # an odd dict key, NaN, a cycle; or a property or a repr of the application's that raises
+        return _strict.encode({"repr": _repr(value)})
 
 
 def to_json_lines(items: Sequence[Any]) -> list[str]:
@@ -44,7 +44,14 @@ def _plain(value: Any) -> Any:
         return value.value
     if isinstance(value, set | frozenset):
         return sorted(value, key=repr)
-    return {"repr": repr(value)}
+    return {"repr": _repr(value)}
+
+
+def _repr(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception:
+        return f"<{type(value).__qualname__}>"
 
 
 _strict = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_plain)
