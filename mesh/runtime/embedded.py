@@ -18,6 +18,7 @@ from mesh.core.events import Effect, Log, TableAgreed
 from mesh.runtime.worker import Worker
 
 PROGRESS_S = 0.2  # how often `on_progress` is told
+DRAIN_S = 5.0  # how long a stop waits for what was read
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +64,19 @@ class Embedded:
                     told = now
                     on_progress(self.result(now))
                 self._wait_if_idle(int(now * 1000))
+            self._drain()
         finally:
             self.worker.connections.close()
         return self.result(finished or time.monotonic())
+
+    def _drain(self) -> None:
+        """Read nothing more; work off what was read: a source like the standard input does not give it a second time."""
+        self.data.stop_reading()
+        until = time.monotonic() + DRAIN_S
+        while (self.worker.inbox or not self.data.quiet()) and (now := time.monotonic()) < until:
+            self._tell(self.worker.turn(int(now * 1000)))
+        if not self.data.quiet():
+            self._log.warning("app.stopped_undrained")
 
     def _wait_if_idle(self, now: int) -> None:
         if not self.worker.busy(now):
