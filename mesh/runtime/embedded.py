@@ -70,7 +70,7 @@ class Embedded:
         return self.result(finished or time.monotonic())
 
     def _drain(self) -> None:
-        """Read nothing more; work off what was read: a source like the standard input does not give it a second time."""
+        """Read nothing more; work off what was read: not every source can give it a second time."""
         self.data.stop_reading()
         until = time.monotonic() + DRAIN_S
         while (self.worker.inbox or not self.data.quiet()) and (now := time.monotonic()) < until:
