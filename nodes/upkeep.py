@@ -76,6 +76,8 @@ class Upkeep:
             self.doors[name] = str(fields["http"])
         elif fields["event"] == "node.ready":
             self._refresh_ring()
+        elif fields["event"] == "node.refused":
+            self.code = self.code or 2
 
     def on_loss(self) -> None:
         """A node ended that nobody had asked to."""

@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 
 from nodes.local import free_ports
-from tests.commands import ROOT, run_mesh, start_mesh
+from tests.commands import ROOT, call_mesh, run_mesh, start_mesh
 
+Capture = pytest.CaptureFixture[str]
 COUNT = str(ROOT / "examples/word_count.py")
 TOPOLOGIES = sorted((ROOT / "topologies").glob("*.toml"))
 TEXT = "".join(f"the {number % 97} of {number % 7} words\n" for number in range(20_000))
@@ -170,7 +171,7 @@ def test_records_that_cannot_be_used_make_it_exit_1(folder: Path) -> None:
     assert ended.event("run.failed")["detail"].startswith("1 records could not be used")
 
 
-def test_a_kept_run_answers_at_the_ports_that_were_asked_for(folder: Path) -> None:
+def test_a_kept_run_answers_at_the_ports_that_were_asked_for(folder: Path, capsys: Capture) -> None:
     port = consecutive_ports(2)
     arguments = ["run", COUNT, "--nodes", "2", "--set", "input=book.txt", "--keep", "--http", f"127.0.0.1:{port}"]
     with running(*arguments, "--json", cwd=folder) as run:
@@ -178,8 +179,8 @@ def test_a_kept_run_answers_at_the_ports_that_were_asked_for(folder: Path) -> No
         doors = {event["name"]: event["http"] for event in run.until("node.listening", 2)}
         assert doors == {"node-1": f"127.0.0.1:{port}", "node-2": f"127.0.0.1:{port + 1}"}
         for door in doors.values():
-            assert run_mesh("get", "count", "the", "--at", door).out == "20000\n"
-            assert run_mesh("status", "--wait", "done", "--timeout", "60", "--at", door).code == 0
+            assert call_mesh(capsys, "get", "count", "the", "--at", door).out == "20000\n"
+            assert call_mesh(capsys, "status", "--wait", "done", "--timeout", "60", "--at", door).code == 0
         assert run.stop() == 0
         assert json.loads(run.out)["keys"] == len(set(TEXT.split()))
 
@@ -267,30 +268,34 @@ def consecutive_ports(count: int) -> int:
 
 
 @pytest.mark.parametrize("file", TOPOLOGIES, ids=lambda file: file.stem)
-def test_each_topology_comes_up_works_and_goes_down(file: Path, folder: Path) -> None:
+def test_each_topology_comes_up_works_and_goes_down(file: Path, folder: Path, capsys: Capture) -> None:
     topology = on_free_ports(file, folder)
     names = re.findall(r'^name = "(.*)"', topology.read_text(encoding="utf-8"), re.MULTILINE)[1:]
     with running("up", topology.name, "--set", "input=book.txt", cwd=folder) as up:
         doors = {event["name"]: event["http"] for event in up.until("node.listening", len(names))}
         assert sorted(doors) == sorted(names)
         for door in doors.values():
-            assert run_mesh("status", "--wait", "done", "--timeout", "100", "--at", door).code == 0
-        status = json.loads(run_mesh("status", "--json", "--at", doors[names[0]]).out)
+            assert call_mesh(capsys, "status", "--wait", "done", "--timeout", "100", "--at", door).code == 0
+        status = json.loads(call_mesh(capsys, "status", "--json", "--at", doors[names[0]]).out)
         assert status["slots"]["active"] == 1024
         assert [node["name"] for node in status["nodes"]] == sorted(names)
         assert sum(node["keys"] for node in status["nodes"]) == len(set(TEXT.split()))
         for word, count in (("the", 20000), ("words", 20000), ("96", Counter(TEXT.split())["96"])):
-            told = [json.loads(run_mesh("get", "count", word, "--json", "--at", at).out) for at in doors.values()]
-            owners = {json.loads(run_mesh("owner", word, "--json", "--at", at).out)["owner"] for at in doors.values()}
+            told = [
+                json.loads(call_mesh(capsys, "get", "count", word, "--json", "--at", at).out) for at in doors.values()
+            ]
+            owners = {
+                json.loads(call_mesh(capsys, "owner", word, "--json", "--at", at).out)["owner"] for at in doors.values()
+            }
             assert {each["state"] for each in told} == {count}
             assert {each["owner"] for each in told} == owners
-        assert run_mesh("get", "count", "never-seen", "--at", doors[names[-1]]).code == 4
+        assert call_mesh(capsys, "get", "count", "never-seen", "--at", doors[names[-1]]).code == 4
         assert up.stop() == 0
         assert {event["node"] for event in up.events if event["event"] == "node.left"} == set(names)
         assert all(event["level"] != "error" for event in up.events)
 
 
-def test_the_others_go_on_when_one_node_is_refused(folder: Path) -> None:
+def test_the_others_go_on_when_one_node_is_refused(folder: Path, capsys: Capture) -> None:
     topology = on_free_ports(ROOT / "topologies/local-3.toml", folder)
     port = int(re.findall(r"tcp://127.0.0.1:(\d+)", topology.read_text(encoding="utf-8"))[1])
     with socket.socket() as taken, running("up", topology.name, "--set", "input=book.txt", cwd=folder) as up:
@@ -300,7 +305,7 @@ def test_the_others_go_on_when_one_node_is_refused(folder: Path) -> None:
         assert refused["node"] == "beta"
         assert f"127.0.0.1:{port}" in refused["detail"]
         doors = [event["http"] for event in up.until("node.listening", 2)]
-        assert run_mesh("status", "--at", doors[0]).code == 0
+        assert call_mesh(capsys, "status", "--at", doors[0]).code == 0
         assert up.stop() == 2
 
 
