@@ -423,17 +423,17 @@ def test_who_knows_a_cluster_founds_no_other() -> None:
 
 def test_laggards_are_told_and_laggards_ask() -> None:
     ahead = machine({"agreement.epoch.1": V1, "agreement.epoch.2": V2})
-    assert told(ahead.handle(Received(B, EpochKnown(0)), 1), B) == [Chosen(1, V1), Chosen(2, V2)]
-    assert told(ahead.handle(Received(B, EpochKnown(1)), 1), B) == [Chosen(2, V2)]
-    assert told(ahead.handle(Received(B, EpochKnown(2)), 1), B) == []
+    assert told(ahead.handle(Received(B, EpochKnown(0, 0)), 1), B) == [Chosen(1, V1), Chosen(2, V2)]
+    assert told(ahead.handle(Received(B, EpochKnown(1, 0)), 1), B) == [Chosen(2, V2)]
+    assert told(ahead.handle(Received(B, EpochKnown(2, 0)), 1), B) == []
     behind = machine()
-    for message in (EpochKnown(1), Chosen(2, V2), Prepare(2, BALLOT_B), Accept(2, BALLOT_B, V2)):
-        assert told(behind.handle(Received(B, message), 1), B) == [EpochKnown(0)]
+    for message in (EpochKnown(1, 0), Chosen(2, V2), Prepare(2, BALLOT_B), Accept(2, BALLOT_B, V2)):
+        assert told(behind.handle(Received(B, message), 1), B) == [EpochKnown(0, 0)]
 
 
 def test_a_new_acquaintance_is_asked_once_what_it_knows() -> None:
     each = machine(others=())
-    for status, expected in ((ALIVE, [EpochKnown(0)]), (ALIVE, []), (DEAD, []), (ALIVE, [EpochKnown(0)])):
+    for status, expected in ((ALIVE, [EpochKnown(0, 0)]), (ALIVE, []), (DEAD, []), (ALIVE, [EpochKnown(0, 0)])):
         assert told(each.handle(MemberChanged(member("b", B, status), None), 1), B) == expected
 
 

@@ -119,7 +119,7 @@ class Agreement:
         """A node can be reached; at the founding it speaks for its name."""
         new = node not in self._names
         self._names[node] = name
-        return [Send(node, EpochKnown(self.epoch))] if new else []
+        return [Send(node, EpochKnown(self.epoch, 0))] if new else []
 
     def forget(self, node: NodeId) -> list[Effect]:
         """A node cannot be reached. What it has voted stands."""
@@ -173,7 +173,7 @@ class Agreement:
     def _misplaced(self, sender: NodeId, epoch: int) -> list[Effect]:
         """A message about an epoch that is not the next: someone lags."""
         if epoch > self.epoch + 1:
-            return [Send(sender, EpochKnown(self.epoch))]
+            return [Send(sender, EpochKnown(self.epoch, 0))]
         return self._tell(sender, epoch) if epoch <= self.epoch else []
 
     def _voter(self, node: NodeId) -> str | None:
@@ -264,7 +264,7 @@ class Agreement:
         if now >= self._gossip_at:
             self._gossip_at = now + GOSSIP + self._random.randrange(GOSSIP // 4)
             others = [node for node in self._names if node != self._me]
-            effects += [Send(self._random.choice(others), EpochKnown(self.epoch))] if others else []
+            effects += [Send(self._random.choice(others), EpochKnown(self.epoch, 0))] if others else []
         return effects
 
     def _try(self, now: Millis) -> list[Effect]:
@@ -350,7 +350,7 @@ class Agreement:
 
     def _on_chosen(self, sender: NodeId, message: Chosen) -> list[Effect]:
         if message.epoch > self.epoch + 1:
-            return [Send(sender, EpochKnown(self.epoch))]
+            return [Send(sender, EpochKnown(self.epoch, 0))]
         if message.epoch == self.epoch + 1:
             return self._bad_value(sender, message.epoch, message.value) or self._learn(message.epoch, message.value)
         if message.epoch < 1 or self._values[message.epoch - 1] != message.value:
@@ -359,7 +359,7 @@ class Agreement:
 
     def _on_epoch_known(self, sender: NodeId, message: EpochKnown) -> list[Effect]:
         if message.epoch > self.epoch:
-            return [Send(sender, EpochKnown(self.epoch))]
+            return [Send(sender, EpochKnown(self.epoch, 0))]
         return self._tell(sender, message.epoch + 1)
 
     def _tell(self, node: NodeId, first: int) -> list[Effect]:

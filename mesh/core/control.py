@@ -204,6 +204,9 @@ class ControlPlane:
             tuple(seat.node for seat in table.members),
             tuple(seat.node for seat in owners),
             tuple(place[table.members[slot.owner].node] for slot in table.slots),
+            tuple(-1 if slot.donor is None else place[table.members[slot.donor].node] for slot in table.slots),
+            tuple(slot.status for slot in table.slots),
+            tuple(slot.term for slot in table.slots),
             table.cluster_id,
         )
         names = [seat.name for seat in table.members]

@@ -138,7 +138,7 @@ class MemberChanged(Event, Effect):
 
 @dataclass(frozen=True, slots=True)
 class EpochChosen(Event, Effect):
-    """Agreement: the value of this epoch is settled for good; epochs are reported in order, without gaps."""
+    """Agreement: the value of this epoch is settled for good. Epochs are reported in order; who was away may miss some."""
 
     epoch: int
     value: bytes
@@ -184,13 +184,60 @@ class Consumed(Event, Effect):
 
 @dataclass(frozen=True, slots=True)
 class TableAgreed(Event, Effect):
-    """The partition: owners in the table's order, and for each slot an index into them."""
+    """The partition of an epoch; epochs may be skipped. Owners and donors are indexes into `workers`."""
 
     epoch: int
-    members: tuple[NodeId, ...]  # owners and witnesses
-    owners: tuple[NodeId, ...]
+    members: tuple[NodeId, ...]  # workers and witnesses
+    workers: tuple[NodeId, ...]  # in the table's order; those that are down included
     owner_of_slot: tuple[int, ...]
-    cluster_id: bytes = b""
+    donor_of_slot: tuple[int, ...]  # while PENDING: who has the state; else -1
+    status_of_slot: tuple[int, ...]  # PENDING, ACTIVE, LOST of `table`
+    term_of_slot: tuple[int, ...]
+    cluster_id: bytes
+    down: tuple[NodeId, ...] = ()  # workers that are agreed to be unreachable: their slots are unavailable
+    left: tuple[NodeId, ...] = ()  # that left properly, the newest last; whoever else is gone took its work along
+
+    @property
+    def owners(self) -> tuple[NodeId, ...]:
+        return self.workers  # until nobody uses this name any more
+
+
+@dataclass(frozen=True, slots=True)
+class SlotsInstalled(Event, Effect):
+    """Data plane: this node, their PENDING owner, holds the state of these slots, (slot, term); said once a term."""
+
+    slots: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fenced(Event, Effect):
+    """Whether the majority is out of touch (F1): while it is, nothing may be applied, read or answered."""
+
+    fenced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StartLeaving(Event, Effect):
+    """This node shall leave: its slots move away, and the data plane gives away what else it has to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandedOver(Event, Effect):
+    """Data plane of a leaving node: nothing is left to read or to send; once its slots have moved, it may go."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskToLeave(Event):
+    """The driver: an operator wants this member to leave; it is told until it says so itself."""
+
+    node: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class Departed(Effect):
+    """This leaving node is in no table any more and a majority knows: say goodbye and exit."""
+
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)

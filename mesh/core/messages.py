@@ -22,6 +22,7 @@ Column: TypeAlias = list[Any]  # one item a record; what is inside is the applic
 
 ALIVE, SUSPECT, DEAD, LEFT = 0, 1, 2, 3
 STATUS_NAMES = ("alive", "suspect", "dead", "left")
+STAYING, LEAVING, READY = 0, 1, 2  # what a node says of itself; READY: it has handed over all but its slots
 
 
 class Message:
@@ -42,6 +43,7 @@ class Member:
     zone: str
     incarnation: int
     status: int  # ALIVE | SUSPECT | DEAD | LEFT
+    leaving: int = STAYING  # STAYING | LEAVING | READY; only the node itself sets it, with a higher incarnation
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +180,37 @@ class Chosen(Message):
 
 @dataclass(frozen=True, slots=True)
 class EpochKnown(Message):
-    """The newest epoch that the sender holds; who has a newer one answers with Chosen."""
+    """The newest epoch that the sender holds. Who holds it too, or a newer one, answers; a newer one it tells also."""
 
     epoch: int
+    number: int  # repeated in the answer; 0: no answer is wanted, only what is newer
+
+
+@dataclass(frozen=True, slots=True)
+class EpochHeld(Message):
+    """The answer: the newest epoch that the sender holds, not older than the one that was asked about."""
+
+    epoch: int
+    number: int
+
+
+# -- what the planner's proposers must hear of others; unnumbered, repeated by their senders ---------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Installed(Message):
+    """A PENDING owner holds the state of these slots: each may become ACTIVE if its term is still this one."""
+
+    epoch: int  # the sender's
+    slots: bytes  # unsigned 16-bit little-endian
+    terms: tuple[int, ...]  # one a slot
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveAsked(Message):
+    """An operator wants `node`, who is the receiver, to leave; repeated until it says that it is leaving."""
+
+    node: NodeId
 
 
 # -- links: numbered frames, acks and credits -------------------------------------------------------------------------
@@ -293,6 +323,9 @@ KINDS: dict[int, type[Message]] = {
     24: Outbid,
     25: Chosen,
     26: EpochKnown,
+    27: EpochHeld,
+    30: Installed,
+    31: LeaveAsked,
     40: Frame,
     41: LinkAck,
     42: LinkProbe,

@@ -22,11 +22,15 @@ from mesh.core.events import (
     Effect,
     Envelope,
     Event,
+    Fenced,
+    HandedOver,
     MemberChanged,
     Millis,
     Post,
     Received,
     Rejected,
+    SlotsInstalled,
+    StartLeaving,
     TableAgreed,
     Transmit,
 )
@@ -94,7 +98,7 @@ class Node:
         """What the data plane had to say: to the links what is theirs, to the driver the rest."""
         outward: list[Effect] = []
         for effect in effects:
-            if isinstance(effect, Transmit | Consumed):
+            if isinstance(effect, Transmit | Consumed | SlotsInstalled | HandedOver):
                 outward += self.handle_control(effect, now)
             else:
                 outward.append(effect)
@@ -104,7 +108,7 @@ class Node:
         outward: list[Effect] = []
         for effect in effects:
             match effect:
-                case Delivered() | TableAgreed():
+                case Delivered() | TableAgreed() | Fenced() | StartLeaving():
                     self.inbox.append(effect)
                 case MemberChanged():
                     self.inbox.append(effect)

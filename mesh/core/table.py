@@ -22,7 +22,7 @@ import msgpack
 
 from mesh.core.electorate import MAX_VOTERS, Electorate, electorate
 
-PENDING, ACTIVE = 0, 1
+PENDING, ACTIVE, LOST = 0, 1, 2
 WORKER, WITNESS = "worker", "witness"
 MAX_SLOTS = 1 << 16  # slot numbers travel as 16 bits
 MAX_MEMBERS = 1 << 12
@@ -43,6 +43,7 @@ class Seat:
     role: str  # worker | witness
     zone: str
     voter: bool
+    up: bool = True  # False: agreed to be unreachable; it has no vote, gets no slots, and its slots are unavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,8 @@ class Slot:
     term: int  # from 1
     owner: int  # place in members
     backups: tuple[int, ...] = ()  # places in members
-    status: int = ACTIVE  # PENDING | ACTIVE
+    status: int = ACTIVE  # PENDING | ACTIVE | LOST
+    donor: int | None = None  # while PENDING: the owner of the last ACTIVE configuration, who has the state
 
 
 @dataclass(frozen=True, slots=True)

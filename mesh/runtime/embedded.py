@@ -15,6 +15,7 @@ import structlog
 from mesh.app.plan import Plan
 from mesh.core.data import DataPlane
 from mesh.core.events import Effect, Log, TableAgreed
+from mesh.core.table import ACTIVE
 from mesh.runtime.worker import Worker
 
 PROGRESS_S = 0.2  # how often `on_progress` is told
@@ -46,7 +47,7 @@ class Embedded:
         self._started = time.monotonic()
         self.data = DataPlane(me, plan, slots, seed)
         self.worker = Worker(self.data, "embedded", self._wake.set, deque())
-        self.worker.post(TableAgreed(1, (me,), (me,), (0,) * slots, me))
+        self.worker.post(TableAgreed(1, (me,), (me,), (0,) * slots, (-1,) * slots, (ACTIVE,) * slots, (1,) * slots, me))
 
     def run(self, on_progress: Callable[[RunResult], None] | None = None, *, keep: bool = False) -> RunResult:
         """Until the sources are exhausted and all is flushed (and, with `keep`, beyond), or `request_stop`."""
