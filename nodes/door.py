@@ -27,7 +27,9 @@ def bind(address: Address) -> socket.socket:
         server.listen(128)
     except OSError as error:
         server.close()
-        reason = "another process listens there already" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
+        reason = (
+            "another process listens there already" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
+        )
         raise Failure(2, f"the HTTP door cannot listen on {address}: {reason}") from None
     return server
 

@@ -140,5 +140,9 @@ class Fleet:
     def _write(self, lines: bytes) -> None:
         with self._stdout_lock:
             self.on_output()
-            sys.stdout.buffer.write(lines)
-            sys.stdout.buffer.flush()
+            try:
+                sys.stdout.buffer.write(lines)
+                sys.stdout.buffer.flush()
+            except BrokenPipeError:  # whoever read the results has seen enough
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                self.interrupt()

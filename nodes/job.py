@@ -49,6 +49,9 @@ class Job(Upkeep):
             if len(self._done) == len(self._names):
                 self._finish()
 
+    def needs_all(self) -> bool:
+        return self.summary is None
+
     def on_loss(self) -> None:
         if self.summary is None:
             self.stop()

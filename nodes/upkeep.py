@@ -79,8 +79,12 @@ class Upkeep:
         elif fields["event"] == "node.refused":
             self.code = self.code or 2
 
+    def needs_all(self) -> bool:
+        """Whether a node that leaves in good order is a loss too."""
+        return False
+
     def on_loss(self) -> None:
-        """A node ended that nobody had asked to."""
+        """A node ended that should not have."""
 
     def stop(self) -> None:
         if not self.stopping:
@@ -96,7 +100,9 @@ class Upkeep:
             self.fleet.kill()
 
     def _ended(self, name: str, code: int) -> None:
-        if code == 0 or (self.stopping and code == -signal.SIGTERM):  # it had not yet begun to listen to us
+        if self.stopping and code in (0, -signal.SIGTERM):  # the signal, where it had not yet begun to listen to us
+            return
+        if code == 0 and not self.needs_all():  # somebody asked this one to stop
             return
         if self.stopping:
             self.log.warning("node.ended_badly", name=name, exit_code=code)

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,12 +48,12 @@ def run_mesh(*arguments: str, cwd: Path = ROOT, given: str = "", **environment: 
     return Ended(ended.returncode, ended.stdout, ended.stderr)
 
 
-def start_mesh(*arguments: str, cwd: Path = ROOT) -> subprocess.Popen[str]:
+def start_mesh(*arguments: str, cwd: Path = ROOT, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [*MESH, *arguments],
         cwd=cwd,
         env=ENVIRONMENT,
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -67,7 +66,3 @@ def call_mesh(capsys: pytest.CaptureFixture[str], *arguments: str) -> Ended:
     code = exit_code(mesh, list(arguments))
     said = capsys.readouterr()
     return Ended(code, said.out, said.err)
-
-
-def lines(texts: Sequence[str]) -> str:
-    return "".join(f"{text}\n" for text in texts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -214,6 +215,18 @@ def test_check_tells_what_would_be_started(capsys: Capture, folder: Path) -> Non
     assert "  stages   count  level 1, words.py:6" in ended.out
 
 
+def test_paths_in_a_file_start_at_the_file(capsys: Capture, folder: Path) -> None:
+    text = APP.replace('default="a b a"', "default=None, kind=Path").replace(
+        'mesh.items(["a b", "a"])', "mesh.files(source)"
+    )
+    (folder / "below").mkdir()
+    (folder / "below/read.py").write_text("from pathlib import Path\n" + text, encoding="utf-8")
+    topology = TOPOLOGY.replace("words.py", "read.py").replace("[[node]]", '[app.params]\ninput = "book.txt"\n[[node]]')
+    (folder / "below/t.toml").write_text(topology, encoding="utf-8")
+    assert f"input = '{folder}/below/book.txt'" in call_mesh(capsys, "check", "below/t.toml").out
+    assert f"input = '{folder}/x.txt'" in call_mesh(capsys, "check", "below/t.toml", "--set", "input=x.txt").out
+
+
 def test_check_takes_an_app_alone(capsys: Capture) -> None:
     ended = call_mesh(capsys, "check", "words.py")
     assert ended.code == 0
@@ -376,6 +389,7 @@ def test_a_run_answers_over_http_until_ctrl_c(folder: Path) -> None:
     assert running.stderr is not None
     listening = json.loads(running.stderr.readline())
     assert listening["event"] == "node.listening"
+    assert json.loads(running.stderr.readline())["event"] == "run.done"  # told when it is so, not when it is stopped
     at = f"http://{listening['http']}"
     waited = run_mesh("status", "--wait", "done", "--timeout", "60", "--at", at)
     assert ": epoch 1, app words, ready, done\n" in waited.out
@@ -388,3 +402,17 @@ def test_a_run_answers_over_http_until_ctrl_c(folder: Path) -> None:
     assert running.returncode == 0
     assert json.loads(out.splitlines()[-1])["keys"] == 2
     assert "Traceback" not in err
+
+
+def test_an_endless_run_ends_with_0_when_asked_once(folder: Path) -> None:
+    endless = APP.replace('mesh.items(["a b", "a"])', "mesh.stdin()")
+    (folder / "waits.py").write_text(endless, encoding="utf-8")
+    running = start_mesh("run", "waits.py", cwd=folder, stdin=subprocess.PIPE)
+    assert running.stdin is not None
+    assert running.stdout is not None
+    running.stdin.write("a\n")
+    running.stdin.flush()
+    assert running.stdout.readline() == '["a", 1]\n'
+    running.send_signal(signal.SIGTERM)
+    assert running.wait(60) == 0
+    running.communicate()

@@ -226,6 +226,27 @@ def test_a_node_that_dies_fails_the_run_and_its_slots_are_named(folder: Path) ->
         assert "342-682" in died["detail"]
 
 
+def test_a_node_that_leaves_before_the_end_fails_the_run(folder: Path) -> None:
+    with running("run", "ticks.py", "--nodes", "2", cwd=folder) as run:
+        run.until("node.ready", 2)
+        os.kill(run.children()[0], signal.SIGTERM)
+        assert run.until("node.died")[0]["name"] == "node-1"
+        assert run.end() == 1
+
+
+def test_a_reader_that_has_seen_enough_ends_the_run(folder: Path) -> None:
+    endless = ENDLESS.replace("n + 1)", "n + 1).to(mesh.stdout())").replace("time.sleep(0.01)", "time.sleep(0)")
+    (folder / "prints.py").write_text(endless, encoding="utf-8")
+    with running("run", "prints.py", "--nodes", "2", cwd=folder) as run:
+        assert run.process.stdout is not None
+        run.process.stdout.readline()
+        run.process.stdout.close()
+        assert run.process.stderr is not None
+        events = [json.loads(line) for line in run.process.stderr]
+        assert run.process.wait(100) == 0
+        assert sum(event["event"] == "node.left" for event in events) == 2
+
+
 def test_a_door_that_is_taken_is_one_sentence(folder: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

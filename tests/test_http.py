@@ -238,7 +238,9 @@ def test_a_port_in_use_is_a_sentence_with_the_address() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(Failure) as refused:
             bind(Address("127.0.0.1", port))
-    assert str(refused.value) == f"the HTTP door cannot listen on 127.0.0.1:{port}: another process listens there already"
+    assert (
+        str(refused.value) == f"the HTTP door cannot listen on 127.0.0.1:{port}: another process listens there already"
+    )
     assert refused.value.code == 2
 
 

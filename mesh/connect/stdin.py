@@ -6,7 +6,7 @@ It is the input of one process, so it is for apps on one node.
 from __future__ import annotations
 
 import sys
-from io import BufferedReader
+from io import BufferedReader, RawIOBase
 from typing import cast
 
 from mesh.app.connectors import LONGEST_LINE, Chunk, ConnectorError, Split
@@ -25,17 +25,17 @@ class _Stdin:
     def open(self, split: Split, offset: int) -> _StdinReader:
         if offset:
             raise ConnectorError(f"mesh.stdin: what was read before byte {offset} cannot be read again")
-        return _StdinReader(cast(BufferedReader, sys.stdin.buffer))
+        return _StdinReader(cast(RawIOBase, cast(BufferedReader, sys.stdin.buffer).raw))
 
 
 class _StdinReader:
-    def __init__(self, stream: BufferedReader) -> None:
-        self.stream = stream
+    def __init__(self, stream: RawIOBase) -> None:
+        self.stream = stream  # unbuffered: the interpreter cannot end while a thread waits with a buffer's lock
         self.rest: list[bytes] = []  # of a line that has not ended
         self.offset = 0
 
     def read(self, max_bytes: int) -> Chunk[str]:
-        block = self.stream.read1(max(1, max_bytes))  # what is there, without waiting for more
+        block = self.stream.read(max(1, max_bytes)) or b""  # what is there, without waiting for more
         whole = block.rfind(b"\n") + 1
         if block and not whole:
             self.rest.append(block)

@@ -199,6 +199,7 @@ class Daemon:
 
     def _perform(self, effects: list[Effect]) -> None:
         """Under the lock."""
+        self._connect_anew(effects)
         for effect in effects:
             match effect:
                 case Envelope(endpoint, parts):
@@ -220,6 +221,13 @@ class Daemon:
                     self._exit_code = exit_code
                 case _:
                     raise AssertionError(f"nobody performs {effect}")
+
+    def _connect_anew(self, effects: list[Effect]) -> None:
+        """To whom was just met, before anything is said to them: a connection that was tried in vain until now would
+        wait for its next try, for seconds where a machine was down, and the newcomer would be thought dead."""
+        for effect in effects:
+            if isinstance(effect, MemberChanged) and effect.before is None:
+                self._transport.forget(effect.member.endpoint)
 
     # -- what the operator is told
 

@@ -28,9 +28,9 @@ class DataDir:
         try:
             self._path.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(self._path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+            self._take_lock(node)
         except OSError as error:
             raise StartError(f"the data directory {path} cannot be used: {error.strerror}") from None
-        self._take_lock(node)
 
     def _take_lock(self, node: str) -> None:
         try:
@@ -49,7 +49,10 @@ class DataDir:
         return {file.name.removesuffix(".record"): self._read(file) for file in sorted(self._path.glob("*.record"))}
 
     def _read(self, file: Path) -> bytes:
-        data = file.read_bytes()
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            raise StartError(f"{file} cannot be read: {error.strerror}") from None
         value = data[4:]
         if len(data) < 4 or zlib.crc32(value).to_bytes(4, "little") != data[:4]:
             raise StartError(

@@ -58,7 +58,7 @@ class Embedded:
                 now = time.monotonic()
                 self._tell(self.worker.turn(int(now * 1000)))
                 if finished is None and self.worker.job_done:
-                    finished = time.monotonic()
+                    finished, told = time.monotonic(), 0.0  # the end is told at once
                 if finished is not None and not keep:
                     break
                 if on_progress is not None and now - told >= PROGRESS_S:

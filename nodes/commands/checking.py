@@ -55,16 +55,16 @@ def _app_lines(application: Application) -> list[str]:
     lines = [f"app {plan.app_name} is well built"]
     lines += _listed("sources", [_source(source) for source in plan.sources])
     lines += _listed("stages", [f"{stage.name}  level {stage.level}, {_short(stage.where)}" for stage in plan.stages])
-    lines += _listed("sinks", [f"{sink.name}  {sink.connector!r:.60}" for sink in plan.sinks])
+    lines += _listed("sinks", [f"{sink.name}  {sink.connector!r:.300}" for sink in plan.sinks])
     return lines + _listed("params", [_param(name, param) for name, param in app.params.items()])
 
 
 def _source(source: SourcePlan) -> str:
-    return f"{source.name}  {source.connector!r:.60}" + "  endless" * source.connector.endless
+    return f"{source.name}  {source.connector!r:.300}" + "  endless" * source.connector.endless
 
 
 def _param(name: str, param: Param[Any]) -> str:
-    value = "not set" if param.value is None else f"{str(param.value)!r:.60}"
+    value = "not set" if param.value is None else f"{str(param.value)!r:.300}"
     return f"{name} = {value}" + (f"  {param.help}" if param.help else "")
 
 

@@ -1,0 +1,103 @@
+"""Only what an owner of the same partition sends in its turn is queued; everything else changes nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mesh.app.fragment import Fragment
+from mesh.app.plan import StagePlan
+from mesh.core.codec import Malformed
+from mesh.core.columns import slots_to_bytes
+from mesh.core.events import Delivered
+from mesh.core.intake import LOCAL_BATCHES, Intake
+from mesh.core.messages import Batch, BatchDone, Message
+
+PEER, STRANGER = b"p" * 16, b"s" * 16
+
+
+def stage(index: int, level: int) -> StagePlan:
+    return StagePlan(index, f"s{index}", level, int, max, "fold", Fragment(lambda *_: None, (), ()), "app.py:1")
+
+
+@pytest.fixture
+def intake() -> Intake:
+    made = Intake([stage(0, 1), stage(1, 2)])
+    made.set_table(5, [PEER])
+    return made
+
+
+def batch(number: int = 1, keys: list[Any] | None = None, **changes: Any) -> Batch:
+    keys = ["a", 1, b"c"] if keys is None else keys
+    fields = {"stage": 0, "epoch": 5, "slots": slots_to_bytes([0] * len(keys)), "values": None, **changes}
+    return Batch(number=number, keys=keys, **fields)
+
+
+def came(channel: int = 1, sender: bytes = PEER) -> Delivered:
+    return Delivered(sender, channel, b"x" * 77)
+
+
+def test_a_batch_waits_with_its_sender_number_and_size(intake: Intake) -> None:
+    intake.delivered(came(), batch())
+    intake.delivered(came(), batch(2, [1, 2], values=["x", "y"]))
+    first, second = intake.take(0), intake.take(0)
+    assert (first.sender, first.number, first.size) == (PEER, 1, 77)
+    assert first.values is first.keys
+    assert (second.number, second.keys, second.values) == (2, [1, 2], ["x", "y"])
+    assert intake.empty()
+
+
+@pytest.mark.parametrize(
+    ("event", "message"),
+    [
+        (came(), BatchDone(0, 1)),
+        (came(), batch(stage=2)),
+        (came(channel=2), batch()),
+        (came(channel=1), batch(stage=1)),
+        (came(), batch(values=["one"])),
+        (came(), batch(slots=b"\0\0")),
+        (came(), batch(slots=b"\0\0\0\0\0\0\0")),
+        (came(), batch(keys=["a", True])),
+        (came(), batch(keys=[None])),
+        (came(), batch(keys=[1.0])),
+        (came(), batch(keys=[["a"]])),
+        (came(), batch(epoch=4)),
+        (came(), batch(number=0)),
+        (came(), batch(number=2)),
+        (came(sender=STRANGER), batch()),
+    ],
+)
+def test_a_batch_that_is_not_right_is_refused_and_changes_nothing(
+    intake: Intake, event: Delivered, message: Message
+) -> None:
+    with pytest.raises(Malformed):
+        intake.delivered(event, message)
+    assert intake.empty()
+    intake.delivered(came(), batch())
+    with pytest.raises(Malformed):
+        intake.delivered(came(), batch())  # the same once more
+    assert intake.take(0).number == 1
+
+
+def test_an_empty_batch_is_a_batch(intake: Intake) -> None:
+    intake.delivered(came(), batch(keys=[]))
+    assert intake.take(0).keys == []
+
+
+def test_own_batches_have_room_up_to_their_number_and_stages_do_not_share_it(intake: Intake) -> None:
+    for number in range(LOCAL_BATCHES):
+        assert intake.has_room(0)
+        intake.put_own(0, [number], [number])
+    assert not intake.has_room(0)
+    assert intake.has_room(1)
+    assert not intake.waiting_at(1)
+    assert intake.take(0).keys == [0]
+    assert intake.has_room(0)
+    assert not intake.empty()
+
+
+def test_batches_of_peers_take_no_room_of_own_ones(intake: Intake) -> None:
+    for number in range(1, 3 * LOCAL_BATCHES):
+        intake.delivered(came(), batch(number))
+    assert intake.has_room(0)

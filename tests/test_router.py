@@ -1,0 +1,280 @@
+"""Every good record leaves once, to the owner of its slot, in order, in batches that are bounded and numbered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mesh.core import codec, router
+from mesh.core.keys import slot_of_key
+from mesh.core.messages import Batch
+from mesh.core.router import Packed, Router
+
+ME, PEER, THIRD = b"m" * 16, b"p" * 16, b"t" * 16
+OWNERS = (ME, PEER, THIRD)
+SLOTS = 16
+OWNER_OF_SLOT = [slot % 3 for slot in range(SLOTS)]
+
+
+def routed(window_bytes: int = 1 << 20, batch_records: int = 4, owners: tuple[bytes, ...] = OWNERS) -> Router:
+    tried = Router(ME, 2, SLOTS, 0, window_bytes, batch_records)
+    tried.set_table(1, owners, [slot % len(owners) for slot in range(SLOTS)])
+    return tried
+
+
+def owner_of(key: Any) -> bytes:
+    return OWNERS[OWNER_OF_SLOT[slot_of_key(key, 0, SLOTS)]]
+
+
+def records_of(batch: Packed) -> list[tuple[Any, Any]]:
+    """What the owner gets, through the codec if it is another node."""
+    if batch.owner == ME:
+        return list(zip(batch.keys, batch.values, strict=True))
+    message = codec.decode_with_values(batch.payload)
+    assert isinstance(message, Batch)
+    return list(zip(message.keys, message.keys if message.values is None else message.values, strict=True))
+
+
+def number_of(batch: Packed) -> int:
+    message = codec.decode_with_values(batch.payload)
+    assert isinstance(message, Batch)
+    return message.number
+
+
+def answer(tried: Router, batches: list[Packed]) -> None:
+    for batch in batches:
+        if batch.owner != ME:
+            assert tried.done(batch.owner, batch.stage, number_of(batch)) is None
+
+
+def flush_all(tried: Router) -> list[Packed]:
+    """Everything, with owners that answer at once."""
+    batches: list[Packed] = []
+    while tried.may_flush():
+        some = tried.flush()
+        answer(tried, some)
+        batches += some
+    return batches
+
+
+class Untravelled:
+    """No codec takes it."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Untravelled)
+
+    def __hash__(self) -> int:
+        return 1
+
+
+keys = st.one_of(st.integers(0, 30), st.text("abc", max_size=2), st.binary(max_size=1), st.sampled_from([True, 1.5]))
+values = st.one_of(st.integers(), st.text("xyz", max_size=300), st.just(Untravelled()))
+
+
+@given(
+    puts=st.lists(st.tuples(st.integers(0, 1), st.lists(st.tuples(keys, values), max_size=20), st.booleans())),
+    window=st.sampled_from([1, 200, 1 << 20]),
+    batch_records=st.integers(1, 6),
+)
+def test_every_record_leaves_once_and_in_order_or_is_refused(puts: Any, window: int, batch_records: int) -> None:
+    tried = routed(window, batch_records)
+    left: list[Packed] = []
+    for stage, records, same in puts:
+        column = [key for key, _ in records]
+        tried.put(stage, column, column if same else [value for _, value in records])
+        left += tried.full_batches([stage])
+    answer(tried, left)
+    left += flush_all(tried)
+    for stage in range(2):
+        for key in {key for _, records, _ in puts for key, _ in records if type(key) in (int, str, bytes)}:
+            got = [
+                value
+                for batch in left
+                if batch.stage == stage
+                for other, value in records_of(batch)
+                if (type(other), other) == (type(key), key)
+            ]
+            put = [
+                other if same else value
+                for at, records, same in puts
+                if at == stage
+                for other, value in records
+                if (type(other), other) == (type(key), key)
+            ]
+            if owner_of(key) != ME:
+                put = [value for value in put if not isinstance(value, Untravelled)]
+            assert got == put
+    total = sum(len(records) for _, records, _ in puts)
+    assert total == sum(len(records_of(batch)) for batch in left) + len(tried.refused)
+    assert tried.idle()
+    assert all(owner_of(key) == batch.owner for batch in left for key, _ in records_of(batch))
+
+
+@given(
+    steps=st.lists(
+        st.one_of(
+            st.tuples(st.just("put"), st.lists(st.text("abcdefgh", min_size=1, max_size=40), max_size=30)),
+            st.tuples(st.just("flush"), st.none()),
+            st.tuples(st.just("done"), st.integers(0, 1)),
+        )
+    ),
+    window=st.sampled_from([1, 50, 300]),
+)
+def test_no_owner_is_sent_more_than_a_window_and_one_batch(steps: Any, window: int) -> None:
+    tried = routed(window, 4)
+    sent: dict[bytes, list[Packed]] = {PEER: [], THIRD: []}
+    answered = {PEER: 0, THIRD: 0}
+    for what, how in steps:
+        batches: list[Packed] = []
+        if what == "put" and tried.open_for(0):
+            tried.put(0, how, how)
+            batches = tried.full_batches([0])
+        elif what == "flush":
+            batches = tried.flush()
+        elif what == "done":
+            peer = (PEER, THIRD)[how]
+            if answered[peer] < len(sent[peer]):
+                answered[peer] += 1
+                assert tried.done(peer, 0, answered[peer]) is None
+        for batch in batches:
+            if batch.owner != ME:
+                sent[batch.owner].append(batch)
+        for peer, every in sent.items():
+            assert [number_of(batch) for batch in every] == list(range(1, len(every) + 1))
+            on_the_way = [len(batch.payload) for batch in every[answered[peer] :]]
+            assert sum(on_the_way[:-1]) < window
+        assert tried.bytes_in_flight() == sum(
+            len(batch.payload) for peer, every in sent.items() for batch in every[answered[peer] :]
+        )
+        full = [sum(len(batch.payload) for batch in every[answered[peer] :]) >= window for peer, every in sent.items()]
+        assert not (tried.open_for(0) and any(full))
+
+
+def test_a_full_window_of_one_owner_stops_the_stage_and_no_other_stage() -> None:
+    tried = routed(window_bytes=1, batch_records=1)
+    key = next(key for key in range(100) if owner_of(key) == PEER)
+    tried.put(0, [key], [key])
+    assert not tried.idle()
+    assert len(tried.flush()) == 1
+    assert not tried.open_for(0)
+    assert tried.open_for(1)
+    tried.done(PEER, 0, 1)
+    assert tried.open_for(0)
+    assert tried.idle()
+
+
+def test_what_waits_behind_a_full_window_is_no_work_until_it_opens() -> None:
+    tried = routed(window_bytes=1, batch_records=1, owners=(PEER,))
+    tried.put(0, ["a"], ["a"])
+    assert len(tried.flush()) == 1
+    tried.put(0, ["b"], ["b"])
+    assert not tried.may_flush()
+    assert tried.flush() == []
+    assert not tried.idle()
+    tried.done(PEER, 0, 1)
+    assert tried.may_flush()
+    assert [records_of(batch) for batch in tried.flush()] == [[("b", "b")]]
+
+
+@dataclass
+class Row:
+    """Worth many units of the receiver's limit."""
+
+    a: int = 0
+    b: int = 0
+
+
+def test_one_chunk_that_becomes_more_records_than_a_batch_may_have_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec, "MAX_ITEMS", 1000)
+    monkeypatch.setattr(codec, "COUNTED_ABOVE", 1000)
+    monkeypatch.setattr(codec, "MAX_UNITS", 4000)
+    tried = routed(batch_records=4096, owners=(PEER,))
+    tried.put(0, list(range(5000)), [Row(number, number) for number in range(5000)])
+    left = flush_all(tried)
+    assert [record for batch in left for record in records_of(batch)] == [(n, Row(n, n)) for n in range(5000)]
+    assert not tried.refused
+
+
+def test_large_records_travel_in_small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(router, "BATCH_BYTES", 10_000)
+    tried = Router(ME, 1, SLOTS, 0)
+    tried.set_table(1, (PEER,), [0] * SLOTS)
+    sizes: list[int] = []
+    for number in range(100):
+        tried.put(0, [number], ["x" * 1000])
+        sizes += [len(batch.payload) for batch in tried.full_batches([0])]
+    assert len(sizes) > 5
+    assert max(sizes) <= 20_000
+    tried.put(0, list(range(500)), ["x" * 1000] * 500)
+    assert max(len(batch.payload) for batch in flush_all(tried)) <= 20_000
+
+
+def test_a_record_that_is_too_large_for_any_node_is_refused_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec, "MAX_PAYLOAD", 10_000)
+    monkeypatch.setattr(codec, "COUNTED_ABOVE", 5_000)
+    tried = routed(batch_records=4096, owners=(PEER,))
+    tried.put(0, [1, 2, 3], ["a", "x" * 20_000, "b"])
+    left = flush_all(tried)
+    assert [record for batch in left for record in records_of(batch)] == [(1, "a"), (3, "b")]
+    assert [(stage, len(value)) for stage, value, _ in tried.refused] == [(0, 20_000)]
+
+
+@pytest.mark.parametrize("place", [0, 77, 199])
+def test_what_cannot_travel_is_refused_and_the_rest_of_its_batch_is_not(place: int) -> None:
+    tried = routed(batch_records=4096, owners=(PEER,))
+    column: list[Any] = list(range(200))
+    column[place] = Untravelled()
+    tried.put(0, list(range(200)), column)
+    left = flush_all(tried)
+    assert [key for batch in left for key, _ in records_of(batch)] == [key for key in range(200) if key != place]
+    assert [number_of(batch) for batch in left] == list(range(1, len(left) + 1))
+    assert [type(value) for _, value, _ in tried.refused] == [Untravelled]
+
+
+def test_a_column_that_is_its_own_values_is_sent_once() -> None:
+    tried = routed(batch_records=100, owners=(PEER,))
+    words = ["word"] * 50
+    tried.put(0, words, words)
+    (batch,) = tried.flush()
+    message = codec.decode_with_values(batch.payload)
+    assert isinstance(message, Batch)
+    assert message.values is None
+    mixed: list[Any] = ["word", None, "word"]
+    tried.put(0, mixed, mixed)
+    (batch,) = tried.flush()
+    message = codec.decode_with_values(batch.payload)
+    assert isinstance(message, Batch)
+    assert (message.keys, message.values) == (["word", "word"], None)
+
+
+@pytest.mark.parametrize(
+    ("owner", "stage", "number"), [(PEER, 0, 2), (PEER, 2, 1), (ME, 0, 1), (b"x" * 16, 0, 1), (PEER, 1, 1)]
+)
+def test_a_false_claim_to_have_worked_something_off_changes_nothing(owner: bytes, stage: int, number: int) -> None:
+    tried = routed(owners=(PEER, ME))
+    tried.put(0, ["a", "b", "c", "d"], [1, 2, 3, 4])
+    tried.flush()
+    before = tried.bytes_in_flight()
+    assert before
+    assert tried.done(owner, stage, number) is not None
+    assert tried.bytes_in_flight() == before
+    assert tried.done(PEER, 0, 1) is None
+    assert tried.done(PEER, 0, 1) is None  # told twice
+
+
+@pytest.mark.parametrize("slots", [1, 65536])
+def test_one_slot_and_as_many_as_there_can_be(slots: int) -> None:
+    tried = Router(ME, 1, slots, 0)
+    owner_of_slot = [slot % 2 for slot in range(slots)]
+    tried.set_table(1, (PEER, THIRD), owner_of_slot)
+    words = [f"w{number}" for number in range(1000)]
+    tried.put(0, words, words)
+    left = flush_all(tried)
+    for batch in left:
+        for key, _ in records_of(batch):
+            assert batch.owner == (PEER, THIRD)[owner_of_slot[slot_of_key(key, 0, slots)]]
+    assert sum(len(records_of(batch)) for batch in left) == 1000
