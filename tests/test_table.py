@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mesh.core.table import ACTIVE, MAX_SLOTS, PENDING, Run, Seat, Slot, Table, voters_of
+from mesh.core.table import ACTIVE, LOST, MAX_LEFT, MAX_SLOTS, PENDING, Run, Seat, Slot, Table, voters_of
 
 
-def seat(place: int, role: str = "worker", voter: bool = True) -> Seat:
+def seat(place: int, role: str = "worker", voter: bool = True, up: bool = True) -> Seat:
     node = bytes([place]) * 16
-    return Seat(f"n{place}", node, f"tcp://h:{7400 + place}", f"h:{7480 + place}", role, "z", voter)
+    return Seat(f"n{place}", node, f"tcp://h:{7400 + place}", f"h:{7480 + place}", role, "z", voter, up)
 
 
 def three() -> Table:
@@ -31,19 +31,24 @@ def three() -> Table:
 @st.composite
 def tables(draw: st.DrawFn) -> Table:
     workers = draw(st.integers(1, 5))
-    members = tuple(seat(place, voter=place < 7) for place in range(workers))
+    ups = draw(st.lists(st.booleans(), min_size=workers - 1, max_size=workers - 1))
+    members = tuple(seat(place, voter=up, up=up) for place, up in enumerate([True, *ups]))
     if draw(st.booleans()):
         members += (seat(workers, "witness"),)
     configurations = st.builds(
-        lambda order, backups, term, status: Slot(term, order[0], tuple(order[1 : 1 + backups]), status),
+        lambda order, backups, term, status, donor: Slot(
+            term, order[0], tuple(order[1 : 1 + backups]), status, donor if status == PENDING else None
+        ),
         st.permutations(range(workers)),
         st.integers(0, 3),
         st.integers(1, 5) | st.just((1 << 63) - 1),
-        st.sampled_from([PENDING, ACTIVE]),
+        st.sampled_from([PENDING, ACTIVE, LOST]),
+        st.integers(0, workers - 1),
     )
     size = draw(st.sampled_from([1, 2, 16]))
     slots = tuple(draw(configurations) for _ in range(size))
-    return Table(draw(st.integers(1, 1 << 40)), draw(st.binary(min_size=16, max_size=16)), members, slots)
+    left = tuple(bytes([100 + place]) * 16 for place in range(draw(st.integers(0, 3))))
+    return Table(draw(st.integers(1, 1 << 40)), draw(st.binary(min_size=16, max_size=16)), members, slots, left)
 
 
 @given(tables())
@@ -96,6 +101,20 @@ def test_who_owns_what() -> None:
     assert table.spread() == 0
 
 
+def test_the_state_of_a_slot_follows_from_its_configuration_and_from_who_is_up() -> None:
+    members = (seat(0), seat(1), seat(2, voter=False, up=False))
+    slots = (
+        Slot(1, 0), Slot(1, 2), Slot(2, 1, (), PENDING, 0), Slot(2, 1, (), PENDING, 2), Slot(2, 2, (), PENDING, 0),
+        Slot(2, 0, (), PENDING, 0), Slot(2, 1, (), LOST), Slot(2, 2, (), LOST),
+    )  # fmt: skip
+    table = Table(2, b"c" * 16, members, slots)
+    table.invariants()
+    assert [table.state_of(slot) for slot in range(8)] == [
+        "active", "unavailable", "pending", "unavailable", "unavailable", "pending", "lost", "lost"]  # fmt: skip
+    assert table.counts() == {"active": 1, "pending": 2, "unavailable": 3, "lost": 2}
+    assert table.spread() == 1  # 2 and 3; who is down does not count
+
+
 @given(tables())
 def test_runs_cover_the_interval_once_and_neighbours_differ(table: Table) -> None:
     runs = table.runs()
@@ -139,12 +158,20 @@ BROKEN = {
     "8 voters": replace(three(), members=tuple(seat(place) for place in range(8))),
     "7 slots": replace(three(), slots=three().slots[:7]),
     "0 slots": replace(three(), slots=()),
+    "down has a vote": replace(three(), members=(seat(0), seat(1, up=False))),
+    "none where one is needed": replace(three(), slots=(Slot(2, 0, (), PENDING),) * 8),
+    "a donor without need": replace(three(), slots=(Slot(2, 0, (), ACTIVE, 1),) * 8),
+    "LOST is a donor without need": replace(three(), slots=(Slot(2, 0, (), LOST, 1),) * 8),
+    "the donor is no worker": replace(three(), slots=(Slot(2, 0, (), PENDING, 2),) * 8),
+    "left is a member": replace(three(), left=(seat(1).node,)),
+    "named twice": replace(three(), left=(b"x" * 16, b"x" * 16)),
+    "too many are named": replace(three(), left=tuple(b"%16d" % each for each in range(MAX_LEFT + 1))),
 }
 
 
 @pytest.mark.parametrize("fault", BROKEN)
 def test_a_broken_invariant_is_asserted(fault: str) -> None:
-    with pytest.raises(AssertionError, match=fault.replace("(", r"\(")):
+    with pytest.raises(AssertionError, match=fault.replace("(", r"\(").removeprefix("LOST is ")):
         BROKEN[fault].invariants()
 
 
@@ -156,10 +183,10 @@ def plain(table: Table) -> list[Any]:
 @pytest.mark.parametrize("fault", BROKEN)
 def test_peers_cannot_send_what_breaks_an_invariant(fault: str) -> None:
     table = BROKEN[fault]
-    members = [[s.name, s.node, s.endpoint, s.http, s.role, s.zone, s.voter] for s in table.members]
-    runs = [[1, slot.term, slot.owner, slot.status, list(slot.backups)] for slot in table.slots]
-    with pytest.raises(ValueError, match="a table"):
-        Table.from_bytes(msgpack.packb([1, table.epoch, table.cluster_id, members, runs]))
+    members = [[s.name, s.node, s.endpoint, s.http, s.role, s.zone, s.voter, s.up] for s in table.members]
+    runs = [[1, slot.term, slot.owner, slot.status, list(slot.backups), slot.donor] for slot in table.slots]
+    with pytest.raises(ValueError, match="a table (in which|with)"):
+        Table.from_bytes(msgpack.packb([2, table.epoch, table.cluster_id, members, runs, list(table.left)]))
 
 
 def test_a_target_is_level() -> None:
@@ -187,12 +214,14 @@ def changed(path: tuple[int, ...], value: object) -> bytes:
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ((0,), 2), ((1,), 0), ((1,), -1), ((1,), True), ((1,), 1.0), ((1,), 1 << 63), ((2,), b"short"),
+        ((0,), 1), ((1,), 0), ((1,), -1), ((1,), True), ((1,), 1.0), ((1,), 1 << 63), ((2,), b"short"),
         ((2,), "c" * 16),
         ((3,), []), ((3,), None), ((3,), [[]]), ((3, 0, 0), 1), ((3, 0, 0), "x" * 2000), ((3, 0, 1), b""),
         ((3, 0, 4), "king"), ((3, 0, 6), 1), ((3, 0), [1, 2]), ((4,), []), ((4, 0), []), ((4, 0, 0), 0),
-        ((4, 0, 0), MAX_SLOTS + 1), ((4, 0, 1), 0), ((4, 0, 2), -1), ((4, 0, 2), 3), ((4, 0, 3), 2), ((4, 0, 4), None),
-        ((4, 0, 4), [99]), ((4, 0, 4), ["n1"]), ((4,), [[MAX_SLOTS, 1, 0, 1, []]] * 2), ((4,), [[8, 1, 0, 1, []]] * 3),
+        ((4, 0, 0), MAX_SLOTS + 1), ((4, 0, 1), 0), ((4, 0, 2), -1), ((4, 0, 2), 3), ((4, 0, 3), 3), ((4, 0, 4), None),
+        ((4, 0, 4), [99]), ((4, 0, 4), ["n1"]), ((4,), [[MAX_SLOTS, 1, 0, 1, [], None]] * 2),
+        ((4,), [[8, 1, 0, 1, [], None]] * 3), ((3, 0, 7), 1), ((3, 0, 7), None), ((4, 0, 5), "n1"), ((4, 0, 5), 0),
+        ((4, 0, 3), 0), ((5,), None), ((5,), [b"short"]), ((5,), [bytes([1]) * 16]), ((5,), [b"x" * 16] * 65),
     ],
 )  # fmt: skip
 def test_bad_fields_are_refused(path: tuple[int, ...], value: object) -> None:
@@ -203,7 +232,7 @@ def test_bad_fields_are_refused(path: tuple[int, ...], value: object) -> None:
 def test_another_encoding_of_the_same_table_is_refused() -> None:
     items = plain(three())
     count, *rest = items[4][0]
-    split = [*items[:4], [[1, *rest], [count - 1, *rest], *items[4][1:]]]
+    split = [*items[:4], [[1, *rest], [count - 1, *rest], *items[4][1:]], items[5]]
     with pytest.raises(ValueError, match="canonical"):
         Table.from_bytes(msgpack.packb(split))
     with pytest.raises(ValueError, match="not msgpack"):
@@ -231,6 +260,6 @@ def test_flipped_bytes_are_refused_or_are_another_table(data: st.DataObject) -> 
 
 
 def test_a_table_that_claims_to_be_huge_is_refused_before_it_is_built() -> None:
-    for data in (b"\xdd\xff\xff\xff\xff", b"\x95" + b"\xdd\x00\x0f\xff\xff" + b"\xc0" * 100, bytes(5 << 20)):
+    for data in (b"\xdd\xff\xff\xff\xff", b"\x96" + b"\xdd\x00\x0f\xff\xff" + b"\xc0" * 100, bytes(5 << 20)):
         with pytest.raises(ValueError, match="a table"):
             Table.from_bytes(data)

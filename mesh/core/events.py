@@ -138,7 +138,7 @@ class MemberChanged(Event, Effect):
 
 @dataclass(frozen=True, slots=True)
 class EpochChosen(Event, Effect):
-    """Agreement: the value of this epoch is settled for good. Epochs are reported in order; who was away may miss some."""
+    """Agreement: the value of this epoch is settled for good. They come in order; who was away misses some."""
 
     epoch: int
     value: bytes

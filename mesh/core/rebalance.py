@@ -8,6 +8,8 @@ the runs they have, then take runs of just their size, and what remains goes to 
 
 Backups come second. They follow the owners: what can stay stays, holes go to whoever backs up least, and then chains of
 exchanges level the counts as far as distinct nodes and zones allow.
+
+A slot that is PINNED stays where it is and is nobody's share.
 """
 
 from __future__ import annotations
@@ -18,10 +20,14 @@ from itertools import groupby
 from typing import TypeAlias
 
 Span: TypeAlias = tuple[int, int]  # slots [first, stop)
+PINNED = ""  # in place of an owner's name
 
 
 def rebalance(owners: Sequence[str | None], members: Sequence[str]) -> tuple[str, ...]:
-    """The new owner of each slot. `members` are distinct and their order breaks ties; unknown owners count as None."""
+    """The new owner of each slot. `members` are distinct and their order breaks ties; unknown owners count as None.
+
+    What is PINNED is so in the result.
+    """
     assert members, "somebody must own the slots"
     wanted = shares(owners, members)
     partition = _Partition(owners, wanted)
@@ -39,7 +45,7 @@ def shares(owners: Sequence[str | None], members: Sequence[str]) -> dict[str, in
     for owner in owners:
         if owner in held:
             held[owner] += 1
-    share, left_over = divmod(len(owners), len(members))
+    share, left_over = divmod(sum(owner != PINNED for owner in owners), len(members))
     largest = sorted(members, key=lambda member: -held[member])[:left_over]  # stable: ties in the order of members
     return {member: share + (member in largest) for member in members}
 
@@ -48,10 +54,10 @@ class _Partition:
     """Slots on their way from one assignment to the next; None is on offer."""
 
     def __init__(self, owners: Sequence[str | None], wanted: Mapping[str, int]) -> None:
-        self.owners: list[str | None] = [owner if owner in wanted else None for owner in owners]
-        self.lacks = dict(wanted)  # invariant: share minus slots held; negative for donors until they have given
+        self.owners: list[str | None] = [owner if owner in wanted or owner == PINNED else None for owner in owners]
+        self.lacks = {**wanted, PINNED: 0}  # invariant: share minus slots held; negative for donors until they gave
         for owner in self.owners:
-            if owner is not None:
+            if owner is not None and owner != PINNED:
                 self.lacks[owner] -= 1
 
     def spans(self, owner: str | None) -> list[Span]:

@@ -2,19 +2,23 @@
 everywhere: a canonical, run-length encoded msgpack, which is refused when it is anything else.
 
 Each slot has a configuration of its own (term, owner, backups, status). A term rises by one whenever that slot's
-configuration changes, which lets a change name the term that it expects, and changes of different slots pass by one
-another. Owners and backups are places in `members`; members stand in the order of service, the longest first, which
-decides the half vote of even sets.
+configuration changes, so that what was said under an older one is known to be old. PENDING: the owner waits for the
+state, which the donor, the owner of the last ACTIVE configuration, hands over. LOST: the process that had the state has
+ended. Owners, donors and backups are places in `members`; members stand in the order of service, the longest first,
+which decides the half vote of even sets. A member that is down keeps its seat, as what it owns may return with it.
 
-Invariants: every slot has one owner, who is a worker and not among its backups; backups are distinct workers; names
-and node ids are distinct; the number of slots is a power of two. A *target* is also level: the workers' slot counts
-differ by at most one.
+An epoch's value is the whole table, not what changed: it is a few KB, and who was away needs the newest one only.
+
+Invariants: every slot has one owner, who is a worker and not among its backups; it has a donor, a worker, exactly while
+it is PENDING; backups are distinct workers; names and node ids are distinct; who is down has no vote; who left is no
+member; the number of slots is a power of two. A *target* is also level: the workers' slot counts differ by at most one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
@@ -26,10 +30,11 @@ PENDING, ACTIVE, LOST = 0, 1, 2
 WORKER, WITNESS = "worker", "witness"
 MAX_SLOTS = 1 << 16  # slot numbers travel as 16 bits
 MAX_MEMBERS = 1 << 12
+MAX_LEFT = 64  # who left last; whoever was away while more than that left waits for their reports in vain
 MAX_TERM = (1 << 63) - 1
 MAX_BYTES = 4 << 20  # of an encoded table: it must fit into a message
 MAX_TEXT = 1024
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,7 @@ class Table:
     cluster_id: bytes
     members: tuple[Seat, ...]
     slots: tuple[Slot, ...]
+    left: tuple[bytes, ...] = ()  # node ids that were seats and left properly, the newest last; at most MAX_LEFT
 
     def __len__(self) -> int:
         """The number of slots."""
@@ -93,6 +99,25 @@ class Table:
     def owners(self) -> tuple[str, ...]:
         """The owner's name of each slot."""
         return tuple(self.members[slot.owner].name for slot in self.slots)
+
+    def state_of(self, slot: int) -> str:
+        """active | pending | unavailable | lost."""
+        return self._state(self.slots[slot])
+
+    def counts(self) -> dict[str, int]:
+        """How many slots are in each state."""
+        counts = {"active": 0, "pending": 0, "unavailable": 0, "lost": 0}
+        for _, count, slot in _runs(self.slots):
+            counts[self._state(slot)] += count
+        return counts
+
+    def _state(self, slot: Slot) -> str:
+        if slot.status == LOST:
+            return "lost"
+        present = self.members[slot.owner].up and (slot.donor is None or self.members[slot.donor].up)
+        if not present:
+            return "unavailable"
+        return "active" if slot.status == ACTIVE else "pending"
 
     def seat_of(self, node: bytes) -> Seat | None:
         return next((seat for seat in self.members if seat.node == node), None)
@@ -131,9 +156,10 @@ class Table:
         return electorate([(seat.name, seat.node) for seat in self.voters()])
 
     def spread(self) -> int:
-        """By how much the workers' slot counts differ."""
-        counts = [count for seat, count in zip(self.members, self.owned_counts(), strict=True) if seat.role == WORKER]
-        return max(counts) - min(counts)
+        """By how much the workers' slot counts differ, of those that are up."""
+        owned = zip(self.members, self.owned_counts(), strict=True)
+        counts = [count for seat, count in owned if seat.role == WORKER and seat.up]
+        return max(counts, default=0) - min(counts, default=0)
 
     def _counts(self, places: Iterable[int]) -> tuple[int, ...]:
         counts = [0] * len(self.members)
@@ -152,9 +178,13 @@ class Table:
     def to_bytes(self) -> bytes:
         """The same bytes on every machine."""
         self.invariants()
-        members = [[s.name, s.node, s.endpoint, s.http, s.role, s.zone, s.voter] for s in self.members]
-        runs = [[count, slot.term, slot.owner, slot.status, list(slot.backups)] for _, count, slot in _runs(self.slots)]
-        packed: bytes = msgpack.packb([FORMAT, self.epoch, self.cluster_id, members, runs], use_bin_type=True)
+        members = [[s.name, s.node, s.endpoint, s.http, s.role, s.zone, s.voter, s.up] for s in self.members]
+        runs = [
+            [count, slot.term, slot.owner, slot.status, list(slot.backups), slot.donor]
+            for _, count, slot in _runs(self.slots)
+        ]
+        fields = [FORMAT, self.epoch, self.cluster_id, members, runs, list(self.left)]
+        packed: bytes = msgpack.packb(fields, use_bin_type=True)
         return packed
 
     @classmethod
@@ -162,14 +192,7 @@ class Table:
         """Raises ValueError, whatever the bytes."""
         if len(data) > MAX_BYTES:
             raise ValueError(f"a table of {len(data)} bytes")
-        try:
-            plain = msgpack.unpackb(data, max_array_len=MAX_SLOTS, max_map_len=0, max_ext_len=0)
-        except Exception as error:  # msgpack raises ValueError's children, but also others
-            raise ValueError(f"a table that is not msgpack: {error}") from None
-        table = _table(plain)
-        if table.to_bytes() != data:
-            raise ValueError("a table that is not in its canonical form")
-        return table
+        return _parsed(data)
 
 
 def voters_of(epoch: int, value: bytes) -> Electorate:
@@ -194,10 +217,15 @@ def _fault(table: Table) -> str | None:
     workers = [place for place, seat in enumerate(table.members) if seat.role == WORKER]
     voters = len(table.voters())
     size = len(table.slots)
+    nodes = {seat.node for seat in table.members}
     if len({seat.name for seat in table.members}) < len(table.members):
         return "two members have one name"
-    if len({seat.node for seat in table.members}) < len(table.members):
+    if len(nodes) < len(table.members):
         return "two members have one node id"
+    if any(seat.voter and not seat.up for seat in table.members):
+        return "a member that is down has a vote"
+    if len({*table.left}) < len(table.left) or nodes & {*table.left} or len(table.left) > MAX_LEFT:
+        return "who left is a member, or named twice, or too many are named"
     if not workers:
         return "no member is a worker"
     if not 1 <= voters <= MAX_VOTERS:
@@ -213,18 +241,35 @@ def _slot_fault(slot: Slot, workers: list[int]) -> str | None:
         return f"owner and backups are not distinct: {slot}"
     if any(place not in workers for place in places):
         return f"owner or a backup is no worker: {slot}"
+    if (slot.donor is not None) != (slot.status == PENDING):
+        return f"a donor without need, or none where one is needed: {slot}"
+    if slot.donor is not None and slot.donor not in workers:
+        return f"the donor is no worker: {slot}"
     return None
 
 
 # -- what came from elsewhere -----------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=16)  # each value is looked at several times: as it is proposed, accepted, chosen, and followed
+def _parsed(data: bytes) -> Table:
+    try:
+        plain = msgpack.unpackb(data, max_array_len=MAX_SLOTS, max_map_len=0, max_ext_len=0)
+    except Exception as error:  # msgpack raises ValueError's children, but also others
+        raise ValueError(f"a table that is not msgpack: {error}") from None
+    table = _table(plain)
+    if table.to_bytes() != data:
+        raise ValueError("a table that is not in its canonical form")
+    return table
+
+
 def _table(plain: Any) -> Table:
-    items = _list(plain, 5)
+    items = _list(plain, 6)
     if items[0] != FORMAT:
         raise ValueError(f"a table of format {items[0]!r:.40}, not {FORMAT}")
     members = tuple(_seat(each) for each in _list(items[3], None, MAX_MEMBERS))
-    table = Table(_count(items[1], 1, MAX_TERM), _id(items[2]), members, _slots(items[4]))
+    left = tuple(_id(each) for each in _list(items[5], None, MAX_LEFT))
+    table = Table(_count(items[1], 1, MAX_TERM), _id(items[2]), members, _slots(items[4]), left)
     fault = _fault(table)
     if fault is not None:
         raise ValueError(f"a table in which {fault}")
@@ -232,20 +277,23 @@ def _table(plain: Any) -> Table:
 
 
 def _seat(plain: Any) -> Seat:
-    name, node, endpoint, http, role, zone, voter = _list(plain, 7)
-    if role not in (WORKER, WITNESS) or type(voter) is not bool:
-        raise ValueError(f"a table in which a seat has role {role!r:.40} and the vote {voter!r:.40}")
-    return Seat(_text(name), _id(node), _text(endpoint), _text(http), role, _text(zone), voter)
+    name, node, endpoint, http, role, zone, voter, up = _list(plain, 8)
+    if role not in (WORKER, WITNESS) or type(voter) is not bool or type(up) is not bool:
+        raise ValueError(f"a table in which a seat is {role!r:.40}, has the vote {voter!r:.40}, is up {up!r:.40}")
+    return Seat(_text(name), _id(node), _text(endpoint), _text(http), role, _text(zone), voter, up)
 
 
 def _slots(plain: Any) -> tuple[Slot, ...]:
     slots: list[Slot] = []
     for each in _list(plain, None, MAX_SLOTS):
-        count, term, owner, status, backups = _list(each, 5)
+        count, term, owner, status, backups, donor = _list(each, 6)
         if len(slots) + _count(count, 1, MAX_SLOTS) > MAX_SLOTS:
             raise ValueError(f"a table of more than {MAX_SLOTS} slots")
         places = tuple(_count(place, 0, MAX_MEMBERS) for place in _list(backups, None, MAX_MEMBERS))
-        slot = Slot(_count(term, 1, MAX_TERM), _count(owner, 0, MAX_MEMBERS), places, _count(status, PENDING, ACTIVE))
+        giver = None if donor is None else _count(donor, 0, MAX_MEMBERS)
+        slot = Slot(
+            _count(term, 1, MAX_TERM), _count(owner, 0, MAX_MEMBERS), places, _count(status, PENDING, LOST), giver
+        )
         slots.extend([slot] * count)
     return tuple(slots)
 

@@ -1,0 +1,122 @@
+"""Which table may follow which. Every acceptor and learner asks before it takes one, whoever proposes and whatever the
+planner thinks: a slot's state can only be where these rules have let it go.
+
+    ACTIVE(t, A)               -> PENDING(t + 1, C, from A)      C may be A
+    PENDING(t, C, from A)      -> ACTIVE(t, C)
+    PENDING(t, C, from A)      -> PENDING(t + 1, D, from A)      another target; D may be A
+    ACTIVE or PENDING (t, ..)  -> LOST(t + 1, anybody)           A has ended
+    LOST(t, X)                 -> LOST(t + 1, Y)
+
+So a new owner has the state of the last ACTIVE configuration (S1), and a term names one owner. Seats keep their order,
+new ones come last; a node keeps its name and role; who left is named once and does not come back.
+
+A node that was away may leap over epochs. What it missed it cannot check, but no term may have fallen, and a term still
+names the same owner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from mesh.core.table import ACTIVE, LOST, MAX_LEFT, PENDING, Slot, Table
+
+GONE = -1  # the place of a seat that is not there any more
+
+
+def value_fault(epoch: int, before: bytes | None, value: bytes) -> str | None:
+    """Why `value` may not be that epoch's, when `before` is the newest known; a sentence, or None."""
+    try:
+        table = Table.from_bytes(value)
+    except ValueError as error:
+        return str(error)
+    if table.epoch != epoch:
+        return f"a table of epoch {table.epoch} where one of epoch {epoch} belongs"
+    return fault(None if before is None else Table.from_bytes(before), table)
+
+
+def fault(old: Table | None, new: Table) -> str | None:
+    """Why `new` may not follow `old`, directly or by a leap; None for `old`: nothing is known yet."""
+    if old is None:
+        return _founding_fault(new) if new.epoch == 1 else None
+    if new.epoch <= old.epoch:
+        return f"epoch {new.epoch} does not come after epoch {old.epoch}"
+    if new.cluster_id != old.cluster_id or len(new) != len(old):
+        return "another cluster, or another number of slots"
+    if new.epoch > old.epoch + 1:
+        return next(_leap_faults(old, new), None)
+    return _seats_fault(old, new) or next(_slot_faults(old, new), None) or _left_fault(old, new)
+
+
+def _founding_fault(table: Table) -> str | None:
+    fresh = all(slot.status == ACTIVE and slot.term == 1 for slot in table.slots)
+    return None if fresh and not table.left else "a first table whose slots have a past"
+
+
+def _places(old: Table, new: Table) -> list[int]:
+    """For each seat of `old` its place in `new`."""
+    place = {seat.node: number for number, seat in enumerate(new.members)}
+    return [place.get(seat.node, GONE) for seat in old.members]
+
+
+def _pairs(old: Table, new: Table) -> Iterator[tuple[int, Slot, Slot]]:
+    """(a slot's number, before, after) of each pair that there is, once."""
+    seen: dict[tuple[int, int], None] = {}  # equal configurations are usually one object
+    for number, (before, after) in enumerate(zip(old.slots, new.slots, strict=True)):
+        if (id(before), id(after)) not in seen:
+            seen[id(before), id(after)] = None
+            yield number, before, after
+
+
+def _leap_faults(old: Table, new: Table) -> Iterator[str]:
+    place = _places(old, new)
+    for number, before, after in _pairs(old, new):
+        if after.term < before.term or (after.term == before.term and after.owner != place[before.owner]):
+            yield f"slot {number} goes from {before} to {after}"
+
+
+def _seats_fault(old: Table, new: Table) -> str | None:
+    stay = {seat.node: seat for seat in old.members}
+    kept = [seat for seat in new.members if seat.node in stay]
+    there = {seat.node for seat in kept}
+    if [seat.node for seat in old.members if seat.node in there] != [seat.node for seat in new.members[: len(kept)]]:
+        return "members are not in the order of their service"
+    for seat in kept:
+        if (seat.name, seat.role) != (stay[seat.node].name, stay[seat.node].role):
+            return f"{stay[seat.node].name!r} becomes {seat.name!r}, {seat.role}"
+    if any(seat.node in old.left for seat in new.members):
+        return "a member that has left is back"
+    return None
+
+
+def _slot_faults(old: Table, new: Table) -> Iterator[str]:
+    place = _places(old, new)
+    for number, before, after in _pairs(old, new):
+        if not _follows(before, after, place):
+            yield f"slot {number} goes from {before} to {after}"
+
+
+def _follows(before: Slot, after: Slot, place: Sequence[int]) -> bool:
+    owner = place[before.owner]
+    donor = None if before.donor is None else place[before.donor]
+    if after.term == before.term:
+        same = after.owner == owner and after.backups == tuple(place[each] for each in before.backups)
+        unchanged = after.status == before.status and after.donor == donor
+        return same and (unchanged or (before.status, after.status) == (PENDING, ACTIVE))
+    if after.term != before.term + 1 or after.status == ACTIVE:
+        return False
+    has_it = owner if before.status == ACTIVE else donor
+    return after.status == LOST or (before.status != LOST and after.donor == has_it)
+
+
+def _left_fault(old: Table, new: Table) -> str | None:
+    """Who left properly had a seat, has none, and lost nothing."""
+    there = {seat.node for seat in new.members}
+    removed = [seat.node for seat in old.members if seat.node not in there]
+    gone = tuple(node for node in removed if node in new.left)
+    if new.left != (*old.left, *gone)[-MAX_LEFT:]:
+        return "who has left does not follow from whose seat is gone"
+    for number, before, after in _pairs(old, new):
+        had_it = before.owner if before.donor is None else before.donor
+        if after.status == LOST != before.status and old.members[had_it].node in gone:
+            return f"slot {number} is lost by one that left properly"
+    return None

@@ -1,0 +1,214 @@
+"""What the next table should be: a pure function of the present one and of what its proposer believes.
+
+Beliefs about members come first: who is dead is down (keeps its seat, loses its vote), who is back is up, who has ended
+(it said goodbye, or a new process has its name) loses what it had, and new members get seats at the end. Then the slots
+that can move are levelled among the workers that are up and stay. What a member holds that is down stays pinned where
+it is, and is not counted: it may return with it. At most MAX_MOVING slots are PENDING at once, so that most of a busy
+mesh works on while some of it moves; the next ones follow as these arrive.
+
+A merely suspected member changes nothing. A table that nothing speaks against yields None.
+
+Invariants: the result follows by `succession`; the number of moves is the lower bound of `rebalance`; nothing becomes
+LOST while a process that may have it lives; there is always a worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from mesh.core.electorate import MAX_VOTERS
+from mesh.core.messages import ALIVE, DEAD, LEFT, READY, STAYING, SUSPECT, Member, NodeId
+from mesh.core.rebalance import PINNED, rebalance
+from mesh.core.table import ACTIVE, LOST, MAX_LEFT, MAX_MEMBERS, PENDING, WORKER, Seat, Slot, Table
+
+MAX_MOVING = 128  # slots PENDING at once: only these pause
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a proposer believes."""
+
+    members: Mapping[NodeId, Member]
+    installed: Mapping[int, int]  # slot -> term at which its PENDING owner says that it holds the state
+    caught_up: Collection[NodeId]  # have shown that they hold the newest epoch
+    mourned: Collection[NodeId] = ()  # ended so long ago that no claim for what they handed over is on its way
+
+
+def has_ended(seat: Seat, members: Mapping[NodeId, Member]) -> bool:
+    """The process has said goodbye, or is dead and another one lives under its name."""
+    belief = members.get(seat.node)
+    if belief is None and seat.up:
+        return False  # never met; others may know it well
+    if belief is not None and belief.status < DEAD:
+        return False
+    if belief is not None and belief.status == LEFT:
+        return True
+    return any(each.name == seat.name and each.status <= SUSPECT for each in members.values())
+
+
+def next_table(table: Table, facts: Facts) -> Table | None:
+    """The table to propose, or None if this one is as it should be."""
+    draft = _Draft(table, facts)
+    draft.welcome()
+    draft.move()
+    return draft.result()
+
+
+class _Draft:
+    """Places are those of the present table until `result`; new seats come after them."""
+
+    def __init__(self, table: Table, facts: Facts) -> None:
+        self.table = table
+        self.facts = facts
+        self.ended = [has_ended(seat, facts.members) for seat in table.members]
+        self.seats = [self._up_or_down(place, seat) for place, seat in enumerate(table.members)]
+        self.slots = list(table.slots)
+        self.losers: dict[int, None] = {}  # places whose slots become LOST in this step
+
+    def _up_or_down(self, place: int, seat: Seat) -> Seat:
+        belief = self.facts.members.get(seat.node)
+        up = seat.up if belief is None else belief.status <= SUSPECT
+        return replace(seat, up=up and not self.ended[place])
+
+    def _leaving(self, seat: Seat) -> int:
+        belief = self.facts.members.get(seat.node)
+        return STAYING if belief is None else belief.leaving
+
+    # -- seats
+
+    def welcome(self) -> None:
+        """New members whose name is free, or becomes free as its former process has ended: they start in its place."""
+        seated = {seat.node for seat in self.seats}
+        claims: dict[str, list[Member]] = {}
+        for member in self.facts.members.values():
+            if member.status == ALIVE and member.node not in seated and member.node not in self.table.left:
+                claims.setdefault(member.name, []).append(member)
+        bound = self._bound()
+        for _, claimants in sorted(claims.items()):
+            member = claimants[0]
+            if len(claimants) == 1 and member.leaving == STAYING and self._has_room(member, bound):
+                self.seats.append(new_seat(member, voter=False))
+                self.ended.append(False)
+
+    def _has_room(self, member: Member, bound: Collection[int]) -> bool:
+        """With another role it waits until the seat is gone: its slots must find a worker first."""
+        namesake = next((place for place, seat in enumerate(self.seats) if seat.name == member.name), None)
+        if namesake is None:
+            return len(self.seats) < MAX_MEMBERS
+        return self.ended[namesake] and namesake not in bound and self.seats[namesake].role == member.role
+
+    def _bound(self) -> set[int]:
+        """Places that some slot will name whatever is done in this step."""
+        pinned = [slot for slot in self.slots if self._is_pinned(slot)]
+        backups = {place for slot in self.slots for place in slot.backups}
+        return backups | {slot.owner for slot in pinned} | {slot.donor for slot in pinned if slot.donor is not None}
+
+    def _eligible(self) -> list[int]:
+        """Places of the workers that shall own the slots; if all leave, the first one has to stay."""
+        up = [place for place, seat in enumerate(self.seats) if seat.up and seat.role == WORKER]
+        return [place for place in up if self._leaving(self.seats[place]) == STAYING] or up[:1]
+
+    # -- slots
+
+    def move(self) -> None:
+        """Activate what has arrived, give up what is lost, and level the rest."""
+        arrived = [number for number, slot in enumerate(self.slots) if self._has_arrived(number, slot)]
+        for number in arrived:
+            self.slots[number] = replace(self.slots[number], status=ACTIVE, donor=None)
+        eligible = {self.seats[place].name: place for place in self._eligible()}
+        if not eligible:
+            return
+        target = rebalance([self._holder(slot, eligible) for slot in self.slots], list(eligible))
+        busy = {*arrived}
+        moving = sum(slot.status == PENDING for slot in self.slots)
+        for number, (slot, name) in enumerate(zip(self.slots, target, strict=True)):
+            if name == PINNED or number in busy:
+                continue
+            starts = slot.status == ACTIVE and not self._is_lost(slot) and slot.owner != eligible[name]
+            if not starts or moving < MAX_MOVING:
+                self.slots[number] = self._towards(slot, eligible[name])
+                moving += starts
+
+    def _has_arrived(self, number: int, slot: Slot) -> bool:
+        return slot.status == PENDING and self.facts.installed.get(number) == slot.term and self.seats[slot.owner].up
+
+    def _is_lost(self, slot: Slot) -> bool:
+        """All processes that may have the state have ended, and what they sent has arrived or never will."""
+        if slot.donor is None:
+            return slot.status == ACTIVE and self.ended[slot.owner]
+        if not self.ended[slot.donor]:
+            return False
+        mourned = self.seats[slot.donor].node in self.facts.mourned
+        return self.ended[slot.owner] or (self.seats[slot.owner].up and mourned)
+
+    def _is_pinned(self, slot: Slot) -> bool:
+        """It can only wait, for a member that is down or for a claim."""
+        has_it = slot.owner if slot.donor is None else slot.donor
+        return slot.status != LOST and not self.seats[has_it].up and not self._is_lost(slot)
+
+    def _holder(self, slot: Slot, eligible: Mapping[str, int]) -> str | None:
+        """Whose share a slot is counted to before it is levelled: where it is going, else where it comes from."""
+        if self._is_pinned(slot):
+            return PINNED
+        places = [] if self._is_lost(slot) else [slot.owner, slot.donor]
+        names = [self.seats[place].name for place in places if place is not None and place in eligible.values()]
+        return names[0] if names else None
+
+    def _towards(self, slot: Slot, owner: int) -> Slot:
+        if self._is_lost(slot):
+            self.losers[slot.owner if slot.donor is None else slot.donor] = None
+            return Slot(slot.term + 1, owner, (), LOST)
+        if slot.owner == owner:
+            return slot
+        if slot.status == LOST:
+            return Slot(slot.term + 1, owner, (), LOST)
+        return Slot(slot.term + 1, owner, (), PENDING, slot.owner if slot.donor is None else slot.donor)
+
+    # -- the table
+
+    def result(self) -> Table | None:
+        gone = self._gone()
+        stay = [place for place in range(len(self.seats)) if place not in gone]
+        seats = self._with_votes([self.seats[place] for place in stay])
+        if not any(seat.voter for seat in seats):
+            return None  # nobody would be left to decide anything
+        left = tuple(self.seats[place].node for place in gone if self._left_properly(place))
+        place_of = {old: new for new, old in enumerate(stay)}
+        slots = _renumbered(self.slots, place_of) if gone else tuple(self.slots)
+        table = Table(self.table.epoch, self.table.cluster_id, seats, slots, (*self.table.left, *left)[-MAX_LEFT:])
+        return None if table == self.table else replace(table, epoch=self.table.epoch + 1)
+
+    def _gone(self) -> list[int]:
+        """Places of those that have ended, or may go, and that no slot names; one worker that is up always stays."""
+        named: set[int | None] = {place for slot in self.slots for place in (slot.owner, slot.donor, *slot.backups)}
+        workers = [place for place, seat in enumerate(self.seats) if seat.up and seat.role == WORKER]
+        gone: list[int] = []
+        for place, seat in enumerate(self.seats):
+            may_go = seat.up and self._leaving(seat) == READY and workers != [place]
+            if place not in named and (may_go or self.ended[place]):
+                gone.append(place)
+                workers = [each for each in workers if each != place]
+        return gone
+
+    def _left_properly(self, place: int) -> bool:
+        return self._leaving(self.seats[place]) == READY and place not in self.losers
+
+    def _with_votes(self, seats: Sequence[Seat]) -> tuple[Seat, ...]:
+        """The first that are up and know what there is to know."""
+        may = [seat.node for seat in seats if seat.up and (seat.voter or seat.node in self.facts.caught_up)]
+        return tuple(replace(seat, voter=seat.node in may[:MAX_VOTERS]) for seat in seats)
+
+
+def _renumbered(slots: Sequence[Slot], place_of: Mapping[int, int]) -> tuple[Slot, ...]:
+    known: dict[Slot, Slot] = {}
+    for slot in slots:
+        if slot not in known:
+            donor = None if slot.donor is None else place_of[slot.donor]
+            backups = tuple(place_of[place] for place in slot.backups)
+            known[slot] = replace(slot, owner=place_of[slot.owner], donor=donor, backups=backups)
+    return tuple(known[slot] for slot in slots)
+
+
+def new_seat(member: Member, *, voter: bool) -> Seat:
+    return Seat(member.name, member.node, member.endpoint, member.http, member.role, member.zone, voter)
