@@ -1,13 +1,15 @@
 """A seeded network of Agreement machines: delay, loss, duplication, reorder, splits, slow disks, crashes, restarts.
 
-After every event it checks what must always hold: one value an epoch, epochs reported in order and without gaps, and a
-durable acceptance of a decisive set of voters behind every chosen value.
+After every event it checks what must always hold: one value an epoch, each following on the one before, epochs reported
+in rising order, and a durable acceptance of a decisive set of voters behind every chosen value. A value names its voters
+and the value that it follows on, so voters may change with every epoch.
 """
 
 from __future__ import annotations
 
 import heapq
 import json
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from random import Random
@@ -28,6 +30,7 @@ from mesh.core.events import (
     Send,
     Woke,
 )
+from mesh.core.history import EPOCH_BYTES
 from mesh.core.messages import ALIVE, DEAD, Member, Message, NodeId
 
 
@@ -35,13 +38,27 @@ class Violation(AssertionError):
     """An invariant is broken; the message names the seed."""
 
 
-def value(epoch: int, tag: str, voters: Iterable[tuple[str, NodeId]]) -> bytes:
-    return json.dumps([epoch, tag, [[name, node.hex()] for name, node in voters]]).encode()
+def value(epoch: int, tag: str, voters: Iterable[tuple[str, NodeId]], before: bytes | None = None) -> bytes:
+    return json.dumps([epoch, tag, [[name, node.hex()] for name, node in voters], _mark(before)]).encode()
+
+
+def _mark(data: bytes | None) -> int:
+    return 0 if data is None else zlib.crc32(data)
+
+
+def fault(epoch: int, before: bytes | None, data: bytes) -> str | None:
+    """Directly after `before` comes only what names it."""
+    try:
+        voters_of(epoch, data)
+    except ValueError as error:
+        return str(error)
+    follows = before is not None and json.loads(before)[0] == epoch - 1
+    return f"not what follows on {before!r}" if follows and json.loads(data)[3] != _mark(before) else None
 
 
 def voters_of(epoch: int, data: bytes) -> Electorate:
     try:
-        of, _, voters = json.loads(data)
+        of, _, voters, _ = json.loads(data)
         pairs = [(str(name), bytes.fromhex(node)) for name, node in voters]
     except (ValueError, TypeError) as error:
         raise ValueError(f"a value that is none: {error}") from None
@@ -94,6 +111,7 @@ class Network:
         self.split: set[str] = set()  # names cut off from the others
         self.processes: dict[str, Process] = {}
         self.lives = 0
+        self.leaps = 0
         self.chosen: dict[int, bytes] = {}
         self.accepted: dict[tuple[int, int, bytes], set[str]] = {}  # (epoch, ballot, value) -> names, durably
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
@@ -111,7 +129,8 @@ class Network:
         node = self.random.randbytes(4) + node.rjust(12, b".")[-12:]
         if former is not None and keep:
             node, disk = former.node, former.disk
-        machine = self.kind(node, name, self.mutate(self.founders), self._voters_of, self._fork(), dict(disk))
+        founders = self.mutate(self.founders)
+        machine = self.kind(node, name, founders, self._voters_of, fault, self._fork(), dict(disk))
         process = self.processes[name] = Process(name, node, machine, disk)
         self._wake_later(process)
         for other in self.living():
@@ -217,16 +236,25 @@ class Network:
 
     def _written(self, process: Process, write: Persist) -> None:
         process.disk[write.name] = write.value
-        if write.name == KEEPER:
+        if write.name != KEEPER:
+            self._known(process, int.from_bytes(write.value[:EPOCH_BYTES]), write.value[EPOCH_BYTES:])
+        else:
             vote = Vote.from_bytes(write.value)
             if vote.accepted_ballot:
                 self.accepted.setdefault((vote.epoch, vote.accepted_ballot, vote.accepted), set()).add(process.name)
 
     def _report(self, process: Process, epoch: int, data: bytes) -> None:
-        self.check(epoch == process.reported + 1, f"{process.name} reports epoch {epoch} after {process.reported}")
+        self.check(epoch > process.reported, f"{process.name} reports epoch {epoch} after {process.reported}")
+        self.leaps += epoch > process.reported + 1 > 1
         process.reported = epoch
+        self._known(process, epoch, data)
+
+    def _known(self, process: Process, epoch: int, data: bytes) -> None:
         first = self.chosen.setdefault(epoch, data)
         self.check(first == data, f"two values of epoch {epoch}: {first!r} and, at {process.name}, {data!r}")
+        before = self.chosen.get(epoch - 1)
+        self.check(epoch == 1 or before is not None, f"epoch {epoch} is chosen before anybody holds the one before")
+        self.check(fault(epoch, before, data) is None, f"epoch {epoch} does not follow on the one before")
         voters = self.founders if epoch == 1 else voters_of(epoch - 1, self.chosen[epoch - 1])
         behind = [names for (of, _, what), names in self.accepted.items() if (of, what) == (epoch, data)]
         self.check(any(voters.enough(names) for names in behind), f"nobody decisive accepted epoch {epoch}")

@@ -24,6 +24,7 @@ from mesh.core.events import (
     Send,
     Woke,
 )
+from mesh.core.history import KEPT, record, record_name
 from mesh.core.messages import (
     ALIVE,
     DEAD,
@@ -37,7 +38,7 @@ from mesh.core.messages import (
     Prepare,
     Promise,
 )
-from tests.agreement_network import Faults, HastyDurable, Network, Violation, member, value, voters_of
+from tests.agreement_network import Faults, HastyDurable, Network, Violation, fault, member, value, voters_of
 
 SEEDS = range(150)
 STORM = 4_000  # ms
@@ -56,7 +57,8 @@ def everybody_proposes(network: Network, random: Random, voters: Sequence[str]) 
         if random.random() < 0.5:
             seats = [(name, network.processes[name].node) for name in voters]
             epoch = process.machine.epoch + 1
-            network.propose(process.name, epoch, value(epoch, f"{process.name}@{network.now}", seats))
+            before = process.machine.newest
+            network.propose(process.name, epoch, value(epoch, f"{process.name}@{network.now}", seats, before))
 
 
 def storm(network: Network, random: Random, voters: Sequence[str], *, wiped: Sequence[str] = ()) -> None:
@@ -176,9 +178,9 @@ class AllAreNeeded(Electorate):
 
 
 class ForgetsItsPromise(Agreement):
-    def __init__(self, me: NodeId, name: str, founders: Electorate, of: Any, random: Random,
+    def __init__(self, me: NodeId, name: str, founders: Electorate, of: Any, fault: Any, random: Random,
                  stored: Mapping[str, bytes]) -> None:  # fmt: skip
-        super().__init__(me, name, founders, of, random, {key: stored[key] for key in stored if key != KEEPER})
+        super().__init__(me, name, founders, of, fault, random, {key: stored[key] for key in stored if key != KEEPER})
 
 
 class PrefersItsOwnValue(Agreement):
@@ -214,7 +216,7 @@ def test_mutant_wait_for_all_is_caught() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "fault"),
+    ("kind", "told"),
     [
         (ForgetsItsPromise, "two values"),
         (PrefersItsOwnValue, "two values"),
@@ -223,8 +225,8 @@ def test_mutant_wait_for_all_is_caught() -> None:
         (NeverMovesItsDeadline, "deadline did not move"),
     ],
 )
-def test_mutant_is_caught(kind: type[Agreement], fault: str) -> None:
-    assert fault in first_violation(lambda seed: life(seed, kind))
+def test_mutant_is_caught(kind: type[Agreement], told: str) -> None:
+    assert told in first_violation(lambda seed: life(seed, kind))
 
 
 # -- one machine, event by event --------------------------------------------------------------------------------------
@@ -238,7 +240,8 @@ def machine(
     stored: Mapping[str, bytes] | None = None, *, me: NodeId = A, others: Sequence[NodeId] = (B, C), expect: int = 2
 ) -> Agreement:
     """One of three declared workers, of whom `expect` must agree; its first gossip is over."""
-    each = Agreement(me, NAMES[me], founding_electorate(["a", "b", "c"], expect), voters_of, Random(1), stored or {})
+    founders = founding_electorate(["a", "b", "c"], expect)
+    each = Agreement(me, NAMES[me], founders, voters_of, fault, Random(1), stored or {})
     for other in others:
         each.know(other, NAMES[other])
     each.handle(Woke(), 0)
@@ -269,7 +272,10 @@ def reported(effects: Sequence[Effect]) -> list[EpochChosen]:
     return [each for each in effects if isinstance(each, EpochChosen)]
 
 
-V1, V2, OTHER = value(1, "mine", SEATS), value(2, "next", SEATS), value(1, "theirs", SEATS)
+V1, OTHER = value(1, "mine", SEATS), value(1, "theirs", SEATS)
+V2 = value(2, "next", SEATS, V1)
+STORED_1 = {record_name(1): record(1, V1)}
+STORED_2 = {**STORED_1, record_name(2): record(2, V2)}
 BALLOT_B = ballots.number(3, B)
 
 
@@ -402,12 +408,12 @@ def test_a_restarted_voter_keeps_its_word() -> None:
     assert told(durably(again, Received(C, Prepare(1, higher)))) == [Promise(1, higher, BALLOT_B, V1)]
 
 
-def test_a_restarted_node_reports_its_epochs_first_and_in_order() -> None:
-    disk = {"agreement.epoch.1": V1, "agreement.epoch.2": V2, KEEPER: Vote(2, BALLOT_B, B).to_bytes()}
-    each = Agreement(A, "a", founding_electorate(["a"], 1), voters_of, Random(1), disk)
+def test_a_restarted_node_reports_its_newest_epoch_first() -> None:
+    disk = {**STORED_2, KEEPER: Vote(2, BALLOT_B, B).to_bytes()}
+    each = Agreement(A, "a", founding_electorate(["a"], 1), voters_of, fault, Random(1), disk)
     assert each.epoch == 2
     assert each.next_deadline() == 0
-    assert reported(each.handle(Woke(), 7)) == [EpochChosen(1, V1), EpochChosen(2, V2)]
+    assert reported(each.handle(Woke(), 7)) == [EpochChosen(2, V2)]
     assert reported(each.handle(Woke(), 8)) == []
     assert told(durably(each, Received(B, Prepare(3, ballots.number(1, B))))) == [
         Promise(3, ballots.number(1, B), 0, b"")  # the vote of epoch 2 is over
@@ -415,19 +421,19 @@ def test_a_restarted_node_reports_its_epochs_first_and_in_order() -> None:
 
 
 def test_who_knows_a_cluster_founds_no_other() -> None:
-    each = machine({"agreement.epoch.1": V1})
+    each = machine(STORED_1)
     assert durably(each, Propose(1, OTHER)) == []
     assert told(durably(each, Received(B, Prepare(1, BALLOT_B)))) == [Chosen(1, V1)]
     assert told(durably(each, Received(B, Accept(1, BALLOT_B, OTHER)))) == [Chosen(1, V1)]
 
 
 def test_laggards_are_told_and_laggards_ask() -> None:
-    ahead = machine({"agreement.epoch.1": V1, "agreement.epoch.2": V2})
+    ahead = machine(STORED_2)
     assert told(ahead.handle(Received(B, EpochKnown(0, 0)), 1), B) == [Chosen(1, V1), Chosen(2, V2)]
     assert told(ahead.handle(Received(B, EpochKnown(1, 0)), 1), B) == [Chosen(2, V2)]
     assert told(ahead.handle(Received(B, EpochKnown(2, 0)), 1), B) == []
     behind = machine()
-    for message in (EpochKnown(1, 0), Chosen(2, V2), Prepare(2, BALLOT_B), Accept(2, BALLOT_B, V2)):
+    for message in (EpochKnown(1, 0), EpochKnown(9, 5), Prepare(2, BALLOT_B), Accept(2, BALLOT_B, V2)):
         assert told(behind.handle(Received(B, message), 1), B) == [EpochKnown(0, 0)]
 
 
@@ -455,7 +461,7 @@ def test_who_has_no_vote_learns_only() -> None:
 
 
 def test_after_the_founding_another_process_of_a_name_has_no_vote() -> None:
-    each = machine({"agreement.epoch.1": V1}, others=(B, B2, C))
+    each = machine(STORED_1, others=(B, B2, C))
     assert isinstance(durably(each, Received(B2, Prepare(2, ballots.number(1, B2))))[0], Rejected)
     assert told(durably(each, Received(B, Prepare(2, ballots.number(1, B)))))
     (prepare,) = {m for m in told(durably(each, Propose(2, V2)), C) if isinstance(m, Prepare)}
@@ -477,6 +483,7 @@ def test_after_the_founding_another_process_of_a_name_has_no_vote() -> None:
         (B, Accept(1, BALLOT_B, b"rubbish"), "value"),
         (B, Accept(1, BALLOT_B, V2), "value"),
         (B, Chosen(1, b"rubbish"), "value"),
+        (B, Chosen(7, b"rubbish"), "value"),
         (B, Chosen(0, V1), "history"),
     ],
 )
@@ -500,7 +507,7 @@ def test_two_values_under_one_ballot_are_rejected() -> None:
 
 
 def test_a_second_history_is_rejected() -> None:
-    each = machine({"agreement.epoch.1": V1})
+    each = machine(STORED_1)
     (effect,) = durably(each, Received(B, Chosen(1, OTHER)))
     assert isinstance(effect, Rejected)
     assert effect.reason == "history"
@@ -524,7 +531,7 @@ messages = st.one_of(
     st.builds(Accepted, counts, counts),
     st.builds(Outbid, counts, counts),
     st.builds(Chosen, counts, data),
-    st.builds(EpochKnown, counts),
+    st.builds(EpochKnown, counts, counts),
 )
 arrivals = st.builds(Received, st.sampled_from([A, B, B2, C, D]), messages)
 

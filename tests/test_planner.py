@@ -45,13 +45,13 @@ def test_nothing_is_proposed_until_expect_workers_are_alive() -> None:
     alpha = planner("alpha")
     for alive in ((ALPHA,), (ALPHA, BETA), (ALPHA, BETA, member("gamma", status=SUSPECT)),
                   (ALPHA, BETA, member("gamma", status=DEAD)), (ALPHA, BETA, member("delta"))):  # fmt: skip
-        assert alpha.plan(alive, 0, 10_000) == []
+        assert alpha.found(alive, 10_000) == []
         assert alpha.next_deadline() is None
-    assert proposed(alpha.plan(ALL, 0, 10_001)).owned_counts() == (22, 21, 21)
+    assert proposed(alpha.found(ALL, 10_001)).owned_counts() == (22, 21, 21)
 
 
 def test_the_first_table_has_contiguous_shares_in_the_order_of_the_declaration() -> None:
-    table = proposed(planner("alpha").plan((GAMMA, ALPHA, BETA), 0, 0))
+    table = proposed(planner("alpha").found((GAMMA, ALPHA, BETA), 0))
     assert [(run.first, run.last, run.owner.name) for run in table.runs()] == [
         (0, 21, "alpha"), (22, 42, "beta"), (43, 63, "gamma")]  # fmt: skip
     assert {slot.term for slot in table.slots} == {1}
@@ -61,7 +61,7 @@ def test_the_first_table_has_contiguous_shares_in_the_order_of_the_declaration()
 
 def test_witnesses_vote_and_own_nothing() -> None:
     alpha = planner("alpha", TWO_AND_WITNESS, expect=2, copies=2)
-    table = proposed(alpha.plan((ALPHA, BETA, WATCH), 0, 0))
+    table = proposed(alpha.found((ALPHA, BETA, WATCH), 0))
     assert table.owned_counts() == (32, 32, 0)
     assert table.backup_counts() == (32, 32, 0)
     assert [seat.name for seat in table.voters()] == ["alpha", "beta", "watch"]
@@ -70,67 +70,59 @@ def test_witnesses_vote_and_own_nothing() -> None:
 def test_a_witness_counts_for_nothing_in_expect_and_never_proposes() -> None:
     declared = (Declared("a-watch", "witness", ""), *THREE[:2])
     watch = member("a-watch", "witness")
-    assert planner("alpha", declared, expect=2).plan((watch, ALPHA), 0, 0) == []
-    assert planner("a-watch", declared, expect=2).plan((watch, ALPHA, BETA), 0, 0) == []
-    assert proposed(planner("alpha", declared, expect=2).plan((watch, ALPHA, BETA), 0, 0))
+    assert planner("alpha", declared, expect=2).found((watch, ALPHA), 0) == []
+    assert planner("a-watch", declared, expect=2).found((watch, ALPHA, BETA), 0) == []
+    assert proposed(planner("alpha", declared, expect=2).found((watch, ALPHA, BETA), 0))
 
 
 def test_the_absent_get_a_grace_and_then_are_left_out() -> None:
     alpha = planner("alpha", expect=2)
-    assert alpha.plan((ALPHA, BETA), 0, 1_000) == []
+    assert alpha.found((ALPHA, BETA), 1_000) == []
     assert alpha.next_deadline() == 1_000 + GRACE
-    assert alpha.plan((ALPHA, BETA), 0, 1_000 + GRACE - 1) == []
-    table = proposed(alpha.plan((ALPHA, BETA), 0, 1_000 + GRACE))
+    assert alpha.found((ALPHA, BETA), 1_000 + GRACE - 1) == []
+    table = proposed(alpha.found((ALPHA, BETA), 1_000 + GRACE))
     assert [seat.name for seat in table.members] == ["alpha", "beta"]
     assert alpha.next_deadline() is None
 
 
 def test_who_comes_within_the_grace_is_in_and_ends_it() -> None:
     alpha = planner("alpha", expect=2)
-    assert alpha.plan((ALPHA, BETA), 0, 1_000) == []
-    assert len(proposed(alpha.plan(ALL, 0, 1_000 + GRACE // 2)).members) == 3
+    assert alpha.found((ALPHA, BETA), 1_000) == []
+    assert len(proposed(alpha.found(ALL, 1_000 + GRACE // 2)).members) == 3
 
 
 def test_the_grace_starts_again_when_there_are_too_few_in_between() -> None:
     alpha = planner("alpha", expect=2)
-    alpha.plan((ALPHA, BETA), 0, 1_000)
-    alpha.plan((ALPHA,), 0, 1_200)
-    assert alpha.plan((ALPHA, GAMMA), 0, 1_900) == []
+    alpha.found((ALPHA, BETA), 1_000)
+    alpha.found((ALPHA,), 1_200)
+    assert alpha.found((ALPHA, GAMMA), 1_900) == []
     assert alpha.next_deadline() == 1_900 + GRACE
 
 
 def test_only_the_lowest_named_live_worker_proposes_at_once() -> None:
-    assert planner("alpha").plan(ALL, 0, 0)
-    assert planner("beta").plan(ALL, 0, 0) == planner("gamma").plan(ALL, 0, 0) == []
-    assert planner("delta").plan((*ALL, member("delta")), 0, 0) == []
+    assert planner("alpha").found(ALL, 0)
+    assert planner("beta").found(ALL, 0) == planner("gamma").found(ALL, 0) == []
+    assert planner("delta").found((*ALL, member("delta")), 0) == []
     beta = planner("beta", expect=2)
-    assert beta.plan((BETA, GAMMA), 0, 0) == []
-    assert proposed(beta.plan((BETA, GAMMA), 0, GRACE))
+    assert beta.found((BETA, GAMMA), 0) == []
+    assert proposed(beta.found((BETA, GAMMA), GRACE))
 
 
 def test_the_next_ones_propose_when_the_first_does_not() -> None:
     beta, gamma = planner("beta"), planner("gamma")
     for each, turn in ((beta, 1), (gamma, 2)):
-        each.plan(ALL, 0, 500)
+        each.found(ALL, 500)
         assert each.next_deadline() == 500 + turn * TURN
-        assert each.plan(ALL, 0, 500 + turn * TURN - 1) == []
-        assert proposed(each.plan(ALL, 0, 500 + turn * TURN))
-        assert each.next_deadline() is None
-
-
-def test_once_a_cluster_is_known_nothing_is_founded() -> None:
-    for name in ("alpha", "beta"):
-        each = planner(name)
-        each.plan(ALL[:2] if name == "alpha" else ALL, 0, 0)
-        assert each.plan(ALL, 1, 100_000) == []
+        assert each.found(ALL, 500 + turn * TURN - 1) == []
+        assert proposed(each.found(ALL, 500 + turn * TURN))
         assert each.next_deadline() is None
 
 
 def test_a_proposal_is_repeated_only_with_other_members() -> None:
     alpha = planner("alpha", expect=2)
-    first = proposed(alpha.plan(ALL, 0, 0))
-    assert alpha.plan(ALL, 0, 1) == alpha.plan((GAMMA, BETA, ALPHA), 0, GRACE) == []
-    second = proposed(alpha.plan((ALPHA, GAMMA), 0, GRACE))
+    first = proposed(alpha.found(ALL, 0))
+    assert alpha.found(ALL, 1) == alpha.found((GAMMA, BETA, ALPHA), GRACE) == []
+    second = proposed(alpha.found((ALPHA, GAMMA), GRACE))
     assert [seat.name for seat in second.members] == ["alpha", "gamma"]
     assert second.cluster_id == first.cluster_id
 
@@ -138,17 +130,17 @@ def test_a_proposal_is_repeated_only_with_other_members() -> None:
 def test_a_name_that_two_live_nodes_claim_is_nobody_s() -> None:
     alpha = planner("alpha")
     old, new = member("gamma", process=1), member("gamma", process=2)
-    assert alpha.plan((ALPHA, BETA, old, new), 0, 0) == []
-    table = proposed(alpha.plan((ALPHA, BETA, member("gamma", status=DEAD, process=1), new), 0, 5_000))
+    assert alpha.found((ALPHA, BETA, old, new), 0) == []
+    table = proposed(alpha.found((ALPHA, BETA, member("gamma", status=DEAD, process=1), new), 5_000))
     assert table.members[2].node == new.node
 
 
 def test_a_node_with_another_role_than_declared_is_not_that_node() -> None:
-    assert planner("alpha").plan((ALPHA, BETA, member("gamma", "witness")), 0, 0) == []
+    assert planner("alpha").found((ALPHA, BETA, member("gamma", "witness")), 0) == []
 
 
 def test_cluster_ids_come_from_the_random_argument() -> None:
-    tables = [proposed(Planner(node("alpha"), THREE, 3, 64, 1, Random(seed)).plan(ALL, 0, 0)) for seed in (1, 1, 2)]
+    tables = [proposed(Planner(node("alpha"), THREE, 3, 64, 1, Random(seed)).found(ALL, 0)) for seed in (1, 1, 2)]
     assert tables[0] == tables[1]
     assert tables[0].cluster_id != tables[2].cluster_id
 
@@ -156,7 +148,7 @@ def test_cluster_ids_come_from_the_random_argument() -> None:
 def test_at_most_seven_vote() -> None:
     declared = tuple(Declared(f"n{place}", "worker", "") for place in range(9))
     alive = tuple(member(each.name) for each in declared)
-    table = proposed(Planner(node("n0"), declared, 9, 64, 2, Random(1)).plan(alive, 0, 0))
+    table = proposed(Planner(node("n0"), declared, 9, 64, 2, Random(1)).found(alive, 0))
     assert len(table.voters()) == 7
     assert len(table.workers()) == 9
 

@@ -53,7 +53,9 @@ def at_rest(world: World) -> None:
     for number, slot in enumerate(table.slots):
         assert slot.status != PENDING or world.pinned(number)
     movable = [slot for number, slot in enumerate(table.slots) if not world.pinned(number)]
-    counts = [sum(slot.owner == place for slot in movable) for place, seat in enumerate(table.members) if world.stays(seat)]
+    counts = [
+        sum(slot.owner == place for slot in movable) for place, seat in enumerate(table.members) if world.stays(seat)
+    ]
     assert not counts or max(counts) - min(counts) <= 1
     named = {place for slot in table.slots for place in (slot.owner, slot.donor)}
     for place, seat in enumerate(table.members):

@@ -3,14 +3,17 @@
     proposer   idle -> preparing (Prepare out, Promises in) -> accepting (Accept out, Accepted in) -> chosen
                outbid: wait a random while, then a higher ballot; unanswered: again, then a higher ballot
     acceptor   one durable vote for the next epoch: what is promised to whom, what is accepted
-    learner    epochs 1, 2, 3 ... in order; who lags is told what it lacks, and everybody asks around now and then
+    learner    epochs 1, 2, 3 ...; who lags is told what it lacks, and everybody asks around now and then
 
 A vote (the proposer's own promise, which makes its ballot number used, included) and an epoch are durable before
-anything that depends on them leaves this machine.
+anything that depends on them leaves this machine. Only the newest epochs are kept (`history`): each value is complete,
+so who was away for longer is told the newest one and leaps. What it had voted on is settled by then, whatever it was.
 
 Invariants. One value an epoch: any two sets of voters that are `enough` share a voter, who accepts no ballot lower than
 it promised, and a proposer that finds an accepted value among its promises carries that one on, not its own. One value
-a ballot. Before the founding a voter is a name, and in one ballot one node speaks for it.
+a ballot. Before the founding a voter is a name, and in one ballot one node speaks for it. The epochs that a node
+reports rise, and each is of the one history; a gap is a leap. Nobody votes on an epoch without holding the one before.
+No value is voted for or learnt that may not follow what is known here (`fault`).
 
 A process that restarts without its data is another node of the same name, which knows nothing of promises made. The
 founding is safe as long as any two sets of `expect` declared workers share one that kept its memory; with the default,
@@ -23,6 +26,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from random import Random
+from typing import TypeAlias
 
 from mesh.core import ballots
 from mesh.core.ballots import Ballot, Vote
@@ -40,12 +44,15 @@ from mesh.core.events import (
     Received,
     Rejected,
     Send,
+    Withdraw,
 )
+from mesh.core.history import History, record, record_name
 from mesh.core.messages import (
     DEAD,
     Accept,
     Accepted,
     Chosen,
+    EpochHeld,
     EpochKnown,
     Message,
     NodeId,
@@ -59,13 +66,17 @@ PATIENCE = 5  # sends of one ballot before a higher one is tried
 BACK_OFF = 100  # ms, doubled with every ballot that was outbid
 BACK_OFF_MOST = 2_000
 GOSSIP = 1_000  # ms between two questions "do you know a newer epoch?"
-CATCH_UP = 8  # epochs told at once to a node that lags
 ROUNDS_AHEAD = 1 << 16  # a ballot further ahead than this is a broken peer's: it would use up the numbers
 KEEPER = "agreement.vote"
 
+Fault: TypeAlias = Callable[[int, bytes | None, bytes], str | None]
+
 
 class Agreement:
-    """`founders` choose epoch 1; `voters_of(epoch, value)` says who follows up on it and refuses a bad value."""
+    """`founders` choose epoch 1; `voters_of(epoch, value)` says who follows up on it.
+
+    `fault(epoch, before, value)` says why a value may not be that epoch's, where `before` is the newest known here.
+    """
 
     def __init__(
         self,
@@ -73,6 +84,7 @@ class Agreement:
         name: str,
         founders: Electorate,
         voters_of: Callable[[int, bytes], Electorate],
+        fault: Fault,
         random: Random,
         stored: Mapping[str, bytes],
     ) -> None:
@@ -81,9 +93,10 @@ class Agreement:
         self._electorate = founders
         self._voters_of = voters_of
         self._random = random
-        self._values: list[bytes] = []  # of epochs 1, 2, ...
+        self._fault = fault
+        self._history = History(stored)
+        self._unreported: list[Effect] = []
         self._restore(stored)
-        self._unreported = list(enumerate(self._values, 1))
         self._durable = Durable()
         self._wish: bytes | None = None
         self._ballot: Ballot | None = None
@@ -94,7 +107,12 @@ class Agreement:
     @property
     def epoch(self) -> int:
         """The newest epoch known here; it may still be on its way to the disk."""
-        return len(self._values)
+        return self._history.epoch
+
+    @property
+    def newest(self) -> bytes | None:
+        """The value of that epoch."""
+        return self._history.newest
 
     def next_deadline(self) -> Millis | None:
         if self._unreported:
@@ -102,7 +120,7 @@ class Agreement:
         return self._gossip_at if self._try_at is None else min(self._try_at, self._gossip_at)
 
     def handle(self, event: Event, now: Millis) -> list[Effect]:
-        effects: list[Effect] = [EpochChosen(epoch, value) for epoch, value in self._unreported]
+        effects: list[Effect] = [*self._unreported]
         self._unreported = []
         match event:
             case Received(sender, message):
@@ -111,6 +129,8 @@ class Agreement:
                 effects += self._durable.persisted(name)
             case Propose(epoch, value):
                 self._propose(epoch, value, now)
+            case Withdraw(epoch):
+                self._withdraw(epoch)
             case MemberChanged(member):
                 effects += self.know(member.node, member.name) if member.status < DEAD else self.forget(member.node)
         return list(self._performed_here(effects + self._due(now), now))
@@ -130,9 +150,10 @@ class Agreement:
     # -- all roles
 
     def _restore(self, stored: Mapping[str, bytes]) -> None:
-        while (value := stored.get(_epoch_name(self.epoch + 1))) is not None:
-            self._electorate = self._voters_of(self.epoch + 1, value)
-            self._values.append(value)
+        newest = self._history.newest
+        if newest is not None:
+            self._electorate = self._voters_of(self.epoch, newest)
+            self._unreported.append(EpochChosen(self.epoch, newest))
         kept = stored.get(KEEPER)
         vote = Vote.from_bytes(kept) if kept is not None else None
         self._vote = vote if vote is not None and vote.epoch == self.epoch + 1 else Vote(self.epoch + 1)
@@ -174,7 +195,7 @@ class Agreement:
         """A message about an epoch that is not the next: someone lags."""
         if epoch > self.epoch + 1:
             return [Send(sender, EpochKnown(self.epoch, 0))]
-        return self._tell(sender, epoch) if epoch <= self.epoch else []
+        return self._tell(sender, epoch)
 
     def _voter(self, node: NodeId) -> str | None:
         """Whose vote a node carries."""
@@ -196,11 +217,8 @@ class Agreement:
         return [node for _, node in self._voices()]
 
     def _bad_value(self, sender: NodeId, epoch: int, value: bytes) -> list[Effect]:
-        try:
-            self._voters_of(epoch, value)
-        except ValueError as error:
-            return [Rejected("value", f"{_shown(sender)} sent for epoch {epoch} {error}")]
-        return []
+        fault = self._fault(epoch, self._history.newest, value)
+        return [] if fault is None else [Rejected("value", f"{_shown(sender)} sent for epoch {epoch}: {fault}")]
 
     def _bind(self, vote: Vote, then: Effect) -> list[Effect]:
         """Bind this voter, then say so."""
@@ -252,10 +270,15 @@ class Agreement:
     def _propose(self, epoch: int, value: bytes, now: Millis) -> None:
         if epoch != self.epoch + 1 or self._voter(self._me) is None:
             return
-        self._voters_of(epoch, value)  # our own planner's value is good, or this is our own mistake
+        fault = self._fault(epoch, self._history.newest, value)
+        assert fault is None, fault  # our own planner's
         self._wish = value
         if self._try_at is None:
             self._try_at = now
+
+    def _withdraw(self, epoch: int) -> None:
+        if epoch == self.epoch + 1:
+            self._wish = self._ballot = self._try_at = None
 
     def _due(self, now: Millis) -> list[Effect]:
         effects: list[Effect] = []
@@ -339,36 +362,33 @@ class Agreement:
 
     def _learn(self, epoch: int, value: bytes) -> list[Effect]:
         """Act on it only when it is durable; the next epoch's votes start afresh."""
-        assert epoch == self.epoch + 1
+        self._history.add(epoch, value)
         self._electorate = self._voters_of(epoch, value)
-        self._values.append(value)
         self._vote = Vote(self.epoch + 1)
         self._round = self._outbid_times = 0
         self._wish = self._ballot = self._try_at = None
         report: list[Effect] = [EpochChosen(epoch, value), Log("epoch.chosen", {"epoch": epoch}, "debug")]
-        return self._durable.persist(_epoch_name(epoch), value, report)
+        return self._durable.persist(record_name(epoch), record(epoch, value), report)
 
     def _on_chosen(self, sender: NodeId, message: Chosen) -> list[Effect]:
-        if message.epoch > self.epoch + 1:
-            return [Send(sender, EpochKnown(self.epoch, 0))]
-        if message.epoch == self.epoch + 1:
+        """A member says that it is chosen; between members that is enough, however far ahead it is."""
+        if message.epoch > self.epoch:
             return self._bad_value(sender, message.epoch, message.value) or self._learn(message.epoch, message.value)
-        if message.epoch < 1 or self._values[message.epoch - 1] != message.value:
+        if message.epoch < 1 or self._history.get(message.epoch) not in (None, message.value):
             return [Rejected("history", f"{_shown(sender)} knows another epoch {message.epoch} than this node")]
         return []
 
     def _on_epoch_known(self, sender: NodeId, message: EpochKnown) -> list[Effect]:
         if message.epoch > self.epoch:
             return [Send(sender, EpochKnown(self.epoch, 0))]
-        return self._tell(sender, message.epoch + 1)
+        effects = self._tell(sender, message.epoch + 1)
+        if message.number:
+            effects += self._durable.after_all(Send(sender, EpochHeld(self.epoch, message.number)))
+        return effects
 
     def _tell(self, node: NodeId, first: int) -> list[Effect]:
-        last = min(self.epoch, first + CATCH_UP - 1)
-        return [Send(node, Chosen(epoch, self._values[epoch - 1])) for epoch in range(max(first, 1), last + 1)]
-
-
-def _epoch_name(epoch: int) -> str:
-    return f"agreement.epoch.{epoch}"
+        """Epochs from `first` on, or only the newest if that one is forgotten."""
+        return [Send(node, Chosen(epoch, value)) for epoch, value in self._history.since(first)]
 
 
 def _shown(node: NodeId) -> str:

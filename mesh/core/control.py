@@ -1,10 +1,11 @@
-"""The control plane: composes admission, membership, agreement, planner and links.
+"""The control plane: composes admission, membership, agreement, planner, what these have to know, and links.
 
 It never runs the application's code and never waits, so that probing goes on while the data plane is busy. Messages go
 to the machine whose grammar they are; effects that are another machine's events are passed on; everything else is for
 the driver. Only admission talks to strangers: whatever else an unknown node sends is rejected.
 
-Effects   Post, Persist, Log, Rejected, Stop for the driver; Delivered, TableAgreed, MemberChanged for the data plane.
+Effects   Post, Persist, Log, Rejected, Stop, Departed for the driver;
+          Delivered, TableAgreed, MemberChanged, Fenced, StartLeaving for the data plane
 """
 
 from __future__ import annotations
@@ -15,14 +16,18 @@ from dataclasses import dataclass
 from random import Random
 
 from mesh.core.agreement import Agreement
+from mesh.core.claims import Claimed, Claims
+from mesh.core.contact import CaughtUp, Contact
 from mesh.core.electorate import founding_electorate
 from mesh.core.events import (
     Approach,
+    AskToLeave,
     Consumed,
+    Departed,
     Effect,
     EpochChosen,
     Event,
-    Log,
+    HandedOver,
     MemberChanged,
     Millis,
     PeerGone,
@@ -32,25 +37,33 @@ from mesh.core.events import (
     Received,
     Rejected,
     Send,
-    TableAgreed,
+    SlotsInstalled,
+    StartLeaving,
+    Stop,
     Transmit,
+    Withdraw,
     Woke,
 )
+from mesh.core.leaving import Leaving
 from mesh.core.link import Links
 from mesh.core.membership.admission import Admission
 from mesh.core.membership.facts import Admitted, Heard, Lagged, Leave
 from mesh.core.membership.swim import Membership
 from mesh.core.membership.tuning import Tuning
 from mesh.core.messages import (
+    ALIVE,
     Accept,
     Accepted,
     Ack,
     Chosen,
+    EpochHeld,
     EpochKnown,
     Frame,
     Gossip,
     Hello,
+    Installed,
     Introduction,
+    LeaveAsked,
     LinkAck,
     LinkProbe,
     Member,
@@ -66,8 +79,11 @@ from mesh.core.messages import (
     Refused,
     Welcome,
 )
+from mesh.core.news import table_agreed, told
 from mesh.core.planner import Declared, Planner
+from mesh.core.succession import value_fault
 from mesh.core.table import Table, voters_of
+from mesh.core.transitions import Facts
 
 LINK_WINDOW = 4 << 20  # bytes a (peer, channel); as much as a router lets be on its way
 
@@ -113,21 +129,30 @@ class ControlPlane:
         self.membership = Membership(me, tuning, random)
         workers = [each.name for each in identity.declared if each.role == "worker"]
         self.agreement = Agreement(
-            me.node, me.name, founding_electorate(workers, identity.expect), voters_of, random, stored
+            me.node, me.name, founding_electorate(workers, identity.expect), voters_of, value_fault, random, stored
         )
         self.planner = Planner(me.node, identity.declared, identity.expect, identity.slots, identity.copies, random)
+        self.contact = Contact(me.node)
+        self.claims = Claims(me.node)
+        self.leaving = Leaving(me.node)
         self.links = Links(link_window)
         self.table: Table | None = None
+        self._seated = False  # some table had a seat for this node
+        self._departed = False
 
     def handle(self, event: Event, now: Millis) -> list[Effect]:
         outward: list[Effect] = []
         self._pass_on(deque(self._dispatch(event, now)), outward, now)
         if not isinstance(event, Transmit | Consumed):
             self._pass_on(deque(self._plan(now)), outward, now)
+            outward += self._depart()
         return outward
 
     def next_deadline(self) -> Millis | None:
-        machines = (self.admission, self.membership, self.agreement, self.links, self.planner)
+        machines = (
+            self.admission, self.membership, self.agreement, self.links, self.planner,
+            self.contact, self.claims, self.leaving,
+        )  # fmt: skip
         return min((due for each in machines if (due := each.next_deadline()) is not None), default=None)
 
     # -- events to machines
@@ -140,10 +165,19 @@ class ControlPlane:
                 return self.links.handle(event, now)
             case Persisted():
                 return self.agreement.handle(event, now)
-            case Lagged() | Leave():
+            case Lagged() | Leave() | HandedOver():
                 return self.membership.handle(event, now)
+            case SlotsInstalled():
+                return self.claims.handle(event, now)
+            case StartLeaving():
+                return self.leaving.handle(AskToLeave(self.identity.me.node), now)
+            case AskToLeave():
+                return self.leaving.handle(event, now)
             case Woke():
-                machines = (self.admission, self.membership, self.agreement, self.links)
+                machines = (
+                    self.admission, self.membership, self.agreement, self.links,
+                    self.contact, self.claims, self.leaving,
+                )  # fmt: skip
                 return [effect for each in machines for effect in each.handle(event, now)]
         raise AssertionError(f"not an event of the control plane: {event}")
 
@@ -159,12 +193,21 @@ class ControlPlane:
         if isinstance(message, _LINKS):
             return heard + self.links.handle(event, now)
         if isinstance(message, _AGREEMENT):
-            return heard + self.agreement.handle(event, now)
+            heard += self.agreement.handle(event, now)
+            return heard + (self.contact.handle(event, now) if isinstance(message, EpochKnown) else [])
+        if isinstance(message, EpochHeld):
+            return heard + self.contact.handle(event, now)
+        if isinstance(message, Installed):
+            return heard + self.claims.handle(event, now)
+        if isinstance(message, LeaveAsked):
+            return heard + self.leaving.handle(event, now)
         return [Rejected("cargo", f"{type(message).__name__} travels on links only")]
 
     def _plan(self, now: Millis) -> list[Effect]:
-        epoch = 0 if self.table is None else self.table.epoch
-        return list(self.planner.plan(self.membership.alive(), epoch, now))
+        if self.table is None:
+            return self.planner.found(self.membership.alive(), now)
+        facts = Facts(self.membership.members, self.claims.heard, self.contact.caught_up)
+        return self.planner.follow(self.table, facts, now)
 
     # -- effects to machines, or outward
 
@@ -181,11 +224,19 @@ class ControlPlane:
                 case MemberChanged():
                     effects.extend(self.agreement.handle(effect, now))
                     effects.extend(self.admission.handle(effect, now))
+                    effects.extend(self.contact.handle(effect, now))
+                    effects.extend(self.leaving.handle(effect, now))
+                    self.planner.stir(now)
                     outward.append(effect)
-                case Propose():
+                case Propose() | Withdraw():
                     effects.extend(self.agreement.handle(effect, now))
                 case EpochChosen():
-                    outward += self._epoch_chosen(effect)
+                    effects.extend(self._epoch_chosen(effect, now))
+                case Claimed() | CaughtUp():
+                    self.planner.stir(now)
+                case StartLeaving():
+                    effects.extend(self.membership.handle(effect, now))
+                    outward.append(effect)
                 case _:
                     outward.append(effect)
 
@@ -193,22 +244,26 @@ class ControlPlane:
         member = self.membership.members.get(to)
         return [] if member is None else [Post(member.endpoint, to, message, payload)]
 
-    def _epoch_chosen(self, chosen: EpochChosen) -> list[Effect]:
-        table = Table.from_bytes(chosen.value)
+    def _epoch_chosen(self, chosen: EpochChosen, now: Millis) -> list[Effect]:
+        before, table = self.table, Table.from_bytes(chosen.value)
         self.table = table
         self.admission.formed = True
-        owners = table.workers()
-        place = {seat.node: index for index, seat in enumerate(owners)}
-        agreed = TableAgreed(
-            table.epoch,
-            tuple(seat.node for seat in table.members),
-            tuple(seat.node for seat in owners),
-            tuple(place[table.members[slot.owner].node] for slot in table.slots),
-            tuple(-1 if slot.donor is None else place[table.members[slot.donor].node] for slot in table.slots),
-            tuple(slot.status for slot in table.slots),
-            tuple(slot.term for slot in table.slots),
-            table.cluster_id,
-        )
-        names = [seat.name for seat in table.members]
-        told = Log("partition.agreed", {"epoch": table.epoch, "members": names, "slots": len(table.slots)})
-        return [agreed, told]
+        self.planner.agreed(now)
+        self.claims.agreed(table)
+        asked = self.contact.agreed(table.epoch, table.electorate(), now)
+        return [table_agreed(table), *told(before, table), *asked]
+
+    def _depart(self) -> list[Effect]:
+        """A leaving node may go when a decisive set knows the table without it; who lost its seat otherwise must go."""
+        me = self.membership.me
+        seated = self.table is not None and self.table.seat_of(me.node) is not None
+        self._seated = self._seated or seated
+        if seated or self._departed or me.status != ALIVE:
+            return []
+        if me.leaving and (self.table is None or self.contact.is_held()):
+            self._departed = True
+            return [Departed(0 if self.table is None else self.table.epoch)]
+        if self._seated and not me.leaving:
+            self._departed = True
+            return [Stop(f"another process named {me.name!r} has taken this one's place in the cluster", 2)]
+        return []

@@ -153,6 +153,13 @@ class Propose(Event, Effect):
 
 
 @dataclass(frozen=True, slots=True)
+class Withdraw(Event, Effect):
+    """Nobody here wants anything of `epoch` any more; what others may have accepted of it still stands."""
+
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
 class Transmit(Event, Effect):
     """Put a payload on the link to `to`; it arrives once and in order as long as both processes live."""
 

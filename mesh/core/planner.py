@@ -1,28 +1,34 @@
-"""What to propose next. So far that is the founding: who is in the first table, and which slots they own.
+"""When to propose, and what: the founding here, every later table in `transitions`.
 
-The lowest-named live worker proposes; the others wait their turn, in case it cannot. That only avoids duels: agreement
-is safe whoever proposes. Founding takes `expect` live workers. Once they are there the absent get a short grace, so
-that nodes started together get in together. A name that two live nodes claim is nobody's until one is gone: an old
-process may not have been found dead yet, and its slots would be unavailable for ever.
+The lowest-named live worker (at the founding) or voter proposes; the others wait their turn, in case it cannot. That
+only avoids duels: agreement is safe whoever proposes. Founding takes `expect` live workers. Once they are there the
+absent get a short grace, so that nodes started together get in together. A name that two live nodes claim is nobody's
+until one is gone: an old process may not have been found dead yet, and its slots would be unavailable for ever.
 
-States: too few -> grace (some are absent) -> my turn comes -> proposed -> founded. A proposal is repeated only when
-other members are there.
+    founding   too few -> grace (some are absent) -> my turn comes -> proposed -> founded; again when others are there
+    after it   at rest -> stirred -> my turn comes -> looked: at rest, or proposed -> next epoch: stirred
+
+A proposal that nothing speaks for any more is withdrawn: a minority's view of who is dead must not be decided when the
+network heals.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from mesh.core.electorate import MAX_VOTERS
-from mesh.core.events import Effect, Millis, Propose
+from mesh.core.events import Effect, Millis, Propose, Withdraw
 from mesh.core.messages import ALIVE, Member, NodeId
 from mesh.core.rebalance import assign_backups, rebalance
-from mesh.core.table import ACTIVE, WORKER, Seat, Slot, Table
+from mesh.core.table import ACTIVE, WORKER, Slot, Table
+from mesh.core.transitions import Facts, has_ended, new_seat, next_table
 
 GRACE = 300  # ms from `expect` live workers to a founding without the absent
-TURN = 2_000  # ms that each further worker waits for those before it
+TURN = 2_000  # ms that each further worker or voter waits for those before it
+PAUSE = 20  # ms between two looks at a formed cluster: what is ready together is proposed together
+MOURNING = 1_000  # ms; claims for slots that an ended process handed over are repeated ten times in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,7 @@ def founding_fault(declared: Sequence[Declared], expect: int) -> str | None:
 
 
 class Planner:
-    """`plan` is asked after every event that may have changed who is alive, and when the deadline comes."""
+    """`plan` is asked after every event; `stir` says that something may have changed for a formed cluster."""
 
     def __init__(
         self, me: NodeId, declared: Sequence[Declared], expect: int, slots: int, copies: int, random: Random
@@ -64,22 +70,25 @@ class Planner:
         self._cluster_id = random.randbytes(16)
         self._reached: Millis | None = None  # since when `expect` workers are there without a break
         self._due: Millis | None = None  # when to look again
-        self._proposed: tuple[NodeId, ...] = ()
+        self._proposed = b""  # to what end, at the founding and in this epoch
+        self._stirred: Millis | None = None  # since when there may be something to do in this epoch
+        self._looked = -PAUSE
+        self._ended: dict[NodeId, Millis] = {}  # since when
 
     def next_deadline(self) -> Millis | None:
         return self._due
 
-    def plan(self, alive: Sequence[Member], epoch: int, now: Millis) -> list[Effect]:
-        """`alive` holds this node too; `epoch` is the newest known here."""
+    def found(self, alive: Sequence[Member], now: Millis) -> list[Effect]:
+        """As long as no epoch is known. `alive` holds this node too."""
         self._due = None
-        present = self._present(alive) if epoch == 0 else []
+        present = self._present(alive)
         workers = [member for member in present if member.role == WORKER]
         if len(workers) < self._expect:
             self._reached = None
             return []
         if self._reached is None:
             self._reached = now
-        turn = self._turn(workers)
+        turn = self._turn([(each.name, each.node) for each in workers])
         if turn is None:
             return []
         grace = GRACE if len(present) < len(self._declared) else 0
@@ -87,7 +96,7 @@ class Planner:
         if now < due:
             self._due = due
             return []
-        return self._propose(present)
+        return self._propose_first(present)
 
     def _present(self, alive: Sequence[Member]) -> list[Member]:
         """The declared nodes that are alive and have their name to themselves, in the order of the declaration."""
@@ -98,26 +107,76 @@ class Planner:
         claimants = [(each, claims.get(each.name, [])) for each in self._declared]
         return [found[0] for each, found in claimants if len(found) == 1 and found[0].role == each.role]
 
-    def _turn(self, workers: Sequence[Member]) -> int | None:
-        """How many go before this node; None if it is not among them."""
-        in_order = sorted(workers, key=lambda member: member.name)
-        return next((place for place, member in enumerate(in_order) if member.node == self._me), None)
+    def _turn(self, candidates: Sequence[tuple[str, NodeId]]) -> int | None:
+        """How many go before this node, by name; None if it is not among them."""
+        return next((place for place, (_, node) in enumerate(sorted(candidates)) if node == self._me), None)
 
-    def _propose(self, present: Sequence[Member]) -> list[Effect]:
-        nodes = tuple(member.node for member in present)
+    def _propose_first(self, present: Sequence[Member]) -> list[Effect]:
+        nodes = b"".join(member.node for member in present)
         if nodes == self._proposed:
             return []
         self._proposed = nodes
         table = first_table(present, self._cluster_id, self._slots, self._copies)
         return [Propose(table.epoch, table.to_bytes())]
 
+    # -- a formed cluster
+
+    def agreed(self, now: Millis) -> None:
+        """There is a new epoch."""
+        self._proposed = b""
+        self._stirred = self._due = now
+
+    def stir(self, now: Millis) -> None:
+        """Who is there, what is installed, or who is caught up has changed."""
+        if self._stirred is None:
+            self._stirred = now
+        self._due = now
+
+    def follow(self, table: Table, facts: Facts, now: Millis) -> list[Effect]:
+        """What should come after `table`, if it is time to look."""
+        if self._stirred is None or self._due is None or now < self._due:
+            return []
+        voters = [seat for seat in table.voters() if _is_alive(facts.members.get(seat.node))]
+        turn = self._turn([(seat.name, seat.node) for seat in voters])
+        if turn is None:
+            self._stirred = self._due = None
+            return self._withdraw(table)
+        self._due = max(self._looked + PAUSE, self._stirred + turn * TURN)
+        if now >= self._due:
+            return self._look(table, replace(facts, mourned=self._mourn(table, facts, now)), now)
+        return self._withdraw(table) if turn else []
+
+    def _mourn(self, table: Table, facts: Facts, now: Millis) -> list[NodeId]:
+        ended = [seat.node for seat in table.members if has_ended(seat, facts.members)]
+        self._ended = {node: self._ended.get(node, now) for node in ended}
+        return [node for node, since in self._ended.items() if now - since >= MOURNING]
+
+    def _look(self, table: Table, facts: Facts, now: Millis) -> list[Effect]:
+        self._looked = now
+        self._due = min((since + MOURNING for since in self._ended.values() if now - since < MOURNING), default=None)
+        follower = next_table(table, facts)
+        if follower is None:
+            self._stirred = None if self._due is None else now
+            return self._withdraw(table)
+        value = follower.to_bytes()
+        if value == self._proposed:
+            return []
+        self._proposed = value
+        return [Propose(follower.epoch, value)]
+
+    def _withdraw(self, table: Table) -> list[Effect]:
+        """What was proposed for the next epoch is not wanted any more, or others are to say what is."""
+        wanted, self._proposed = self._proposed, b""
+        return [Withdraw(table.epoch + 1)] if wanted else []
+
+
+def _is_alive(member: Member | None) -> bool:
+    return member is not None and member.status == ALIVE
+
 
 def first_table(present: Sequence[Member], cluster_id: bytes, slots: int, copies: int) -> Table:
     """The slots in equal contiguous runs, in the order of the members; the first seven members vote."""
-    seats = tuple(
-        Seat(each.name, each.node, each.endpoint, each.http, each.role, each.zone, place < MAX_VOTERS)
-        for place, each in enumerate(present)
-    )
+    seats = tuple(new_seat(each, voter=place < MAX_VOTERS) for place, each in enumerate(present))
     workers = [seat for seat in seats if seat.role == WORKER]
     place_of = {seat.name: place for place, seat in enumerate(seats)}
     owners = rebalance([None] * slots, [seat.name for seat in workers])

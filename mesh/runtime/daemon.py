@@ -25,6 +25,7 @@ from mesh.app.connectors import ConnectorError
 from mesh.app.plan import Plan
 from mesh.core.control import Identity
 from mesh.core.events import (
+    Departed,
     Effect,
     Envelope,
     JobDone,
@@ -216,6 +217,8 @@ class Daemon:
                     self._beliefs_changed = True  # membership itself logs what it believes
                 case JobDone():
                     self._tell_done()
+                case Departed():
+                    self._stopping = True  # nothing is left to drain; `run` says goodbye and returns 0
                 case Stop(sentence, exit_code):
                     self._log.error("node.refused", detail=sentence)
                     self._exit_code = exit_code

@@ -79,7 +79,7 @@ class Checkers:
 
     def _has_accepted(self, process: Process, value: bytes) -> bool:
         agreement = process.node.control.agreement
-        return value in (agreement._vote.accepted, *agreement._values)
+        return value in (agreement._vote.accepted, agreement.newest)
 
     def owner_of(self, key: Any) -> NodeId:
         """By the table, and by nothing that a node computes."""

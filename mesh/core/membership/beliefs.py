@@ -46,6 +46,10 @@ class Beliefs:
         """The own record becomes LEFT."""
         self._change(replace(self.me, status=LEFT), now)
 
+    def start_leaving(self, phase: int, now: Millis) -> None:
+        """The own record says LEAVING or READY from now on."""
+        self._change(replace(self.me, leaving=phase, incarnation=self.me.incarnation + 1), now)
+
     def hear(self, sender: NodeId, claims: list[Member], most: int, now: Millis) -> None:
         """Take what a message says: first of its sender, then of others if the sender is not believed dead."""
         refused: dict[str, tuple[int, str]] = {}

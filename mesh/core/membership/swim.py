@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from random import Random
 
-from mesh.core.events import Effect, Event, Millis, Received, Rejected, Send, Woke
+from mesh.core.events import Effect, Event, HandedOver, Millis, Received, Rejected, Send, StartLeaving, Woke
 from mesh.core.membership.beliefs import Beliefs
 from mesh.core.membership.facts import Admitted, Heard, Lagged, Leave
 from mesh.core.membership.gossip import times_to_tell
@@ -29,7 +29,9 @@ from mesh.core.membership.tuning import Tuning
 from mesh.core.messages import (
     ALIVE,
     DEAD,
+    LEAVING,
     LEFT,
+    READY,
     SUSPECT,
     Ack,
     Gossip,
@@ -79,7 +81,7 @@ class Membership:
         return sorted((each for each in self.members.values() if each.status == ALIVE), key=lambda m: (m.name, m.node))
 
     def handle(self, event: Event, now: Millis) -> list[Effect]:
-        """Understands Received, Woke, Lagged, Heard, Admitted, Leave."""
+        """Understands Received, Woke, Lagged, Heard, Admitted, StartLeaving, HandedOver, Leave."""
         if not self._started:
             self._start(now)
         match event:
@@ -93,6 +95,10 @@ class Membership:
                 self._heard(sender, now)
             case Admitted():
                 self._admitted(event, now)
+            case StartLeaving():
+                self._start_leaving(LEAVING, now)
+            case HandedOver():
+                self._start_leaving(READY, now)
             case Leave():
                 self._leave(now)
         if self._rumours and self._next_gossip <= now:
@@ -296,6 +302,12 @@ class Membership:
             same_place = (old.name, old.endpoint) == (newcomer.name, newcomer.endpoint)
             if same_place and old.node != newcomer.node:
                 self._take(replace(old, status=DEAD), now)
+
+    def _start_leaving(self, phase: int, now: Millis) -> None:
+        """It goes through the phases in order, and says so at once."""
+        if self.me.leaving == phase - 1 and self.me.status != LEFT:
+            self._beliefs.start_leaving(phase, now)
+            self._tell(self._pick_others(FAREWELLS))
 
     def _leave(self, now: Millis) -> None:
         if self.me.status != LEFT:
