@@ -1,8 +1,8 @@
 """A seeded network of Agreement machines: delay, loss, duplication, reorder, splits, slow disks, crashes, restarts.
 
 After every event it checks what must always hold: one value an epoch, each following on the one before, epochs reported
-in rising order, and a durable acceptance of a decisive set of voters behind every chosen value. A value names its voters
-and the value that it follows on, so voters may change with every epoch.
+in rising order, and a durable acceptance of a decisive set of voters behind every chosen value. A value names its
+voters and the value that it follows on, so voters may change with every epoch.
 """
 
 from __future__ import annotations
@@ -112,6 +112,7 @@ class Network:
         self.processes: dict[str, Process] = {}
         self.lives = 0
         self.leaps = 0
+        self.voters_change = False
         self.chosen: dict[int, bytes] = {}
         self.accepted: dict[tuple[int, int, bytes], set[str]] = {}  # (epoch, ballot, value) -> names, durably
         self._queue: list[tuple[int, int, Callable[[], None]]] = []

@@ -55,7 +55,8 @@ def everybody_proposes(network: Network, random: Random, voters: Sequence[str]) 
     """Every live node that feels like it proposes a value of its own for the epoch after the newest it has seen."""
     for process in network.living():
         if random.random() < 0.5:
-            seats = [(name, network.processes[name].node) for name in voters]
+            some = random.sample(voters, random.randint(1, len(voters))) if network.voters_change else voters
+            seats = [(name, network.processes[name].node) for name in some]
             epoch = process.machine.epoch + 1
             before = process.machine.newest
             network.propose(process.name, epoch, value(epoch, f"{process.name}@{network.now}", seats, before))
@@ -97,16 +98,19 @@ def agree_soon(network: Network, random: Random, voters: Sequence[str]) -> None:
     network.check(False, f"no epoch {goal} everywhere, 20 s after all was well: {network.epochs()}")
 
 
-def life(seed: int, kind: type[Agreement] = Agreement, mutate: Any = lambda each: each) -> Network:
-    """Founding and later epochs with durable voters; in the end a minority is gone for good."""
+def life(
+    seed: int, kind: type[Agreement] = Agreement, mutate: Any = lambda each: each, *, changing: bool = False
+) -> Network:
+    """Founding and later epochs with durable voters; in the end a minority is gone for good, unless voters change."""
     random = Random(seed)
     size = random.choice([1, 2, 3, 3, 4, 5])
     network = Network(seed, names(size), size // 2 + 1, kind, mutate)
+    network.voters_change = changing
     storm(network, random, names(size))
     heal(network)
     agree_soon(network, random, names(size))
     storm(network, random, names(size))
-    heal(network, gone=names(size)[1 + size // 2 :])
+    heal(network, gone=() if changing else names(size)[1 + size // 2 :])
     agree_soon(network, random, names(size))
     return network
 
@@ -142,6 +146,14 @@ def first_violation(run: Callable[[int], Network], seeds: Sequence[int] = SEEDS)
 def test_one_value_an_epoch_and_progress_once_the_network_heals() -> None:
     epochs = [max(life(seed).epochs()) for seed in SEEDS]
     assert max(epochs) > 4  # the storms did not only block
+
+
+def test_one_value_an_epoch_while_the_voters_change_with_every_epoch() -> None:
+    lives = [life(seed, changing=True) for seed in SEEDS]
+    assert max(max(network.epochs()) for network in lives) > 4
+    assert sum(network.leaps for network in lives) > 0  # some were away for longer than anybody remembers
+    kept = [len([name for name in each.disk if name != KEEPER]) for network in lives for each in network.living()]
+    assert max(kept) == KEPT
 
 
 def test_one_founding_as_long_as_one_process_remembers() -> None:
@@ -200,6 +212,31 @@ class SpeaksBeforeItIsDurable(Agreement):
         self._durable = HastyDurable()
 
 
+class RemovedSeatVotes(Agreement):
+    """Counts those who voted on the epoch before as well."""
+
+    def _learn(self, epoch: int, value: bytes) -> list[Effect]:
+        before = self._electorate.voters
+        effects = super()._learn(epoch, value)
+        names = {voter.name for voter in self._electorate.voters}
+        voters = (*self._electorate.voters, *(voter for voter in before if voter.name not in names))
+        self._electorate = Loose(voters, self._electorate.needed)
+        return effects
+
+
+class Loose(Electorate):
+    def __post_init__(self) -> None:
+        pass
+
+
+class ForgetsToChangeVoters(Agreement):
+    def _learn(self, epoch: int, value: bytes) -> list[Effect]:
+        before = self._electorate
+        effects = super()._learn(epoch, value)
+        self._electorate = before
+        return effects
+
+
 class NeverMovesItsDeadline(Agreement):
     def next_deadline(self) -> int | None:
         return 0
@@ -227,6 +264,12 @@ def test_mutant_wait_for_all_is_caught() -> None:
 )
 def test_mutant_is_caught(kind: type[Agreement], told: str) -> None:
     assert told in first_violation(lambda seed: life(seed, kind))
+
+
+@pytest.mark.parametrize("kind", [RemovedSeatVotes, ForgetsToChangeVoters])
+def test_mutant_of_changing_voters_is_caught(kind: type[Agreement]) -> None:
+    found = first_violation(lambda seed: life(seed, kind, changing=True))
+    assert "two values" in found or "nobody decisive" in found
 
 
 # -- one machine, event by event --------------------------------------------------------------------------------------

@@ -3,15 +3,12 @@ from __future__ import annotations
 from dataclasses import replace
 from random import Random
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mesh.core import transitions
-from mesh.core.messages import ALIVE, DEAD, LEAVING, LEFT, READY, SUSPECT, Member
-from mesh.core.table import ACTIVE, LOST, PENDING, Slot, Table
-from mesh.core.transitions import MAX_MOVING, Facts, next_table
-from tests.moving_kit import World, node
+from mesh.core.messages import ALIVE, DEAD, LEFT, READY, SUSPECT
+from mesh.core.table import LOST, PENDING
+from tests.moving_kit import World
 
 # -- whole lives ------------------------------------------------------------------------------------------------------
 
