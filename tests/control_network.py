@@ -1,5 +1,5 @@
-"""Control planes on a made-up network and clock, each with a stand-in for the data plane: it hands slots over and claims
-them, and has nothing else to give away. Messages pass through the codec; links are not used.
+"""Control planes on a made-up network and clock, each with a stand-in for the data plane: it hands slots over and
+claims them, and has nothing else to give away. Messages pass through the codec; links are not used.
 """
 
 from __future__ import annotations

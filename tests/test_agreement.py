@@ -22,6 +22,7 @@ from mesh.core.events import (
     Received,
     Rejected,
     Send,
+    Withdraw,
     Woke,
 )
 from mesh.core.history import KEPT, record, record_name
@@ -31,6 +32,7 @@ from mesh.core.messages import (
     Accept,
     Accepted,
     Chosen,
+    EpochHeld,
     EpochKnown,
     Message,
     NodeId,
@@ -586,3 +588,73 @@ def test_no_message_of_the_grammar_raises(events: list[Any]) -> None:
         effects = durably(each, event, now * 40)
         for effect in effects:
             assert not isinstance(effect, Send) or effect.to != A
+
+
+# -- leaps, withdrawals, confirmations --------------------------------------------------------------------------------
+
+V9 = value(9, "far", SEATS, b"whatever it was")
+V10 = value(10, "on", SEATS, V9)
+
+
+def test_who_was_away_for_long_leaps_and_its_former_vote_is_over() -> None:
+    each = machine()
+    disk = written(durably(each, Received(B, Accept(1, BALLOT_B, V1))))
+    assert reported(durably(each, Received(B, Chosen(9, V9)))) == [EpochChosen(9, V9)]
+    assert durably(each, Received(C, Accept(1, ballots.number(9, C), V1)))[0] == Send(C, Chosen(9, V9))
+    assert told(durably(each, Received(B, Prepare(10, BALLOT_B)))) == [Promise(10, BALLOT_B, 0, b"")]
+    disk |= {record_name(9): record(9, V9)}
+    again = machine(disk)
+    assert told(durably(again, Received(B, Prepare(10, BALLOT_B)))) == [Promise(10, BALLOT_B, 0, b"")]
+    assert told(durably(again, Received(B, Accept(10, BALLOT_B, V10)))) == [Accepted(10, BALLOT_B)]
+
+
+def test_a_leap_in_the_middle_of_a_ballot_ends_it() -> None:
+    each = machine()
+    ballot = proposing(each)
+    durably(each, Received(B, Chosen(9, V9)))
+    assert durably(each, Received(C, Promise(1, ballot, 0, b""))) == [Send(C, Chosen(9, V9))]
+    assert [m for m in told(durably(each, Woke(), 5_000)) if isinstance(m, Prepare | Accept)] == []
+
+
+def test_who_is_far_behind_is_told_the_newest_only() -> None:
+    each = machine({record_name(epoch): record(epoch, of) for epoch, of in ((9, V9), (10, V10))})
+    assert told(each.handle(Received(B, EpochKnown(3, 0)), 1), B) == [Chosen(10, V10)]
+    assert told(each.handle(Received(B, EpochKnown(8, 0)), 1), B) == [Chosen(9, V9), Chosen(10, V10)]
+    assert told(each.handle(Received(B, Prepare(2, BALLOT_B)), 1), B) == [Chosen(10, V10)]
+    assert durably(each, Received(B, Chosen(2, V2))) == []  # forgotten: nothing to compare it with
+
+
+def test_who_holds_an_epoch_or_a_newer_one_confirms_it_and_repeats_the_number() -> None:
+    each = machine(STORED_2)
+    assert told(each.handle(Received(B, EpochKnown(2, 77)), 1), B) == [EpochHeld(2, 77)]
+    assert told(each.handle(Received(B, EpochKnown(1, 78)), 1), B) == [Chosen(2, V2), EpochHeld(2, 78)]
+    assert told(each.handle(Received(B, EpochKnown(3, 79)), 1), B) == [EpochKnown(2, 0)]
+
+
+def test_an_epoch_is_confirmed_only_once_it_is_durable() -> None:
+    each = machine()
+    each.handle(Received(B, Chosen(1, V1)), 1)
+    assert told(each.handle(Received(B, EpochKnown(1, 77)), 2)) == []
+    assert told(each.handle(Persisted(record_name(1)), 3)) == [EpochHeld(1, 77)]
+
+
+def test_what_does_not_follow_is_neither_voted_for_nor_learnt() -> None:
+    each = machine(STORED_1)
+    stray = value(2, "stray", SEATS, OTHER)
+    for message in (Accept(2, BALLOT_B, stray), Chosen(2, stray)):
+        (effect,) = durably(each, Received(B, message))
+        assert isinstance(effect, Rejected)
+        assert effect.reason == "value"
+    assert told(durably(each, Received(B, Accept(2, BALLOT_B, V2)))) == [Accepted(2, BALLOT_B)]
+
+
+def test_a_withdrawn_wish_is_pushed_no_further() -> None:
+    each = machine()
+    ballot = proposing(each)
+    durably(each, Withdraw(2))  # of another epoch
+    assert Prepare(1, ballot) in told(durably(each, Woke(), 1 + RESEND))
+    durably(each, Withdraw(1))
+    assert durably(each, Received(B, Promise(1, ballot, 0, b""))) == []
+    later = durably(each, Woke(), 60_000)
+    assert [m for m in told(later) if isinstance(m, Prepare | Accept)] == []
+    assert [m for m in told(durably(each, Propose(1, V1), 60_001)) if isinstance(m, Prepare)]

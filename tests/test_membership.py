@@ -8,13 +8,27 @@ from random import Random
 
 import pytest
 
-from mesh.core.events import Effect, MemberChanged, Received, Rejected, Send, Woke
+from mesh.core.events import Effect, HandedOver, MemberChanged, Received, Rejected, Send, StartLeaving, Woke
 from mesh.core.membership.facts import Admitted, Heard, Lagged, Leave
 from mesh.core.membership.merge import MAX_JUMP
 from mesh.core.membership.suspicion import suspicion_time
 from mesh.core.membership.swim import Membership
 from mesh.core.membership.tuning import LAN, LOOPBACK, WAN, Tuning
-from mesh.core.messages import ALIVE, DEAD, LEFT, SUSPECT, Ack, Gossip, Member, NodeId, Ping, PingReq, PushPull
+from mesh.core.messages import (
+    ALIVE,
+    DEAD,
+    LEAVING,
+    LEFT,
+    READY,
+    SUSPECT,
+    Ack,
+    Gossip,
+    Member,
+    NodeId,
+    Ping,
+    PingReq,
+    PushPull,
+)
 from tests.membership_kit import Network, Node, deaths, member
 
 PRESETS = pytest.mark.parametrize("tuning", [LOOPBACK, LAN, WAN], ids=["loopback", "lan", "wan"])
@@ -431,3 +445,26 @@ def test_the_same_seed_does_the_same() -> None:
         network.run(5_000)
         logs.append((network.sent, [node.effects for node in network.all]))
     assert logs[0] == logs[1]
+
+
+def test_a_leaving_node_says_so_phase_by_phase_and_still_when_it_refutes() -> None:
+    membership = machine(member("b"))
+    assert membership.handle(HandedOver(), 1) == []  # it is not leaving
+    for event, phase in ((StartLeaving(), LEAVING), (StartLeaving(), LEAVING), (HandedOver(), READY)):
+        told = [each.message.gossip[0] for each in membership.handle(event, 1)
+                if isinstance(each, Send) and isinstance(each.message, Gossip)]  # fmt: skip
+        assert {each.leaving for each in told} <= {phase}
+        assert membership.me.leaving == phase
+    assert membership.me.incarnation == 2
+    lie = replace(membership.me, status=SUSPECT)
+    membership.handle(Received(member("b").node, Gossip((member("b"), lie))), 2)
+    assert (membership.me.leaving, membership.me.incarnation, membership.me.status) == (READY, 3, ALIVE)
+
+
+def test_others_hear_that_a_node_is_leaving_and_only_from_the_node_itself() -> None:
+    membership = machine(member("b"))
+    for claim in (replace(member("b"), leaving=LEAVING), replace(member("b"), leaving=READY, incarnation=7)):
+        membership.handle(Received(member("b").node, Gossip((claim,))), 1)
+        assert membership.members[member("b").node].leaving == claim.leaving
+    (reason,) = reasons(membership.handle(Received(member("b").node, Gossip((replace(claim, leaving=3),))), 1))
+    assert reason == "implausible-member"

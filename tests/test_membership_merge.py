@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 
 from mesh.core.membership.merge import MAX_JUMP, MAX_MEMBERS, implausible, leaps, newer
 from mesh.core.membership.roster import Roster
-from mesh.core.messages import ALIVE, DEAD, LEFT, SUSPECT, Member
+from mesh.core.messages import ALIVE, DEAD, LEAVING, LEFT, READY, STAYING, SUSPECT, Member
 from tests.membership_kit import member
 
 Merge = Callable[[Member, Member], Member]
 
 ONE = member("alpha")
 SMALL_SCOPE = [
-    replace(ONE, incarnation=incarnation, status=status, name=name)
+    replace(ONE, incarnation=incarnation, status=status, name=name, leaving=leaving)
     for incarnation in range(3)
     for status in (ALIVE, SUSPECT, DEAD, LEFT)
-    for name in ("alpha", "beta")
+    for name, leaving in (("alpha", STAYING), ("beta", STAYING), ("alpha", LEAVING))
 ]
 beliefs = st.builds(
     Member,
@@ -34,6 +34,7 @@ beliefs = st.builds(
     st.sampled_from(["", "z"]),
     st.integers(0, 5) | st.integers(0, 2**63 - 1),
     st.sampled_from([ALIVE, SUSPECT, DEAD, LEFT]),
+    st.sampled_from([STAYING, LEAVING, READY]),
 )
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -7,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.core.electorate import founding_electorate
-from mesh.core.events import Effect, Propose
-from mesh.core.messages import ALIVE, DEAD, SUSPECT, Member
-from mesh.core.planner import GRACE, TURN, Declared, Planner, first_table, founding_fault
-from mesh.core.table import Table, voters_of
+from mesh.core.events import Effect, Propose, Withdraw
+from mesh.core.messages import ALIVE, DEAD, LEFT, SUSPECT, Member
+from mesh.core.planner import GRACE, MOURNING, PAUSE, TURN, Declared, Planner, first_table, founding_fault
+from mesh.core.table import LOST, PENDING, Slot, Table, voters_of
+from mesh.core.transitions import Facts
 
 THREE = (Declared("alpha", "worker", ""), Declared("beta", "worker", ""), Declared("gamma", "worker", ""))
 TWO_AND_WITNESS = (*THREE[:2], Declared("watch", "witness", ""))
@@ -185,3 +187,119 @@ def test_expect_is_more_than_half_of_the_declared(
     assert found == fault if fault is None else found is not None and fault in found
     if fault is None:
         founding_electorate([each.name for each in declared if each.role == "worker"], expect)
+
+
+# -- a formed cluster -------------------------------------------------------------------------------------------------
+
+TABLE = first_table([member(name) for name in ("alpha", "beta", "gamma")], b"c" * 16, 64, 1)
+DELTA = member("delta")
+
+
+def facts(*members: Member) -> Facts:
+    return Facts({each.node: each for each in members}, {}, ())
+
+
+def following(name: str, now: int = 0) -> Planner:
+    each = planner(name)
+    each.agreed(now)
+    return each
+
+
+def next_of(effects: list[Effect]) -> Table:
+    (effect,) = effects
+    assert isinstance(effect, Propose)
+    table = Table.from_bytes(effect.value)
+    assert table.epoch == effect.epoch == TABLE.epoch + 1
+    return table
+
+
+def test_a_table_that_is_as_it_should_be_is_left_alone_until_something_stirs() -> None:
+    alpha = following("alpha")
+    assert alpha.follow(TABLE, facts(*ALL), 0) == []
+    assert alpha.next_deadline() is None
+    assert alpha.follow(TABLE, facts(*ALL, DELTA), 100) == []  # nobody has said that anything is new
+    alpha.stir(100)
+    assert [seat.name for seat in next_of(alpha.follow(TABLE, facts(*ALL, DELTA), 100)).members][3] == "delta"
+
+
+def test_what_is_new_within_a_short_while_is_looked_at_together() -> None:
+    alpha = following("alpha")
+    alpha.follow(TABLE, facts(*ALL), 0)
+    alpha.stir(5)
+    assert alpha.follow(TABLE, facts(*ALL, DELTA), 5) == []
+    assert alpha.next_deadline() == PAUSE
+    table = next_of(alpha.follow(TABLE, facts(*ALL, DELTA, member("epsilon")), PAUSE))
+    assert len(table.members) == 5
+
+
+def test_the_lowest_named_live_voter_proposes_and_the_others_wait_their_turn() -> None:
+    for name, turn in (("alpha", 0), ("beta", 1), ("gamma", 2)):
+        each = following(name, 1_000)
+        due = 1_000 + turn * TURN
+        if turn:
+            assert each.follow(TABLE, facts(*ALL, DELTA), 1_000) == []
+            assert each.next_deadline() == due
+        assert next_of(each.follow(TABLE, facts(*ALL, DELTA), due))
+    assert following("delta").follow(TABLE, facts(*ALL, DELTA), 99_000) == []  # it has no vote
+
+
+def test_whose_turn_it_is_changes_with_who_is_alive() -> None:
+    beta = following("beta")
+    assert beta.follow(TABLE, facts(*ALL, DELTA), 0) == []
+    beta.stir(50)
+    assert next_of(beta.follow(TABLE, facts(member("alpha", status=SUSPECT), BETA, GAMMA, DELTA), 50))
+
+
+def test_a_node_that_has_left_proposes_nothing() -> None:
+    gone = (member("alpha", status=LEFT), BETA, GAMMA)
+    assert following("alpha").follow(TABLE, facts(*gone), 99_000) == []
+
+
+def test_the_same_proposal_is_made_once_and_a_better_one_replaces_it() -> None:
+    alpha = following("alpha")
+    first = alpha.follow(TABLE, facts(*ALL, DELTA), 0)
+    assert next_of(first)
+    alpha.stir(100)
+    assert alpha.follow(TABLE, facts(*ALL, DELTA), 100) == []
+    alpha.stir(200)
+    assert len(next_of(alpha.follow(TABLE, facts(*ALL, DELTA, member("epsilon")), 200)).members) == 5
+    alpha.agreed(300)
+    assert alpha.follow(TABLE, facts(*ALL, DELTA), 300) == first
+
+
+def test_a_proposal_that_nothing_speaks_for_any_more_is_withdrawn() -> None:
+    alpha = following("alpha")
+    lonely = facts(ALPHA, member("beta", status=DEAD), member("gamma", status=DEAD))
+    assert not any(seat.up for seat in next_of(alpha.follow(TABLE, lonely, 0)).members[1:])
+    alpha.stir(100)
+    assert alpha.follow(TABLE, facts(*ALL), 100) == [Withdraw(2)]
+    alpha.stir(200)
+    assert alpha.follow(TABLE, facts(*ALL), 200) == []
+
+
+def test_who_proposed_out_of_turn_withdraws_when_those_before_it_are_back() -> None:
+    gamma = following("gamma")
+    assert next_of(gamma.follow(TABLE, facts(member("alpha", status=DEAD), member("beta", status=DEAD), GAMMA), 0))
+    gamma.stir(100)
+    assert gamma.follow(TABLE, facts(*ALL), 100) == [Withdraw(2)]
+    assert gamma.next_deadline() == 2 * TURN
+
+
+def test_who_loses_its_vote_withdraws() -> None:
+    alpha = following("alpha")
+    alpha.follow(TABLE, facts(*ALL, DELTA), 0)
+    alpha.stir(100)
+    assert alpha.follow(TABLE, facts(member("alpha", status=LEFT), BETA, GAMMA), 100) == [Withdraw(2)]
+
+
+def test_claims_for_what_an_ended_process_handed_over_get_a_while_to_arrive() -> None:
+    moving = replace(TABLE, slots=(Slot(2, 0, (), PENDING, 2), *TABLE.slots[1:]))
+    alpha = following("alpha")
+    ended = facts(ALPHA, BETA, member("gamma", status=LEFT))
+    first = next_of(alpha.follow(moving, ended, 0))
+    assert first.slots[0].status == PENDING
+    assert first.counts()["lost"] == 21
+    assert alpha.next_deadline() == MOURNING
+    alpha.stir(500)
+    assert alpha.follow(moving, ended, 500) == []
+    assert next_of(alpha.follow(moving, ended, MOURNING)).slots[0].status == LOST

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.core.rebalance import assign_backups, rebalance, shares
+from mesh.core.rebalance import PINNED, assign_backups, rebalance, shares
 
 Owners = tuple[str, ...]
 MOST = 12  # members at a time in a random walk
@@ -229,3 +229,20 @@ def test_backups_move_little_when_a_member_joins_or_leaves() -> None:
             # a joiner's or leaver's share, and the slots whose new owner was their backup
             assert changed <= 2 * (256 // len(members) + 1) + moves(before, after)
         present = backups
+
+
+# -- pinned slots -----------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.sampled_from([PINNED, "n0", "n1", "n2", "gone", None]), min_size=1, max_size=64), st.integers(1, 3))
+def test_pinned_slots_stay_and_the_others_are_level_with_the_least_moves(before: list[str | None], count: int) -> None:
+    members = [f"n{place}" for place in range(count)]
+    after = rebalance(before, members)
+    assert [owner == PINNED for owner in after] == [owner == PINNED for owner in before]
+    rest = [(old, new) for old, new in zip(before, after, strict=True) if old != PINNED]
+    alone = rebalance([old for old, _ in rest], members) if rest else ()
+    counts = [sum(new == member for _, new in rest) for member in members]
+    assert max(counts) - min(counts) <= 1
+    moved = sum(old != new for old, new in rest)
+    assert moved == sum(old != new for (old, _), new in zip(rest, alone, strict=True))
+    assert rebalance(after, members) == after

@@ -185,7 +185,7 @@ def test_peers_cannot_send_what_breaks_an_invariant(fault: str) -> None:
     table = BROKEN[fault]
     members = [[s.name, s.node, s.endpoint, s.http, s.role, s.zone, s.voter, s.up] for s in table.members]
     runs = [[1, slot.term, slot.owner, slot.status, list(slot.backups), slot.donor] for slot in table.slots]
-    with pytest.raises(ValueError, match="a table (in which|with)"):
+    with pytest.raises(ValueError, match=r"a table (in which|with)"):
         Table.from_bytes(msgpack.packb([2, table.epoch, table.cluster_id, members, runs, list(table.left)]))
 
 

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from mesh.core.succession import fault, value_fault
+from mesh.core.table import LOST, MAX_LEFT, PENDING, Seat, Slot, Table
+
+A, B, C, D = (Seat(name, name.encode() * 16, f"tcp://{name}:1", "", "worker", "", True) for name in "abcd")
+OLD = Table(5, b"c" * 16, (A, B, C), (Slot(3, 0), Slot(3, 1, (), PENDING, 0), Slot(3, 2, (), LOST), Slot(1, 1)))
+
+
+def after(*slots: Slot, members: tuple[Seat, ...] = (A, B, C), left: tuple[bytes, ...] = ()) -> Table:
+    return Table(6, b"c" * 16, members, (*slots, *OLD.slots[len(slots) :]), left)
+
+
+def only(number: int, slot: Slot) -> Table:
+    return after(*OLD.slots[:number], slot)
+
+
+@pytest.mark.parametrize(
+    ("number", "slot"),
+    [
+        (0, Slot(4, 1, (), PENDING, 0)), (0, Slot(4, 0, (), PENDING, 0)), (0, Slot(4, 2, (), LOST)),
+        (1, Slot(3, 1)), (1, Slot(4, 2, (), PENDING, 0)), (1, Slot(4, 0, (), PENDING, 0)), (1, Slot(4, 2, (), LOST)),
+        (2, Slot(4, 0, (), LOST)), (2, Slot(4, 2, (), LOST)),
+    ],
+)  # fmt: skip
+def test_a_slot_may_go_where_its_state_can_follow(number: int, slot: Slot) -> None:
+    assert fault(OLD, only(number, slot)) is None
+
+
+@pytest.mark.parametrize(
+    ("number", "slot"),
+    [
+        (0, Slot(4, 1)), (0, Slot(3, 1)), (0, Slot(4, 0)), (0, Slot(2, 0)), (0, Slot(5, 1, (), PENDING, 0)),
+        (0, Slot(3, 1, (), PENDING, 0)), (0, Slot(4, 1, (), PENDING, 2)), (0, Slot(3, 0, (), LOST)),
+        (0, Slot(5, 0, (), LOST)), (0, Slot(4, 1, (), PENDING, 1)), (0, Slot(3, 0, (1,))),
+        (1, Slot(4, 1)), (1, Slot(3, 0)), (1, Slot(3, 2)), (1, Slot(3, 1, (), PENDING, 1)),
+        (1, Slot(4, 2, (), PENDING, 1)), (1, Slot(3, 2, (), PENDING, 0)), (1, Slot(3, 1, (), LOST)),
+        (2, Slot(3, 2)), (2, Slot(4, 2)), (2, Slot(4, 1, (), PENDING, 2)), (2, Slot(3, 1, (), LOST)),
+    ],
+)  # fmt: skip
+def test_a_slot_goes_nowhere_else(number: int, slot: Slot) -> None:
+    only(number, slot).invariants()
+    told = fault(OLD, only(number, slot))
+    assert told is not None
+    assert told.startswith(f"slot {number} goes from")
+
+
+def test_nothing_need_change_and_slots_change_independently() -> None:
+    assert fault(OLD, after()) is None
+    assert (
+        fault(OLD, after(Slot(4, 1, (), PENDING, 0), Slot(3, 1), Slot(4, 0, (), LOST), Slot(2, 0, (), PENDING, 1)))
+        is None
+    )
+
+
+def test_places_are_of_their_own_table() -> None:
+    """A goes: what names B and C is renumbered, and what A had is lost."""
+    slots = (Slot(4, 0, (), LOST), Slot(4, 1, (), LOST), Slot(3, 1, (), LOST), Slot(1, 0))
+    assert fault(OLD, after(*slots, members=(B, C))) is None
+    assert fault(OLD, after(*slots[:3], Slot(1, 1), members=(B, C))) is not None  # slot 3 would be C's
+    assert fault(OLD, after(Slot(3, 0), *slots[1:], members=(B, C))) is not None  # B never had slot 0
+    assert fault(OLD, after(Slot(4, 0, (), PENDING, 1), *slots[1:], members=(B, C))) is not None
+
+
+def test_a_member_may_go_once_nothing_names_it() -> None:
+    free = replace(OLD, slots=(Slot(3, 0),) * 4)
+    assert fault(free, replace(free, epoch=6, members=(A, C), left=(B.node,))) is None
+    assert fault(free, replace(free, epoch=6, members=(A, C))) is None  # it had ended
+    assert fault(free, replace(free, epoch=6, left=(D.node,))) is not None  # never a member
+    gone = replace(free, members=(A, C), left=(B.node,))
+    assert fault(gone, replace(gone, epoch=6, left=())) is not None
+    assert fault(gone, replace(gone, epoch=6, members=(A, C, B), left=(B.node,))) is not None
+    full = replace(gone, left=tuple(b"%16d" % each for each in range(MAX_LEFT)))
+    assert fault(full, replace(full, epoch=6, members=(A,), left=(*full.left[1:], C.node))) is None
+
+
+def test_who_lost_what_it_had_did_not_leave_properly() -> None:
+    slots = (Slot(4, 0, (), LOST), Slot(4, 1, (), LOST), Slot(3, 1, (), LOST), Slot(1, 0))
+    told = fault(OLD, after(*slots, members=(B, C), left=(A.node,)))
+    assert told == "slot 0 is lost by one that left properly"
+
+
+@pytest.mark.parametrize(
+    ("new", "told"),
+    [
+        (replace(after(), epoch=5), "epoch 5 does not come after"),
+        (replace(after(), epoch=4), "epoch 4 does not come after"),
+        (replace(after(), cluster_id=b"d" * 16), "another cluster"),
+        (replace(after(), slots=OLD.slots * 2), "another number of slots"),
+        (after(Slot(3, 1), Slot(3, 0, (), PENDING, 1), OLD.slots[2], Slot(1, 0), members=(B, A, C)), "order"),
+        (after(Slot(3, 1), Slot(3, 2, (), PENDING, 1), Slot(3, 3, (), LOST), Slot(1, 2), members=(D, A, B, C)),
+         "order"),
+        (after(members=(A, B, replace(C, name="x"))), "'c' becomes 'x'"),
+        (after(*[Slot(4, 1, (), LOST)] * 3, members=(A, B, replace(C, role="witness"))), "becomes 'c', witness"),
+    ],
+)  # fmt: skip
+def test_what_else_may_not_follow(new: Table, told: str) -> None:
+    found = fault(OLD, new)
+    assert found is not None
+    assert told in found
+
+
+def test_new_members_come_last_and_endpoints_may_change() -> None:
+    assert fault(OLD, after(members=(A, replace(B, endpoint="tcp://x:1", up=False, voter=False), C, D))) is None
+
+
+def test_a_leap_may_miss_much_but_no_term_falls_and_a_term_has_one_owner() -> None:
+    far = replace(OLD, epoch=9)
+    assert fault(OLD, replace(far, slots=(Slot(9, 2), Slot(3, 1), Slot(8, 1), Slot(1, 1)))) is None
+    assert fault(OLD, replace(far, slots=(Slot(3, 1), *OLD.slots[1:]))) is not None
+    assert fault(OLD, replace(far, slots=(Slot(2, 0), *OLD.slots[1:]))) is not None
+    assert fault(OLD, replace(far, cluster_id=b"d" * 16)) is not None
+    assert fault(None, far) is None
+
+
+def test_a_first_table_has_no_past() -> None:
+    first = Table(1, b"c" * 16, (A, B), (Slot(1, 0), Slot(1, 1)))
+    assert fault(None, first) is None
+    for slot in (Slot(2, 0), Slot(1, 0, (), LOST), Slot(1, 0, (), PENDING, 1)):
+        assert fault(None, replace(first, slots=(slot, Slot(1, 1)))) is not None
+
+
+def test_values_are_judged_as_tables_of_their_epoch() -> None:
+    old, new = OLD.to_bytes(), only(0, Slot(4, 1, (), PENDING, 0)).to_bytes()
+    assert value_fault(6, old, new) is None
+    assert value_fault(6, None, new) is None
+    for epoch, before, value in ((7, old, new), (6, old, b"rubbish"), (6, old, only(0, Slot(4, 1)).to_bytes())):
+        assert value_fault(epoch, before, value)
