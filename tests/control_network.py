@@ -66,6 +66,7 @@ class Cluster:
         self.now: Millis = 1_000
         self.loss = 0.0
         self.delay = 10
+        self.transfer = (1, 40)  # ms that the state of a slot takes
         self.cut: set[str] = set()  # names on the other side of a split
         self.processes: dict[str, Process] = {}
         self.lives = 0
@@ -220,4 +221,4 @@ class Cluster:
             if slot.status == PENDING and slot.donor is not None and table.members[slot.owner].node == process.node:
                 donor = next((p for p in self.processes.values() if p.node == table.members[slot.donor].node), None)
                 if donor is not None and donor.alive and not donor.paused:
-                    self._later(self.random.randint(1, 40), process, SlotsInstalled(((number, slot.term),)))
+                    self._later(self.random.randint(*self.transfer), process, SlotsInstalled(((number, slot.term),)))

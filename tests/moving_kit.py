@@ -142,8 +142,11 @@ class World:
         """Only a process that is down, and may return, can have its state."""
         if self.table.slots[slot].status == LOST:
             return False
-        holders = self.holders[slot]
-        return not any(self.runs(each) for each in holders) and not all(self.has_ended(each) for each in holders)
+        configuration = self.table.slots[slot]
+        owner = self.table.owner_of(slot).node
+        unknown = [owner] if configuration.status == PENDING and not self.runs(owner) else []  # what it got, it knows
+        may = [*self.holders[slot], *unknown]
+        return not any(self.runs(each) for each in may) and not all(self.has_ended(each) for each in may)
 
     def stays(self, seat: Seat) -> bool:
         mine = self.members[seat.node]

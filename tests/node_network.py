@@ -1,7 +1,7 @@
 """Whole nodes on a made-up network and clock: what production runs, but for threads, sockets and disks.
 
-The application counts records by key and tells every count it reaches, so that what comes out shows each record that was
-lost, doubled or overtaken.
+The application counts records by key and tells every count it reaches, so that what comes out shows each record that
+was lost, doubled or overtaken.
 """
 
 from __future__ import annotations

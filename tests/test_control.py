@@ -29,8 +29,20 @@ def test_a_joiner_gets_its_share_within_the_time_and_then_a_vote() -> None:
     cluster.start("d")
     assert cluster.until(cluster.settled, LONG) <= 1_500
     assert counts(cluster) == {"a": 16, "b": 16, "c": 16, "d": 16}
-    cluster.run(2_000)
-    assert [seat.name for seat in cluster.processes["d"].table.voters()] == ["a", "b", "c", "d"]
+    cluster.until(lambda: len(cluster.processes["d"].table.voters()) == 4, within=1_000)
+
+
+def test_a_joining_witness_gets_its_vote_once_it_has_caught_up() -> None:
+    cluster = founded("a", "b")
+    cluster.start("w", "witness")
+    cluster.until(lambda: len(cluster.processes["a"].table.voters()) == 3, within=1_000)
+
+
+def test_a_claim_that_comes_when_all_is_quiet_is_acted_on_at_once() -> None:
+    cluster = founded("a", "b", "c")
+    cluster.transfer = (500, 510)
+    cluster.start("d")
+    assert cluster.until(cluster.settled, LONG) <= 1_000
 
 
 def test_a_leaver_hands_over_and_goes_when_a_majority_knows() -> None:
@@ -46,6 +58,19 @@ def test_a_leaver_hands_over_and_goes_when_a_majority_knows() -> None:
     assert leaver.table.seat_of(leaver.node) is None
     holders = [each for each in cluster.living() if each.table.epoch >= leaver.table.epoch]
     assert len(holders) == 2
+
+
+def test_a_leaver_waits_until_it_has_heard_that_a_majority_knows() -> None:
+    cluster = founded("a", "b", "c")
+    leaver = cluster.processes["b"]
+    cluster.ask_to_leave("a", "b")
+    while leaver.table.seat_of(leaver.node) is not None:
+        cluster.run(1)
+    cluster.cut = {"b"}
+    cluster.run(5_000)
+    assert leaver.departed is None
+    cluster.cut = set()
+    cluster.until(lambda: leaver.departed is not None, LONG)
 
 
 def test_a_leave_that_nobody_hears_at_first_is_asked_again() -> None:

@@ -102,7 +102,7 @@ def _follows(before: Slot, after: Slot, place: Sequence[int]) -> bool:
         same = after.owner == owner and after.backups == tuple(place[each] for each in before.backups)
         unchanged = after.status == before.status and after.donor == donor
         return same and (unchanged or (before.status, after.status) == (PENDING, ACTIVE))
-    if after.term != before.term + 1 or after.status == ACTIVE:
+    if after.term != before.term + 1:
         return False
     has_it = owner if before.status == ACTIVE else donor
     return after.status == LOST or (before.status != LOST and after.donor == has_it)

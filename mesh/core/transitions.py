@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from mesh.core.electorate import MAX_VOTERS
 from mesh.core.messages import ALIVE, DEAD, LEFT, READY, STAYING, SUSPECT, Member, NodeId
 from mesh.core.rebalance import PINNED, rebalance
-from mesh.core.table import ACTIVE, LOST, MAX_LEFT, MAX_MEMBERS, PENDING, WORKER, Seat, Slot, Table
+from mesh.core.table import ACTIVE, LOST, MAX_LEFT, MAX_MEMBERS, PENDING, WITNESS, WORKER, Seat, Slot, Table
 
 MAX_MOVING = 128  # slots PENDING at once: only these pause
 
@@ -92,11 +92,12 @@ class _Draft:
                 self.ended.append(False)
 
     def _has_room(self, member: Member, bound: Collection[int]) -> bool:
-        """With another role it waits until the seat is gone: its slots must find a worker first."""
+        """A witness in the place of a worker waits until the seat is gone: its slots must find another worker first."""
         namesake = next((place for place, seat in enumerate(self.seats) if seat.name == member.name), None)
         if namesake is None:
             return len(self.seats) < MAX_MEMBERS
-        return self.ended[namesake] and namesake not in bound and self.seats[namesake].role == member.role
+        roles = (self.seats[namesake].role, member.role)
+        return self.ended[namesake] and namesake not in bound and roles != (WORKER, WITNESS)
 
     def _bound(self) -> set[int]:
         """Places that some slot will name whatever is done in this step."""
