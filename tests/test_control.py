@@ -244,7 +244,8 @@ def test_a_goodbye_without_a_leave_loses_what_the_node_had() -> None:
     cluster = founded("a", "b", "c")
     cluster.say_goodbye("b")
     cluster.until(cluster.settled, LONG)
-    assert cluster.living()[0].table.counts()["lost"] == 21
+    assert cluster.living()[0].table.counts()["unavailable"] == 21
+    cluster.until(lambda: cluster.living()[0].table.counts()["lost"] == 21, within=1_500)
     members = cluster.processes["a"].control.membership.members
     assert members[cluster.processes["b"].node].status == LEFT
 

@@ -458,7 +458,7 @@ def buries_the_living(table: Table, facts: Facts) -> Table | None:
     """The dead are given up at once."""
     members = {each: replace(member, status=LEFT) if member.status == DEAD else member
                for each, member in facts.members.items()}  # fmt: skip
-    return next_table(table, replace(facts, members=members))
+    return next_table(table, replace(facts, members=members, mourned=list(members)))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,9 @@ until one is gone: an old process may not have been found dead yet, and its slot
     founding   too few -> grace (some are absent) -> my turn comes -> proposed -> founded; again when others are there
     after it   at rest -> stirred -> my turn comes -> looked: at rest, or proposed -> next epoch: stirred
 
+What an ended process had is called lost only after MOURNING: claims for what it handed over are repeated ten times in
+that time, and a mesh that is being stopped as a whole is gone by then.
+
 A proposal that nothing speaks for any more is withdrawn: a minority's view of who is dead must not be decided when the
 network heals.
 """
@@ -28,7 +31,7 @@ from mesh.core.transitions import Facts, has_ended, new_seat, next_table
 GRACE = 300  # ms from `expect` live workers to a founding without the absent
 TURN = 2_000  # ms that each further worker or voter waits for those before it
 PAUSE = 20  # ms between two looks at a formed cluster: what is ready together is proposed together
-MOURNING = 1_000  # ms; claims for slots that an ended process handed over are repeated ten times in it
+MOURNING = 1_000  # ms from an end until anything is called lost; see the header
 
 
 @dataclass(frozen=True, slots=True)

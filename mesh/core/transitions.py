@@ -32,7 +32,7 @@ class Facts:
     members: Mapping[NodeId, Member]
     installed: Mapping[int, int]  # slot -> term at which its PENDING owner says that it holds the state
     caught_up: Collection[NodeId]  # have shown that they hold the newest epoch
-    mourned: Collection[NodeId] = ()  # ended so long ago that no claim for what they handed over is on its way
+    mourned: Collection[NodeId] = ()  # ended so long ago that what they had may be called lost; see `planner`
 
 
 def has_ended(seat: Seat, members: Mapping[NodeId, Member]) -> bool:
@@ -136,12 +136,10 @@ class _Draft:
 
     def _is_lost(self, slot: Slot) -> bool:
         """All processes that may have the state have ended, and what they sent has arrived or never will."""
-        if slot.donor is None:
-            return slot.status == ACTIVE and self.ended[slot.owner]
-        if not self.ended[slot.donor]:
+        has_it = slot.owner if slot.donor is None else slot.donor
+        if slot.status == LOST or not self.ended[has_it] or self.seats[has_it].node not in self.facts.mourned:
             return False
-        mourned = self.seats[slot.donor].node in self.facts.mourned
-        return self.ended[slot.owner] or (self.seats[slot.owner].up and mourned)
+        return slot.donor is None or self.ended[slot.owner] or self.seats[slot.owner].up
 
     def _is_pinned(self, slot: Slot) -> bool:
         """It can only wait, for a member that is down or for a claim."""
