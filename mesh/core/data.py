@@ -1,13 +1,16 @@
-"""The data plane: composes sources, router, owner, progress and lookups, and decides what to do next.
+"""The data plane: composes sources, router, intake, owner, hand-off, progress and reads, and decides what to do next.
 
 It runs the application's code, so it may be slow; everything that must stay quick is in the control plane.
 
-Events    TableAgreed, Delivered, SplitsListed, SplitRead, SinksFlushed, LookupAsked, MemberChanged, Woke
-Effects   ListSplits, ReadSplit, WriteSink, FlushSinks, Transmit, Consumed, Answered, JobDone, Log, Rejected
-`work`    does one unit: one batch of the deepest stage that may emit, else one chunk of a source, else a flush. Deeper
-          stages go first and a producer stops while a window of a stage it feeds is full, so memory stays bounded and
-          the last stage always drains: the graph has no cycles, hence no deadlock.
-Invariant a batch is reported done only after its outputs are in the router or in a sink's hands.
+Events    TableAgreed, Delivered, SplitsListed, SplitRead, SinksFlushed, LookupAsked, MemberChanged, Fenced,
+          StartLeaving, Woke
+Effects   ListSplits, ReadSplit, WriteSink, FlushSinks, Transmit, Consumed, Answered, JobDone, SlotsInstalled,
+          HandedOver, Log, Rejected
+`work`    does one unit: a chunk of what moves, then one batch of the deepest stage that may emit, else one chunk of a
+          source, else a flush. Deeper stages go first and a producer stops while a window of a stage it feeds is full,
+          so memory stays bounded and the last stage always drains: the graph has no cycles, hence no deadlock.
+Invariant a batch is answered only after its outputs are in the router or in a sink's hands. While fenced, which means
+          out of touch with the majority, nothing is applied, read or answered.
 Bounds    what comes before the partition is kept, and gets no credit before it is handled: a window a link.
 """
 
@@ -17,13 +20,15 @@ from collections.abc import Iterable
 from typing import Any
 
 from mesh.app.plan import Fragment, Plan
-from mesh.core import codec, lookups, sources
+from mesh.core import codec, sources
+from mesh.core.columns import slots_from_bytes, slots_to_bytes
+from mesh.core.departure import Departure
 from mesh.core.events import (
-    Answered,
     Consumed,
     Delivered,
     Effect,
     Event,
+    Fenced,
     FlushSinks,
     JobDone,
     ListSplits,
@@ -35,24 +40,40 @@ from mesh.core.events import (
     SinksFlushed,
     SplitRead,
     SplitsListed,
+    StartLeaving,
     TableAgreed,
     Transmit,
     Woke,
     WriteSink,
 )
-from mesh.core.intake import Intake
-from mesh.core.keys import BadKey, encode_key, hash_key, slot_of_hash
-from mesh.core.messages import ALIVE, SUSPECT, BatchDone, Found, Lookup, Member, Message, NodeId, Report
-from mesh.core.owner import ABSENT, UNKNOWN_STAGE, Owner
+from mesh.core.handoff import CONTROL, REPLICATION, HandOff
+from mesh.core.intake import Intake, Waiting
+from mesh.core.messages import (
+    STAYING,
+    BatchDone,
+    ChunksTaken,
+    Farewell,
+    FarewellHeard,
+    Found,
+    Lookup,
+    Member,
+    Message,
+    NodeId,
+    Report,
+    SplitsTaken,
+    TakeSplits,
+)
+from mesh.core.owner import Owner
+from mesh.core.packing import BATCH_RECORDS, WINDOW_BYTES, Packed
 from mesh.core.progress import Progress
-from mesh.core.router import BATCH_RECORDS, WINDOW_BYTES, Packed, Router
+from mesh.core.reads import Reads
+from mesh.core.reports import Reports
+from mesh.core.router import Router
 from mesh.core.set_aside import SetAside
+from mesh.core.split_moves import SplitMoves, can_travel
 
-CONTROL = 0  # the channel of reports, acknowledgements and reads; a stage's batches travel on the channel of its level
-REPORT_MS = 500  # how stale another node's counts may be
 QUIET_MS = 10  # a source that had nothing to give is asked again after this
 FLUSH_MS = 100  # a node that is never idle sends what is buffered after this, however little it is
-MAX_KEY = 1 << 20  # bytes of a key that another node is asked for
 
 
 class DataPlane:
@@ -69,29 +90,29 @@ class DataPlane:
     ) -> None:
         self.me = me
         self.plan = plan
-        self.owner = Owner(plan.stages)
-        self.router = Router(me, len(plan.stages), slots, seed, window_bytes, batch_records)
+        self.owner = Owner(plan.stages, slots, seed)
+        self.router = Router(me, [stage.level for stage in plan.stages], slots, seed, window_bytes, batch_records)
         self.sources = sources.Sources([(each.name, each.connector.endless) for each in plan.sources])
         self.progress = Progress(plan.levels + 1)
         self.set_aside = SetAside()
         self.table: TableAgreed | None = None
-        self.reports: dict[NodeId, Report] = {}  # the newest of every other worker
         self.records_keyed = 0
         self.records_out = 0
-        self._slots = slots
-        self._seed = seed
+        self.handoff = HandOff(me, self.owner, slots, seed, self.router.unsettled, window_bytes)
         self._intake = Intake(plan.stages)
-        self._lookups = lookups.Lookups()
+        self._reads = Reads(me, plan.stages, slots, seed, self.owner, self.handoff.holdings)
+        self._reports = Reports(me, self.progress)
+        self._split_moves = SplitMoves(self.sources, len(plan.sources))
+        self._departure = Departure()
+        self._staying: dict[NodeId, bool] = {}  # what members say of themselves
         self._early: list[Delivered] = []  # came before the partition did
-        self._unreachable: dict[NodeId, None] = {}
         self._reading = [False] * len(plan.sources)  # a read was asked for and has not come back
         self._not_before: list[Millis] = [0] * len(plan.sources)
         self._turn = 0  # the source to read next
         self._stopping = False  # no new reads
+        self._fenced = False
         self._finishing = False  # the sinks were told to flush
         self._finished = False  # JobDone was said
-        self._last_report: Report | None = None
-        self._next_report: Millis = 0
         self._flushed_at: Millis = 0
         self._effects: list[Effect] = []
         self._now: Millis = 0
@@ -115,40 +136,44 @@ class DataPlane:
             case SinksFlushed():
                 self.progress.flushed()
             case LookupAsked():
-                self._lookup_asked(event)
+                self._effects += self._reads.asked(event, self._reports.unreachable, now)
             case MemberChanged(member):
                 self._member_changed(member)
+            case Fenced(fenced):
+                self._fenced = self._reads.fenced = fenced
+            case StartLeaving():
+                self._departure.leaving = True
             case Woke():
-                self._effects += self._lookups.overdue(now)
-                self._report(only_if_due=True)
+                self._effects += self._reads.overdue(now)
         self._advance()
         return self._taken()
 
     def next_deadline(self) -> Millis | None:
         if self.table is None:
             return None
-        overdue = self._lookups.next_deadline()
+        overdue = self._reads.next_deadline()
         quiet = [self._not_before[source] for source in self._readable()]
-        return min([self._next_report, *quiet, *([] if overdue is None else [overdue])])
+        return min([self._reports.next_at, *quiet, *([] if overdue is None else [overdue])])
 
     def runnable(self, now: Millis) -> bool:
         """Is there a unit of work to do right now?"""
-        if self.table is None:
+        if self.table is None or self._fenced:
             return False
         return (
-            any(self._intake.waiting_at(stage) and self._stage_may_emit(stage) for stage in self._stages())
+            any(self._may_apply(stage) for stage in self._stages())
             or any(self._not_before[source] <= now for source in self._readable())
             or self.router.may_flush()
+            or self.handoff.may_send()
         )
 
     def work(self, now: Millis) -> list[Effect]:
         """One unit of work: a few milliseconds, unless the application's code is slow."""
         self._now = now
-        if self.table is not None and (
-            not (self._apply_one() or self._read_one()) or now >= self._flushed_at + FLUSH_MS
-        ):
-            self._flushed_at = now
-            self._send(self.router.flush())
+        if self.table is not None and not self._fenced:
+            self._effects += self.handoff.send_some()
+            if not (self._apply_one() or self._read_one()) or now >= self._flushed_at + FLUSH_MS:
+                self._flushed_at = now
+                self._send(self.router.flush())
         self._advance()
         return self._taken()
 
@@ -156,28 +181,45 @@ class DataPlane:
         effects, self._effects = self._effects, []
         return effects
 
-    # -- the partition comes
+    # -- the partition comes, and changes
 
     def _table_agreed(self, table: TableAgreed) -> None:
-        self.table = table
-        self.router.set_table(table.epoch, table.owners, table.owner_of_slot)
-        self.progress.set_workers(node for node in table.owners if node != self.me)
-        self._intake.set_table(table.epoch, (node for node in table.owners if node != self.me))
-        self._next_report = self._now
+        before, self.table = self.table, table
+        self.router.set_table(table)
+        self._intake.set_table(table.epoch, table.workers)
+        self._effects += self.handoff.set_table(table)
+        self._reads.table = table
+        self._effects += self._reports.set_table(table, self._now)
+        if before is None:
+            self._begin(table)
+        else:
+            self._share_splits(before, table)
+
+    def _begin(self, table: TableAgreed) -> None:
+        """The first table: who founded the cluster shares the splits, whoever comes later is given some."""
         for source in range(len(self.plan.sources)):
-            if self.me in table.owners:
+            if self.me in _founders(table):
                 self._effects.append(ListSplits(source))
             else:
-                self.sources.listed(source, [])  # a witness reads nothing
+                self.sources.listed(source, [])
         early, self._early = self._early, []
         for event in early:  # others may have learned of the partition, worked, and told their last news before
             self._delivered(event)
 
     def _splits_listed(self, event: SplitsListed) -> None:
         assert self.table is not None
-        readers = sources.deal(event.splits, self.table.owners)
+        readers = sources.deal(event.splits, _founders(self.table))
         mine = [split for split, reader in zip(event.splits, readers, strict=True) if reader == self.me]
         self.sources.listed(event.source, mine)
+
+    def _share_splits(self, before: TableAgreed, table: TableAgreed) -> None:
+        newcomers = [node for node in table.workers if node not in before.workers and node != self.me]
+        if newcomers and not self._departure.leaving:
+            self._effects += self._split_moves.joined(newcomers, len(table.workers) - len(table.down))
+
+    def _member_changed(self, member: Member) -> None:
+        self._staying[member.node] = member.leaving == STAYING
+        self._effects += self._reports.member_changed(member)
 
     # -- records come from a source
 
@@ -190,7 +232,9 @@ class DataPlane:
         return self.router.idle() and self._intake.empty()
 
     def _readable(self) -> list[int]:
-        if self._stopping:
+        if self._stopping or self._fenced or self.table is None or self.me not in self.table.workers:
+            return []
+        if self._departure.leaving and self._takers():
             return []
         return [
             source
@@ -214,20 +258,25 @@ class DataPlane:
 
     def _split_read(self, event: SplitRead) -> None:
         self._reading[event.source] = False
+        if not self.sources.expects(event.source, event.split):
+            return  # given away meanwhile: another node reads this again
         if self.sources.read(event.source, event.split, len(event.values), event.next_offset, event.ended):
             self._not_before[event.source] = self._now + QUIET_MS
         values = [value for value in event.values if value is not None]  # None means nothing, also from a source
         if values:
             self._run(self.plan.sources[event.source].fragment, None, values)
 
-    # -- records come for a stage
+    # -- cargo comes
 
     def _delivered(self, event: Delivered) -> None:
         try:
             message = codec.decode_with_values(event.payload)
+            if event.channel == REPLICATION:
+                self._effects += self.handoff.delivered(event, message)
+                return  # credit is given back when it has been looked at, or
             if event.channel != CONTROL:
                 self._intake.delivered(event, message)
-                return  # its credit is given back when it has been applied
+                return  # when it has been applied
             self._cargo(event.sender, message)
         except codec.Malformed as error:
             self._effects.append(Rejected(error.reason, error.detail))
@@ -238,39 +287,71 @@ class DataPlane:
             case Report():
                 if message.drained > self.plan.levels + 2:
                     raise codec.Malformed("report", f"{message.drained} levels of {self.plan.levels}")
-                if self.table is not None and sender in self.table.members:
-                    self.reports[sender] = message
-                    self.progress.reported(sender, message.drained)
-            case BatchDone(stage, number):
-                wrong = self.router.done(sender, stage, number)
-                if wrong is not None:
-                    raise codec.Malformed("batch-done", wrong)
-            case Lookup(number, stage_name, key):
-                self._lookup(sender, number, stage_name, key)
+                self._reports.received(sender, message)
+            case BatchDone():
+                self._batch_done(sender, message)
+            case Lookup():
+                self._effects += self._reads.asked_by_peer(sender, message)
             case Found():
-                self._effects += self._lookups.found(sender, message)
+                self._effects += self._reads.found(sender, message)
+            case ChunksTaken(number):
+                self.handoff.chunks_taken(sender, number)
+            case TakeSplits():
+                may_take = not self._departure.leaving and self.progress.drained == 0
+                self._effects += self._split_moves.asked(sender, message, may_take=may_take)
+            case SplitsTaken():
+                self._split_moves.answered(sender, message)
+            case Farewell(epoch):
+                self.router.farewell(sender, epoch)
+                self._split_moves.farewell(sender)
+                self._transmit(sender, FarewellHeard(epoch))
+            case FarewellHeard():
+                self._departure.confirmed(sender)
             case _:
                 raise codec.Malformed("cargo", f"{type(message).__name__} does not travel on a link")
 
-    def _apply_one(self) -> bool:
-        for stage in reversed(self._stages()):
-            if self._intake.waiting_at(stage) and self._stage_may_emit(stage):
-                self._apply(stage)
-                return True
-        return False
+    def _batch_done(self, sender: NodeId, done: BatchDone) -> None:
+        if len(done.refused) % 2:
+            raise codec.Malformed("batch-done", "a slot is cut")
+        refused = slots_from_bytes(done.refused).tolist()
+        wrong = self.router.done(sender, done.stage, done.number, done.epoch, refused)
+        if wrong is not None:
+            raise codec.Malformed("batch-done", wrong)
 
-    def _apply(self, stage: int) -> None:
+    # -- records come for a stage
+
+    def _may_apply(self, stage: int) -> bool:
         plan = self.plan.stages[stage]
+        return self._intake.ready(stage, self.handoff.shut(plan.level)) and self._may_emit(plan.fragment)
+
+    def _apply_one(self) -> bool:
+        stage = next((stage for stage in reversed(self._stages()) if self._may_apply(stage)), None)
+        if stage is None:
+            return False
         batch = self._intake.take(stage)
+        refused = self.handoff.holdings.refused(batch.epoch, batch.slot_set)
+        self._apply(stage, batch.without(refused) if refused else batch)
+        self._answer(stage, batch, refused)
+        return True
+
+    def _apply(self, stage: int, batch: Waiting) -> None:
+        plan = self.plan.stages[stage]
         applied = self.owner.apply(stage, batch.keys, batch.values)
         self.records_keyed += len(batch.keys)
         for index, error in applied.failures:
             self.failed(plan.name, plan.where, (batch.keys[index], batch.values[index]), error)
         if applied.outs:
             self._run(plan.fragment, applied.out_keys, applied.outs)
-        if batch.sender is not None:
-            self._transmit(batch.sender, BatchDone(stage, batch.number))
-            self._effects.append(Consumed(batch.sender, plan.level, batch.size))
+
+    def _answer(self, stage: int, batch: Waiting, refused: list[int]) -> None:
+        epoch = self.handoff.holdings.epoch
+        if batch.sender is None:
+            wrong = self.router.done(self.me, stage, batch.number, epoch, refused)
+            assert wrong is None, wrong
+            return
+        if batch.sender not in self._departure.heard:  # else it was told that all the rest is refused
+            self._transmit(batch.sender, BatchDone(stage, batch.number, epoch, slots_to_bytes(refused)))
+        self._effects.append(Consumed(batch.sender, self.plan.stages[stage].level, batch.size))
 
     # -- records leave; this object is the `Emit` of every fragment
 
@@ -280,7 +361,7 @@ class DataPlane:
 
     def to_stage(self, stage: int, keys: list[Any], values: list[Any]) -> None:
         self.router.put(stage, keys, values)
-        self._tell_refused()
+        self._tell_set_aside()
 
     def to_sink(self, sink: int, items: list[Any]) -> None:
         self.records_out += len(items)
@@ -293,119 +374,113 @@ class DataPlane:
 
     def _send(self, batches: Iterable[Packed]) -> None:
         for batch in batches:
-            if batch.owner == self.me:
-                self._intake.put_own(batch.stage, batch.keys, batch.values)
+            if batch.records is not None:
+                own = batch.records
+                waiting = Waiting(None, batch.number, batch.epoch, 0, own.keys, own.values, own.slots)
+                self._intake.put_own(batch.stage, waiting)
             else:
                 self._effects.append(Transmit(batch.owner, self.plan.stages[batch.stage].level, batch.payload))
-        self._tell_refused()
+        self._tell_set_aside()
 
-    def _tell_refused(self) -> None:
-        refused, self.router.refused = self.router.refused, []
-        for stage, value, error in refused:
+    def _tell_set_aside(self) -> None:
+        for stage, value, error in self.router.set_aside():
             plan = self.plan.stages[stage]
             self.failed(f"on the way to {plan.name}", plan.where, value, error)
 
     def _may_emit(self, fragment: Fragment) -> bool:
         return all(self.router.open_for(stage) and self._intake.has_room(stage) for stage in fragment.stages)
 
-    def _stage_may_emit(self, stage: int) -> bool:
-        return self._may_emit(self.plan.stages[stage].fragment)
-
     def _stages(self) -> range:
         return range(len(self.plan.stages))
 
-    # -- the end of the job, and what the others know of it
+    def _transmit(self, to: NodeId, message: Message) -> None:
+        self._effects.append(Transmit(to, CONTROL, codec.encode_with_values(message)))
+
+    # -- what is true by now
 
     def _advance(self) -> None:
-        """Claim what is true by now: levels drained, sinks flushed, job done. Any event may be the last one."""
+        """Any event may be the last one that something waited for."""
         if self.table is None:
             return
-        while self.sources.ended() and self.quiet() and self.progress.may_drain():
-            self.progress.drain()
-        if self.progress.may_flush() and not self._finishing:
-            self._finishing = True
-            self._effects.append(FlushSinks())
-        if self._last_report is not None and self._last_report.drained != self.progress.drained:
-            self._report(only_if_due=False)
+        self._send(self.router.released())
+        self._effects += self.handoff.tell_settled()
+        if self._departure.leaving:
+            self._leave()
+        if self.me in self.table.members:
+            self._claim()
+        if self._reports.due(self._now, self.progress.drained, self._is_reading()):
+            self._effects += self._reports.tell(self.report(), self._now)
         if self.progress.done() and not self._finished:
             self._finished = True
             self._effects.append(JobDone())
 
+    def _claim(self) -> None:
+        """Levels drained, sinks flushed."""
+        while self.sources.ended() and not self._split_moves.pending() and self.quiet() and self.progress.may_drain():
+            self.progress.drain()
+        if self.progress.may_flush() and not self._finishing:
+            self._finishing = True
+            self._effects.append(FlushSinks())
+
+    def _is_reading(self) -> bool:
+        return not self.sources.ended()
+
     def report(self) -> Report:
         """This node's own counts."""
-        counts = self.sources.counts()
         return Report(
+            0 if self.table is None else self.table.epoch,
             self.progress.drained,
+            self._is_reading(),
             self.owner.key_count(),
             self.records_keyed,
             self.records_out,
             self.set_aside.count,
-            counts,
+            self.sources.counts(),
         )
 
-    def _report(self, *, only_if_due: bool) -> None:
-        if self.table is None or (only_if_due and self._now < self._next_report):
-            return
-        self._next_report = self._now + REPORT_MS
-        report = self.report()
-        if report == self._last_report:
-            return
-        self._last_report = report
-        for node in self.table.members if self.me in self.table.members else ():
-            if node != self.me and node not in self._unreachable:  # its link would keep them all
-                self._transmit(node, report)
+    @property
+    def reports(self) -> dict[NodeId, Report]:
+        """The newest of every other worker."""
+        return self._reports.others
 
-    def _member_changed(self, member: Member) -> None:
-        if member.status not in (ALIVE, SUSPECT):
-            self._unreachable[member.node] = None
-            return
-        if member.node not in self._unreachable:
-            return
-        del self._unreachable[member.node]
-        if self.table is not None and self._last_report is not None and member.node in self.table.members:
-            self._transmit(member.node, self._last_report)
+    # -- this node leaves
 
-    # -- reads
+    def _leave(self) -> None:
+        assert self.table is not None
+        takers = self._takers()
+        if takers and not self.sources.nothing_left() and self._has_drained_sources():
+            self._effects += self._split_moves.give_away(takers)
+        others = [node for node in self._others() if node not in self._reports.unreachable]
+        self._effects += self._departure.step(self.table.epoch, self._is_empty(), others)
 
-    def _lookup_asked(self, asked: LookupAsked) -> None:
-        if self.plan.stage(asked.stage) is None:
-            self._effects.append(Answered(asked.ticket, UNKNOWN_STAGE))
-        elif not self._is_good(asked.key):
-            self._effects.append(Answered(asked.ticket, ABSENT))  # no state can have such a key
-        elif (owner := self._owner_of(asked.key)) == self.me:
-            self._effects.append(Answered(asked.ticket, *self.owner.read(asked.stage, asked.key)))
-        else:
-            self._ask(owner, asked)
+    def _others(self) -> list[NodeId]:
+        """Workers that are there, as far as is known."""
+        assert self.table is not None
+        return [node for node in self.table.workers if node != self.me and node not in self.table.down]
 
-    def _ask(self, owner: NodeId | None, asked: LookupAsked) -> None:
-        number = None
-        if owner is not None and owner not in self._unreachable and len(encode_key(asked.key)) <= MAX_KEY:
-            number = self._lookups.wait_for(owner, asked.ticket, self._now)
-        if owner is None or number is None:
-            self._effects.append(Answered(asked.ticket, lookups.UNAVAILABLE))
-        else:
-            self._transmit(owner, Lookup(number, asked.stage, [asked.key]))
+    def _takers(self) -> list[NodeId]:
+        """Who may still take splits."""
+        if not all(can_travel(split) for split in self.sources.unfinished()):
+            return []
+        there = [each for each in self._others() if each not in self._reports.unreachable]
+        staying = [each for each in there if self._staying.get(each, True) and not self._has_claimed(each)]
+        return self._split_moves.takers(staying)
 
-    def _lookup(self, sender: NodeId, number: int, stage: str, key: list[Any]) -> None:
-        if len(key) != 1 or not self._is_good(key[0]):
-            raise codec.Malformed("lookup", "not one good key")
-        outcome, state = lookups.UNAVAILABLE, b""
-        if self._owner_of(key[0]) == self.me:
-            outcome, state = self.owner.read(stage, key[0])
-        self._transmit(sender, Found(number, outcome, state))
+    def _has_claimed(self, node: NodeId) -> bool:
+        report = self.reports.get(node)
+        return report is not None and report.drained > 0
 
-    def _is_good(self, key: Any) -> bool:
-        try:
-            encode_key(key)
-        except BadKey:
+    def _has_drained_sources(self) -> bool:
+        """All that this node has read is applied, and nothing more is on its way out of a source."""
+        plans = list(enumerate(self.plan.sources))
+        if any(self._reading[source] and not plan.connector.blocking for source, plan in plans):
             return False
-        return True
+        return self.router.idle_for({stage for _, plan in plans for stage in plan.fragment.stages})
 
-    def _owner_of(self, key: Any) -> NodeId | None:
-        if self.table is None:
-            return None
-        slot = slot_of_hash(hash_key(key, self._seed), self._slots)
-        return self.table.owners[self.table.owner_of_slot[slot]]
+    def _is_empty(self) -> bool:
+        at_rest = self.sources.nothing_left() and not self._split_moves.pending() and self.quiet()
+        return at_rest and not self.handoff.holdings.named() and not self.handoff.busy()
 
-    def _transmit(self, to: NodeId, message: Message) -> None:
-        self._effects.append(Transmit(to, CONTROL, codec.encode_with_values(message)))
+
+def _founders(table: TableAgreed) -> tuple[NodeId, ...]:
+    return table.founders or (table.workers if table.epoch == 1 else ())

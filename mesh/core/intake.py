@@ -1,16 +1,17 @@
 """Batches that have come and are not applied yet, a queue a stage.
 
-Taken is what the partition's owners send under its epoch, in their numbering: whoever has the same epoch has the same
-table, so what came is for a key of this node.
+States    waiting for its epoch, or for a gate -> its turn has come -> taken. Batches of a stage are taken in the order
+          in which they came: one that waits holds up those behind it, for as long as an epoch takes to arrive.
+Bounds    what came over a link is within that link's credit, which is given back when the batch has been applied; of
+          this node's own batches at most LOCAL_BATCHES a stage are let wait before their producers stop (`has_room`).
 
-Bounds: what came over a link is within that link's credit, which is given back when the batch has been applied; of this
-node's own batches at most LOCAL_BATCHES a stage are let wait before their producers stop (`has_room`).
+Taken is what workers send, in their numbering. What a batch may change is for the holdings to say.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,15 +24,34 @@ from mesh.core.messages import Batch, Message, NodeId
 LOCAL_BATCHES = 8  # a chunk of a source makes two or three; more would only be memory
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Waiting:
     """A batch that waits to be applied."""
 
-    sender: NodeId | None  # None: this node itself, which needs no acknowledgement
+    sender: NodeId | None  # None: this node itself
     number: int
+    epoch: int  # its sender's
     size: int  # bytes of link credit to give back
     keys: list[Any]
     values: list[Any]
+    slots: bytes | list[int]
+    _slot_set: frozenset[int] | None = None
+
+    def slot_list(self) -> Sequence[int]:
+        return columns.slots_from_bytes(self.slots) if isinstance(self.slots, bytes) else self.slots
+
+    def slot_set(self) -> frozenset[int]:
+        """Made when it is needed, which is rare."""
+        if self._slot_set is None:
+            self._slot_set = frozenset(self.slot_list())
+        return self._slot_set
+
+    def without(self, refused: Collection[int]) -> Waiting:
+        """The same batch, without the records of some slots."""
+        kept = [index for index, slot in enumerate(self.slot_list()) if slot not in refused]
+        keys = [self.keys[index] for index in kept]
+        values = keys if self.values is self.keys else [self.values[index] for index in kept]
+        return Waiting(self.sender, self.number, self.epoch, self.size, keys, values, self.slots)
 
 
 class Intake:
@@ -42,11 +62,13 @@ class Intake:
         self._queues: list[deque[Waiting]] = [deque() for _ in stages]
         self._local = [0] * len(stages)  # invariant: own batches in each queue
         self._epoch = 0
+        self._workers: tuple[NodeId, ...] = ()
         self._numbers: dict[tuple[NodeId, int], int] = {}  # (sender, stage) -> its last batch
 
-    def set_table(self, epoch: int, senders: Iterable[NodeId]) -> None:
-        self._epoch = epoch
-        self._numbers = {(sender, stage.index): 0 for sender in senders for stage in self._stages}
+    def set_table(self, epoch: int, workers: tuple[NodeId, ...]) -> None:
+        self._epoch, self._workers = epoch, workers
+        known = {*workers, *(each.sender for queue in self._queues for each in queue)}
+        self._numbers = {key: last for key, last in self._numbers.items() if key[0] in known}
 
     def delivered(self, event: Delivered, batch: Message) -> None:
         """Queue a peer's batch; raises Malformed, and then nothing is queued."""
@@ -59,22 +81,28 @@ class Intake:
             raise Malformed("batch", "columns of different lengths, or bad keys")
         self._check_carrier(event.sender, batch)
         size = len(event.payload)
-        self._queues[batch.stage].append(Waiting(event.sender, batch.number, size, batch.keys, values))
+        self._queues[batch.stage].append(
+            Waiting(event.sender, batch.number, batch.epoch, size, batch.keys, values, batch.slots)
+        )
 
     def _check_carrier(self, sender: NodeId, batch: Batch) -> None:
-        last = self._numbers.get((sender, batch.stage))
-        if last is None or batch.epoch != self._epoch:
-            raise Malformed("batch", f"epoch {batch.epoch}, or its sender is no owner in epoch {self._epoch}")
+        last = self._numbers.get((sender, batch.stage), 0)
+        if batch.epoch <= self._epoch and sender not in self._workers:
+            raise Malformed("batch", f"its sender is no worker in epoch {self._epoch}")
         if batch.number != last + 1:
             raise Malformed("batch", f"batch {batch.number} of stage {batch.stage} came after {last}")
         self._numbers[sender, batch.stage] = batch.number
 
-    def put_own(self, stage: int, keys: list[Any], values: list[Any]) -> None:
+    def put_own(self, stage: int, batch: Waiting) -> None:
         self._local[stage] += 1
-        self._queues[stage].append(Waiting(None, 0, 0, keys, values))
+        self._queues[stage].append(batch)
 
-    def waiting_at(self, stage: int) -> bool:
-        return bool(self._queues[stage])
+    def ready(self, stage: int, shut: Collection[int]) -> bool:
+        """May the next batch be taken? It has none of the slots that are shut."""
+        queue = self._queues[stage]
+        if not queue or queue[0].epoch > self._epoch:
+            return False
+        return not shut or queue[0].slot_set().isdisjoint(shut)
 
     def take(self, stage: int) -> Waiting:
         batch = self._queues[stage].popleft()

@@ -258,9 +258,11 @@ class SourceCount(Message):
 
 @dataclass(frozen=True, slots=True)
 class Report(Message):
-    """(cargo) What a node tells all others about its work; each field only grows."""
+    """(cargo) What a node tells all others about its work; all but `reading` only grow."""
 
+    epoch: int  # the sender's: who does not know it yet does not know all members that the claims are about
     drained: int  # levels of the graph that this node has drained; see core.progress
+    reading: bool  # it has splits that are not read to their end
     keys: int
     records_keyed: int
     records_out: int
@@ -273,7 +275,7 @@ class Batch(Message):
     """(cargo) Records from one node to one owner of one stage, by columns."""
 
     stage: int
-    epoch: int
+    epoch: int  # the sender's when it packed: its table says that the receiver owns all these slots
     number: int  # from 1, per (sender, owner, stage)
     slots: bytes  # unsigned 16-bit little-endian, one a record
     keys: Column
@@ -282,10 +284,12 @@ class Batch(Message):
 
 @dataclass(frozen=True, slots=True)
 class BatchDone(Message):
-    """(cargo) All batches of this stage up to `number` are committed at the owner."""
+    """(cargo) All batches of this stage up to `number` are committed, but for what is refused of the last one."""
 
     stage: int
     number: int
+    epoch: int  # the owner's: what was refused may be sent again under this one or a later one
+    refused: bytes  # slots, 16 bits each as above: this batch's records for them were not applied
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,6 +308,70 @@ class Found(Message):
     number: int
     outcome: str
     state: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SlotChunk(Message):
+    """(cargo) A part of one slot's state, from its donor to its PENDING owner."""
+
+    epoch: int  # the donor's
+    number: int  # from 1, per (donor, owner)
+    slot: int
+    term: int  # at which the slot is PENDING
+    stage: int
+    keys: Column
+    states: Column
+    last: bool  # with this the slot is complete
+    unsettled: int  # see SlotSettled; meant with the last chunk
+
+
+@dataclass(frozen=True, slots=True)
+class ChunksTaken(Message):
+    """(cargo) All chunks up to `number` are kept, or of no use any more."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class SlotSettled(Message):
+    """(cargo) Of what the donor gave out for a slot, only records for levels up to `unsettled` may not be applied."""
+
+    slot: int
+    term: int
+    unsettled: int
+
+
+@dataclass(frozen=True, slots=True)
+class TakeSplits(Message):
+    """(cargo) Please read these splits of a source from these offsets on; the sender does not any more."""
+
+    number: int  # from 1, per sender
+    source: int
+    names: tuple[str, ...]
+    sizes: tuple[int, ...]
+    offsets: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SplitsTaken(Message):
+    """(cargo) The answer: they are mine now, or stay yours."""
+
+    number: int
+    taken: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Farewell(Message):
+    """(cargo) A leaving node applies nothing any more: what it has not answered by now is refused."""
+
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class FarewellHeard(Message):
+    """(cargo) The answer: no more batches, and all that came before the farewell has arrived."""
+
+    epoch: int  # repeated
 
 
 KINDS: dict[int, type[Message]] = {
@@ -334,4 +402,11 @@ KINDS: dict[int, type[Message]] = {
     62: BatchDone,
     63: Lookup,
     64: Found,
+    65: SlotChunk,
+    66: ChunksTaken,
+    67: SlotSettled,
+    68: TakeSplits,
+    69: SplitsTaken,
+    70: Farewell,
+    71: FarewellHeard,
 }

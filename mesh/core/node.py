@@ -36,7 +36,7 @@ from mesh.core.events import (
 )
 from mesh.core.membership.tuning import Tuning
 from mesh.core.messages import Hello, Refused, Welcome
-from mesh.core.router import BATCH_RECORDS, WINDOW_BYTES
+from mesh.core.packing import BATCH_RECORDS, WINDOW_BYTES
 
 
 class Node:

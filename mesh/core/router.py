@@ -1,13 +1,27 @@
 """The sender's side: which node owns each record's key, one batch an owner, and how much may be on its way.
 
-States    per (owner, stage) a lane: columns that grow to a batch, and a window: the batches sent and not yet reported
-          done, in bytes. Bounds: a lane packs at BATCH_RECORDS or about BATCH_BYTES (known from its last batch), so it
-          holds that plus what one chunk adds; a batch leaves only through an open window, below `window_bytes`, so
-          what an owner has not worked off is at most that plus one batch.
-Events    `put` (records of a stage), `flush`, `done` (the owner worked batches off), `set_table`.
-Invariant batches of one (owner, stage) are numbered from 1 without holes and leave in that order, so a key's records
-          keep their order; a record leaves in exactly one batch. While an owner is unreachable its window stays full,
-          `open_for` says no, and the sources wait.
+States    per (owner, stage) a lane: columns that grow to a batch, and a window: the batches sent and not yet answered.
+          Per (slot, stage) that may not leave now a place where its records are held. See `lanes`.
+Events    `put` (records of a stage), `flush`, `done` (an owner answered a batch: applied, but for the refused slots),
+          `set_table`, `farewell` (an owner leaves: what it has not answered is refused).
+Bounds    of what is on its way to an owner: see `packing`. What is held counts against a window of its own; beyond
+          either `open_for` says no, and the producers wait. While an owner is unreachable its slots are held.
+
+A slot's records leave only while the table says that it is ACTIVE and its owner is up. In between they are held:
+
+    leaving -> the table changes it, or its owner refuses a record -> held -> ACTIVE again, and nothing before it is
+    unanswered, and the table is as new as that of whoever refused it -> leaving
+
+Exactly once and in order over a move. From hold to hold a slot's records go to one owner at one term, in numbered
+batches under epochs that never fall. That owner applies a record only if its slot is ACTIVE here since that epoch or
+longer, so once it has refused one it refuses all that follow: what is applied is a prefix of what left. Every batch is
+answered, since the link has no holes and the owner lives; what it refused comes back in front of what was held, and
+only then the next owner is sent anything. If the owner died the batch stays unanswered and its slots' records wait:
+nobody can say what was applied.
+
+Invariants batches of one (owner, stage) are numbered from 1 without holes and leave in that order. A record leaves in
+          one batch at a time. No record of a slot leaves while an older one of it is unanswered at another owner or
+          term. `unanswered` counts every record that was put until it is applied or set aside.
 
 With fifty nodes and eight stages there are four hundred lanes and a unit of work may be one record, so nothing here
 looks at all lanes to learn that nothing is to be done: what it would find is counted where it changes.
@@ -15,86 +29,15 @@ looks at all lanes to learn that nothing is to be done: what it would find is co
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from mesh.core import columns
-from mesh.core.codec import encode_with_values
-from mesh.core.messages import Batch, NodeId
-from mesh.core.values import NotSerializable, pack
-
-BATCH_RECORDS = 4096  # large enough that per-batch costs vanish (~30 us over 4096 records), small enough to flow
-BATCH_BYTES = 256 << 10  # a sixteenth of a window; what is twice as large is cut, down to single records
-GUESS_BYTES = 256  # a record of a local batch whose value cannot be measured
-WINDOW_BYTES = 4 << 20  # per (owner, stage): ~50 batches of short records, 10 ms of work at full speed
-
-
-@dataclass(slots=True)
-class Packed:
-    """A batch that leaves: `payload` for a remote owner; for this node itself the columns as they are."""
-
-    owner: NodeId
-    stage: int
-    payload: bytes = b""
-    keys: list[Any] = field(default_factory=list)
-    values: list[Any] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Columns:
-    """Records on their way into a batch; `values is keys` when every value is its own key."""
-
-    keys: list[Any]
-    values: list[Any]
-    slots: list[int]
-
-    def cut(self, most: int) -> list[_Columns]:
-        """In parts of at most so many records, in order."""
-        if len(self.keys) <= most:
-            return [self]
-        return [self._part(start, start + most) for start in range(0, len(self.keys), most)]
-
-    def _part(self, start: int, end: int) -> _Columns:
-        keys = self.keys[start:end]
-        return _Columns(keys, keys if self.values is self.keys else self.values[start:end], self.slots[start:end])
-
-
-class _Lane:
-    """One (owner, stage): its columns, its numbers, its window."""
-
-    def __init__(self, stage: int, owner: NodeId) -> None:
-        self.stage = stage
-        self.owner = owner
-        self.keys: list[Any] = []  # these three are emptied, never replaced: `to` holds their append methods
-        self.values: list[Any] = []  # unused while every value of the stage is its own key
-        self.slots: list[int] = []
-        self.parts: deque[_Columns] = deque()  # taken out of these, and next to leave
-        self.full_at = 1  # records; the first batch is small and shows how large they are
-        self.last_number = 0
-        self.in_flight: deque[tuple[int, int]] = deque()  # (number, bytes), oldest first
-        self.bytes_in_flight = 0  # invariant: the sum over in_flight
-        self.blocked = False  # invariant: its window is full, or parts wait
-
-    def take(self, same: bool) -> _Columns:
-        keys = self.keys.copy()
-        taken = _Columns(keys, keys if same else self.values.copy(), self.slots.copy())
-        for column in (self.keys, self.values, self.slots):
-            column.clear()
-        return taken
-
-
-class _Stage:
-    """The lanes of one stage."""
-
-    def __init__(self, stage: int, owners: Sequence[NodeId], owner_of_slot: Sequence[int]) -> None:
-        self.lanes = [_Lane(stage, owner) for owner in owners]
-        appenders = [(lane.keys.append, lane.values.append, lane.slots.append) for lane in self.lanes]
-        self.to: list[columns.Appenders] = [appenders[owner] for owner in owner_of_slot]
-        self.same = True  # every value so far was its own key
-        self.buffered = 0  # invariant: records in all lanes
-        self.blocked = 0  # invariant: lanes that are blocked
+from mesh.core.events import TableAgreed
+from mesh.core.lanes import Lane, Sent, StageLanes
+from mesh.core.messages import NodeId
+from mesh.core.packing import BATCH_RECORDS, WINDOW_BYTES, Packed, Packer
+from mesh.core.table import ACTIVE
 
 
 class Router:
@@ -103,54 +46,99 @@ class Router:
     def __init__(
         self,
         me: NodeId,
-        stages: int,
+        levels: Sequence[int],
         slots: int,
         seed: int,
         window_bytes: int = WINDOW_BYTES,
         batch_records: int = BATCH_RECORDS,
     ) -> None:
+        """`levels`: of each stage."""
         self._me = me
-        self._stage_count = stages
         self._shift = 33 - slots.bit_length()  # slots is a power of two: hash >> shift == hash * slots >> 32
         self._seed = seed
         self._window_bytes = window_bytes
-        self._batch_records = batch_records
-        self._batch_bytes = min(BATCH_BYTES, window_bytes)
+        self._packer = Packer(me, window_bytes, batch_records)
         self._epoch = 0
-        self._place: dict[NodeId, int] = {}  # of the owners, in the table's order
-        self._stages: list[_Stage] = []
-        self._lanes: list[list[_Lane]] = []  # [stage][owner]
-        self._in_flight = 0  # invariant: batches on their way
-        self.refused: list[tuple[int, Any, Exception]] = []  # (stage, value, why); the data plane takes them away
+        self._terms: Sequence[int] = ()
+        self._owner_of_slot: list[NodeId | None] = [None] * slots  # None: nobody can be sent its records
+        self._refused_at: dict[int, int] = {}  # slot -> epoch of the owner that refused it, while that is a later one
+        self._departed: dict[NodeId, None] = {}  # said farewell, and the table still has them
+        self._stages = [StageLanes(stage, level, slots) for stage, level in enumerate(levels)]
+        self._released = False
 
-    def set_table(self, epoch: int, owners: tuple[NodeId, ...], owner_of_slot: Sequence[int]) -> None:
-        """The partition that everyone agreed on. There is one in a cluster's life, until membership may change."""
-        assert not self._place, "a second table needs sessions and re-sending"
-        self._epoch = epoch
-        self._place = {owner: place for place, owner in enumerate(owners)}
-        self._stages = [_Stage(stage, owners, owner_of_slot) for stage in range(self._stage_count)]
-        self._lanes = [stage.lanes for stage in self._stages]
+    # -- the partition
+
+    def set_table(self, table: TableAgreed) -> None:
+        """A new epoch: what it changes is held, and what it allows is released."""
+        owners = _reachable_owners(table, self._departed)
+        before = zip(self._terms or [0] * len(owners), self._owner_of_slot, strict=True)
+        after = zip(table.term_of_slot, owners, strict=True)
+        changed = [slot for slot, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
+        for stage in self._stages:
+            stage.close(self._epoch)
+        self._epoch, self._terms, self._owner_of_slot = table.epoch, table.term_of_slot, owners
+        self._refused_at = {slot: epoch for slot, epoch in self._refused_at.items() if epoch > table.epoch}
+        self._departed = {node: None for node in self._departed if node in table.workers}
+        for stage in self._stages:
+            stage.hold(changed, self._epoch)
+            self._release(stage, list(stage.held))
+            self._forget_lanes(stage, table.workers)
+
+    def _release(self, stage: StageLanes, slots: Iterable[int]) -> None:
+        """Those of them that may leave."""
+        owner_of = {slot: owner for slot in slots if (owner := self._may_leave(stage, slot)) is not None}
+        if owner_of:
+            stage.release(owner_of, self._epoch)
+            self._packer.note_blocked_all(stage)
+            self._released = True
+
+    def _may_leave(self, stage: StageLanes, slot: int) -> NodeId | None:
+        held = stage.held.get(slot)
+        return None if held is None or held.behind or slot in self._refused_at else self._owner_of_slot[slot]
+
+    def _forget_lanes(self, stage: StageLanes, workers: Collection[NodeId]) -> None:
+        """Of who is no worker any more; a batch that is unanswered stays so."""
+        for owner in [owner for owner in stage.lanes if owner not in workers]:
+            lane = stage.lanes[owner]
+            if not lane.in_flight:
+                assert not lane.parts
+                assert not lane.slots
+                stage.blocked -= lane.blocked
+                del stage.lanes[owner]
+
+    def farewell(self, owner: NodeId, epoch: int) -> None:
+        """This owner applies nothing any more, from its `epoch` on: what it has not answered is refused."""
+        self._departed[owner] = None
+        lost = [slot for slot, each in enumerate(self._owner_of_slot) if each == owner]
+        for slot in lost:
+            self._owner_of_slot[slot] = None
+        for stage in self._stages:
+            stage.hold(lost, self._epoch)
+            lane = stage.lanes.get(owner)
+            while lane is not None and lane.in_flight:
+                self._answered(stage, lane, sorted(set(lane.in_flight[0].slots())), epoch)
 
     # -- records in
 
     def put(self, stage: int, keys: list[Any], values: list[Any]) -> None:
-        """Route the records of one stage; bad keys are set aside in `refused`."""
+        """Route the records of one stage; bad keys are set aside."""
         if not columns.all_keys_good(keys):
             keys, values = self._without_bad_keys(stage, keys, values)
         if not keys:
             return
         to = self._stages[stage]
         if values is not keys and to.same:
-            to.same = False  # for good: mixed columns are rare, and then values cost no more than elsewhere
-            for lane in to.lanes:
-                lane.values.extend(lane.keys)
+            to.mix()  # for good: mixed columns are rare, and then values cost no more than elsewhere
         slots = columns.slots_of(keys, self._seed, self._shift)
         columns.scatter(keys, values, slots, to.to, with_values=not to.same)
-        to.buffered += len(keys)
+        to.entered(self._epoch, len(keys))
+        held = sum(map(to.held.__contains__, slots)) if to.held else 0
+        to.held_back += held
+        to.buffered += len(keys) - held
 
     def _without_bad_keys(self, stage: int, keys: list[Any], values: list[Any]) -> tuple[list[Any], list[Any]]:
         bad = columns.bad_keys(keys)
-        self.refused += [(stage, values[index], error) for index, error in bad.items()]
+        self._packer.set_aside += [(stage, values[index], error) for index, error in bad.items()]
         good = [index for index in range(len(keys)) if index not in bad]
         good_keys = [keys[index] for index in good]
         return good_keys, good_keys if values is keys else [values[index] for index in good]
@@ -159,114 +147,119 @@ class Router:
 
     def full_batches(self, stages: Iterable[int]) -> list[Packed]:
         """What has grown to a batch, of the stages that were just given records."""
-        lanes = [lane for stage in stages if self._stages[stage].buffered for lane in self._lanes[stage]]
-        ready = [lane for lane in lanes if lane.parts or len(lane.keys) >= lane.full_at]
+        lanes = [lane for stage in stages if self._stages[stage].buffered for lane in self._lanes_of(stage)]
+        ready = [lane for lane in lanes if lane.parts or len(lane.slots) >= lane.full_at]
         return [packed for lane in ready for packed in self._pack(lane, flush=False)]
+
+    def released(self) -> list[Packed]:
+        """What may leave since an answer or a new table let it go."""
+        if not self._released:
+            return []
+        self._released = False
+        return self.full_batches(range(len(self._stages)))
 
     def flush(self) -> list[Packed]:
         """All that is buffered and may leave, however small: called when there is nothing else to do."""
-        return [packed for lane in self._flushable() for packed in self._pack(lane, flush=True)]
+        return [packed for lane in list(self._flushable()) for packed in self._pack(lane, flush=True)]
 
     def may_flush(self) -> bool:
         return any(True for _ in self._flushable())
 
-    def _flushable(self) -> Iterator[_Lane]:
+    def _pack(self, lane: Lane, *, flush: bool) -> list[Packed]:
+        return self._packer.pack(self._stages[lane.stage], lane, self._epoch, flush=flush)
+
+    def set_aside(self) -> list[tuple[int, Any, Exception]]:
+        """(stage, value, why) of records that could not be used since the last call."""
+        found, self._packer.set_aside = self._packer.set_aside, []
+        return found
+
+    def _lanes_of(self, stage: int) -> Iterable[Lane]:
+        return self._stages[stage].lanes.values()
+
+    def _flushable(self) -> Iterator[Lane]:
         for stage in self._stages:
             if stage.buffered:
-                yield from (lane for lane in stage.lanes if (lane.keys or lane.parts) and self._is_open(lane))
+                yield from (
+                    lane for lane in stage.lanes.values() if (lane.slots or lane.parts) and self._packer.is_open(lane)
+                )
 
-    def _is_open(self, lane: _Lane) -> bool:
-        return lane.bytes_in_flight < self._window_bytes
+    # -- answers
 
-    def _pack(self, lane: _Lane, *, flush: bool) -> list[Packed]:
-        if lane.owner == self._me:
-            return [self._packed_here(lane)]
-        packed: list[Packed] = []
-        while self._is_open(lane):
-            if not lane.parts:
-                if len(lane.keys) < (1 if flush else lane.full_at):
-                    break
-                taken = lane.take(self._stages[lane.stage].same)
-                lane.parts += taken.cut(2 * self._batch_records)  # one line can become any number of records
-            payload = self._encode(lane, lane.parts.popleft())
-            if payload:
-                packed.append(Packed(lane.owner, lane.stage, payload))
-        self._note_blocked(lane)
-        return packed
-
-    def _note_blocked(self, lane: _Lane) -> None:
-        blocked = bool(lane.parts) or not self._is_open(lane)
-        if blocked != lane.blocked:
-            lane.blocked = blocked
-            self._stages[lane.stage].blocked += 1 if blocked else -1
-
-    def _packed_here(self, lane: _Lane) -> Packed:
-        taken = lane.take(self._stages[lane.stage].same)
-        self._stages[lane.stage].buffered -= len(taken.keys)
-        try:
-            size = len(pack((taken.keys[-1], taken.values[-1])))
-        except NotSerializable:
-            size = GUESS_BYTES
-        self._measured(lane, 1, size)
-        return Packed(lane.owner, lane.stage, keys=taken.keys, values=taken.values)
-
-    def _encode(self, lane: _Lane, part: _Columns) -> bytes:
-        """The next batch; or nothing, and the part is cut and waits again, since it is too large or something in it
-        cannot travel. What cannot even alone is refused."""
-        slots, values = columns.slots_to_bytes(part.slots), None if part.values is part.keys else part.values
-        batch = Batch(lane.stage, self._epoch, lane.last_number + 1, slots, part.keys, values)
-        records = len(part.keys)
-        try:
-            payload = encode_with_values(batch)
-        except NotSerializable as error:
-            if records > 1:
-                return self._again(lane, part, 2)
-            self.refused.append((lane.stage, part.values[0], error.with_traceback(None)))
-            self._stages[lane.stage].buffered -= 1
-            return b""
-        self._measured(lane, records, len(payload))
-        if records > 1 and len(payload) > 2 * self._batch_bytes:
-            return self._again(lane, part, min(records, len(payload) // self._batch_bytes))
-        self._stages[lane.stage].buffered -= records
-        self._sent(lane, len(payload))
-        return payload
-
-    def _again(self, lane: _Lane, part: _Columns, pieces: int) -> bytes:
-        lane.parts.extendleft(reversed(part.cut(-(-len(part.keys) // pieces))))
-        return b""
-
-    def _measured(self, lane: _Lane, records: int, size: int) -> None:
-        """A batch of so many records had this size: let the next one be as large as it should."""
-        lane.full_at = max(1, min(self._batch_records, self._batch_bytes * records // max(1, size)))
-
-    def _sent(self, lane: _Lane, size: int) -> None:
-        lane.last_number += 1
-        lane.in_flight.append((lane.last_number, size))
-        lane.bytes_in_flight += size
-        self._in_flight += 1
-
-    # -- windows
-
-    def done(self, owner: NodeId, stage: int, number: int) -> str | None:
-        """The owner worked off all batches up to `number`. Returns what is wrong with that claim, if anything."""
-        if owner not in self._place or owner == self._me or not 0 <= stage < self._stage_count:
-            return "not an owner of ours"
-        lane = self._lanes[stage][self._place[owner]]
+    def done(self, owner: NodeId, stage: int, number: int, epoch: int = 0, refused: Collection[int] = ()) -> str | None:
+        """The owner worked off all batches up to `number`, but for the records of the refused slots in the last one.
+        Returns what is wrong with that claim, if anything."""
+        lane = self._stages[stage].lanes.get(owner) if stage < len(self._stages) else None
+        if lane is None:
+            return None if owner in self._departed else "not an owner of ours"
         if number > lane.last_number:
             return f"batch {number} was never sent, the last is {lane.last_number}"
-        while lane.in_flight and lane.in_flight[0][0] <= number:
-            lane.bytes_in_flight -= lane.in_flight.popleft()[1]
-            self._in_flight -= 1
-        self._note_blocked(lane)
+        if refused and owner not in self._departed:
+            sent = next((each for each in lane.in_flight if each.number == number), None)
+            if sent is None or not set(sent.slots()).issuperset(refused):
+                return f"batch {number} is answered, or has no records of some slots that are refused"
+        while lane.in_flight and lane.in_flight[0].number <= number:
+            last = lane.in_flight[0].number == number
+            self._answered(self._stages[stage], lane, refused if last else (), epoch)
+        self._packer.note_blocked(self._stages[stage], lane)
         return None
 
+    def _answered(self, stage: StageLanes, lane: Lane, refused: Collection[int], epoch: int) -> None:
+        sent = lane.in_flight.popleft()
+        lane.bytes_in_flight -= sent.size
+        left = sent.count
+        if refused:
+            left -= self._take_back(stage, sent, refused, epoch)
+        if left:
+            stage.over(sent.epoch, left)
+        if lane.awaited:
+            free = lane.awaited.pop(sent.number, [])
+            for slot in free:
+                stage.held[slot].behind = False
+            self._release(stage, free)
+
+    def _take_back(self, stage: StageLanes, sent: Sent, refused: Collection[int], epoch: int) -> int:
+        if epoch > self._epoch:
+            for slot in refused:
+                self._refused_at[slot] = max(epoch, self._refused_at.get(slot, 0))
+        stage.hold(refused, self._epoch)
+        found, _ = sent.all_records().by_slot(refused)
+        for slot, records in found.items():
+            stage.take_back(slot, records)
+        count = sum(map(len, found.values()))
+        self._release(stage, list(found))
+        return count
+
+    # -- how much is under way
+
     def open_for(self, stage: int) -> bool:
-        """May records for this stage be produced? Not while any owner of it has all that it may be sent."""
-        return not self._stages[stage].blocked
+        """May records for this stage be produced? Not while any owner of it has all that it may be sent, or as much
+        is held."""
+        lanes = self._stages[stage]
+        return not lanes.blocked and lanes.held_back * lanes.record_bytes < self._window_bytes
 
     def idle(self) -> bool:
-        """Nothing buffered, nothing on its way."""
-        return not self._in_flight and not any(stage.buffered for stage in self._stages)
+        """Nothing buffered or held, nothing on its way."""
+        return not any(stage.unanswered for stage in self._stages)
+
+    def idle_for(self, stages: Iterable[int]) -> bool:
+        return not any(self._stages[stage].unanswered for stage in stages)
+
+    def unsettled(self, epoch: int) -> int:
+        """The deepest level for which something that was put before this epoch is neither applied nor set aside."""
+        return max((each.level for each in self._stages if any(put < epoch for put in each.unanswered)), default=0)
 
     def bytes_in_flight(self) -> int:
-        return sum(lane.bytes_in_flight for lanes in self._lanes for lane in lanes)
+        return sum(lane.bytes_in_flight for lane in self.lanes())
+
+    def lanes(self) -> Iterator[Lane]:
+        """For whoever checks."""
+        for stage in self._stages:
+            yield from stage.lanes.values()
+
+
+def _reachable_owners(table: TableAgreed, departed: Collection[NodeId]) -> list[NodeId | None]:
+    owners = [None if node in table.down or node in departed else node for node in table.workers]
+    return [
+        owners[place] if status == ACTIVE else None
+        for place, status in zip(table.owner_of_slot, table.status_of_slot, strict=True)
+    ]

@@ -1,10 +1,13 @@
 """Who reads which split, and what to read next.
 
-A source is cut into splits; each split is a stream of its own, read in order by exactly one node. All nodes list the
-same splits and deal them out by the same rule, so nobody has to be asked.
+A source is cut into splits; each split is a stream of its own, read in order by exactly one node at a time. The workers
+of the first partition list the same splits and deal them out by the same rule, so nobody has to be asked. Later a split
+goes from one reader to another by a message, with its offset: `give` takes it away here, and it is read nowhere until
+the other has answered: `given`, or `restored`.
 
-States    per source: unlisted -> listed (own splits known) -> ended (all own splits read to their end).
-Events    `listed(source, splits)`, `read(source, split, ...)`; `next_read()` says what to read now.
+States    per source: unlisted -> listed (own splits known) -> ended (own splits read to their end, none on its way).
+Events    `listed(source, splits)`, `read(source, split, ...)`; `next_read()` says what to read now; `give`, `given`,
+          `restored` and `received` move splits.
 Invariant at most OPEN_SPLITS of a finite source are open at once (each may hold a file), and one that has records is
           read to its end; those of an endless source are all open and take turns. A split that had nothing to give goes
           to the back of the queue. So neither a quiet split nor a busy one silences the others.
@@ -13,9 +16,9 @@ Invariant at most OPEN_SPLITS of a finite source are open at once (each may hold
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from mesh.app.connectors import Split
 from mesh.core.messages import SourceCount
@@ -23,6 +26,7 @@ from mesh.core.messages import SourceCount
 OPEN_SPLITS = 16
 
 T = TypeVar("T")
+Place: TypeAlias = tuple[Split, int]  # a split, and the offset of what is next to read
 
 
 def deal(splits: Sequence[Split], readers: Sequence[T]) -> list[T]:
@@ -45,12 +49,12 @@ class _Reading:
 
     name: str
     endless: bool
-    mine: int = 0
+    mine: int = 0  # those on their way to another reader included
     done: int = 0
     records: int = 0
     listed: bool = False
-    waiting: deque[Split] = field(default_factory=deque)  # own splits not opened yet
-    open: deque[tuple[Split, int]] = field(default_factory=deque)  # (split, next offset), the next to read first
+    waiting: deque[Place] = field(default_factory=deque)  # own splits that are not open
+    open: deque[Place] = field(default_factory=deque)  # the next to read first
     in_vain: int = 0  # reads since the last one that gave something, or since a pause
 
 
@@ -62,25 +66,25 @@ class Sources:
 
     def listed(self, source: int, mine: Sequence[Split]) -> None:
         """The splits of this source that this node shall read."""
-        reading = self._readings[source]
-        reading.listed = True
-        reading.mine = len(mine)
-        if reading.endless:
-            reading.open.extend((split, 0) for split in mine)
-        else:
-            reading.waiting.extend(mine)
+        self._readings[source].listed = True
+        self.received(source, [(split, 0) for split in mine])
 
-    def next_read(self, source: int) -> tuple[Split, int] | None:
+    def next_read(self, source: int) -> Place | None:
         """(split, offset) to read now; the answer comes as `read`."""
         reading = self._readings[source]
         if reading.waiting and not reading.open:
-            reading.open.appendleft((reading.waiting.popleft(), 0))
+            reading.open.appendleft(reading.waiting.popleft())
         return reading.open[0] if reading.open else None
+
+    def expects(self, source: int, split: Split) -> bool:
+        """Is this the split whose turn it is? Not if it was given away since it was asked for records."""
+        wanted = self.next_read(source)
+        return wanted is not None and wanted[0].name == split.name
 
     def read(self, source: int, split: Split, records: int, next_offset: int, ended: bool) -> bool:
         """A chunk of the split came, perhaps empty, perhaps its last. True: none of this source has anything now."""
         reading = self._readings[source]
-        assert reading.open[0][0] is split, "one read at a time a source"
+        assert self.expects(source, split), "one read at a time a source"
         reading.open.popleft()
         reading.records += records
         reading.in_vain = 0 if records or ended else reading.in_vain + 1
@@ -100,11 +104,56 @@ class Sources:
     def _open_another(self, reading: _Reading) -> None:
         """A split is quiet: let one that was never opened have a turn."""
         if reading.waiting and len(reading.open) < OPEN_SPLITS:
-            reading.open.appendleft((reading.waiting.popleft(), 0))
+            reading.open.appendleft(reading.waiting.popleft())
 
     def ended(self) -> bool:
-        """All own splits of all sources were read to their end."""
-        return all(reading.listed and reading.done == reading.mine for reading in self._readings)
+        """All own splits of all sources were read to their end, and no source is endless: others may have splits."""
+        return self.nothing_left() and not any(each.endless for each in self._readings)
+
+    def nothing_left(self) -> bool:
+        """This node has nothing to read; others may have."""
+        return all(each.listed and each.done == each.mine for each in self._readings)
+
+    # -- splits that move
+
+    def unfinished(self) -> Iterator[Split]:
+        for reading in self._readings:
+            for split, _ in (*reading.open, *reading.waiting):
+                yield split
+
+    def unread(self, source: int) -> int:
+        """Splits that nobody has opened yet."""
+        return sum(offset == 0 for _, offset in self._readings[source].waiting)
+
+    def give_unread(self, source: int, most: int) -> list[Place]:
+        """So many of those, the last ones; `given` or `restored` follows."""
+        reading = self._readings[source]
+        given = [place for place in reading.waiting if place[1] == 0][-most:] if most else []
+        reading.waiting = deque(place for place in reading.waiting if place not in given)
+        return given
+
+    def give_all(self, source: int) -> list[Place]:
+        """Every split that has not ended, the next to read first; `given` or `restored` follows."""
+        reading = self._readings[source]
+        given = [*reading.open, *reading.waiting]
+        reading.open.clear()
+        reading.waiting.clear()
+        return given
+
+    def given(self, source: int, count: int) -> None:
+        """Another node reads them now."""
+        self._readings[source].mine -= count
+
+    def restored(self, source: int, places: Sequence[Place]) -> None:
+        """They stay here after all."""
+        reading = self._readings[source]
+        (reading.open if reading.endless else reading.waiting).extendleft(reversed(places))
+
+    def received(self, source: int, places: Sequence[Place]) -> None:
+        """This node reads them from now on."""
+        reading = self._readings[source]
+        reading.mine += len(places)
+        (reading.open if reading.endless else reading.waiting).extend(places)
 
     def counts(self) -> tuple[SourceCount, ...]:
         return tuple(

@@ -165,11 +165,10 @@ class Checkers:
     def _check_windows(self, process: Process) -> None:
         window = self._world.scenario.window_bytes
         router, intake = process.node.data.router, process.node.data._intake
-        for lanes in router._lanes:
-            for lane in lanes:
-                newest = lane.in_flight[-1][1] if lane.in_flight else 0
-                if lane.bytes_in_flight - newest >= max(window, 1):
-                    raise Violation("I16", f"{process.name} has {lane.bytes_in_flight} bytes on their way to one owner")
+        for lane in router.lanes():
+            newest = lane.in_flight[-1].size if lane.in_flight else 0
+            if lane.bytes_in_flight - newest >= max(window, 1):
+                raise Violation("I16", f"{process.name} has {lane.bytes_in_flight} bytes on their way to one owner")
         if max(intake._local, default=0) > LOCAL_BATCHES + 1:
             raise Violation("I16", f"{process.name} keeps {max(intake._local)} of its own batches waiting")
 

@@ -1,0 +1,269 @@
+"""Where the router keeps records until their owner has answered for them: the lanes of one stage, and what is held.
+
+    put -> open columns of a lane -> parts -> in flight -> applied
+                 |    a hold pulls back    |        |
+                 +------> held <-----------+ <------+ refused
+
+Each (owner, stage) has a lane, each slot that may not leave now has a `Held`. The epoch in which records were put stays
+with them, whatever happens to them: columns of two epochs are never joined.
+
+Invariant unsent records of a slot are either in its owner's lane or in its `Held`, never in both; within each they are
+          in the order in which they were put, and what was refused stands before them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from mesh.core import columns
+from mesh.core.codec import decode_with_values
+from mesh.core.messages import Batch, NodeId
+
+GUESS_BYTES = 256  # a record that nothing is known about yet
+
+
+@dataclass(slots=True)
+class Records:
+    """Columns; `values is keys` when every value is its own key."""
+
+    epoch: int  # in which all of them were put
+    keys: list[Any] = field(default_factory=list)
+    values: list[Any] = field(default_factory=list)
+    slots: list[int] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.slots)
+
+    def cut(self, most: int) -> list[Records]:
+        """In parts of at most so many records, in order."""
+        if len(self) <= most:
+            return [self]
+        return [self._part(start, start + most) for start in range(0, len(self), most)]
+
+    def _part(self, start: int, end: int) -> Records:
+        keys = self.keys[start:end]
+        values = keys if self.values is self.keys else self.values[start:end]
+        return Records(self.epoch, keys, values, self.slots[start:end])
+
+    def by_slot(self, wanted: Collection[int]) -> tuple[dict[int, Records], Records]:
+        """Those of each wanted slot, and the rest."""
+        indexes: dict[int, list[int]] = {}
+        rest: list[int] = []
+        for index, slot in enumerate(self.slots):
+            (indexes.setdefault(slot, []) if slot in wanted else rest).append(index)
+        return {slot: self._chosen(each) for slot, each in indexes.items()}, self._chosen(rest)
+
+    def _chosen(self, indexes: list[int]) -> Records:
+        keys = [self.keys[index] for index in indexes]
+        values = keys if self.values is self.keys else [self.values[index] for index in indexes]
+        return Records(self.epoch, keys, values, [self.slots[index] for index in indexes])
+
+    def extend(self, more: Records) -> None:
+        """More of the same epoch."""
+        if not self.keys:
+            self.values = self.keys if more.values is more.keys else []
+        elif self.values is self.keys and more.values is not more.keys:
+            self.values = self.keys.copy()
+        if self.values is not self.keys:
+            self.values += more.values
+        self.keys += more.keys
+        self.slots += more.slots
+
+
+@dataclass(slots=True)
+class Sent:
+    """A batch on its way. What went over a link is kept as the bytes that the link keeps too."""
+
+    number: int
+    size: int  # bytes of the window; 0 for this node's own
+    epoch: int  # in which its records were put
+    payload: bytes
+    records: Records | None  # of this node's own
+    slot_bytes: bytes
+
+    @property
+    def count(self) -> int:
+        return len(self.slot_bytes) // 2 if self.records is None else len(self.records)
+
+    def slots(self) -> Iterable[int]:
+        return columns.slots_from_bytes(self.slot_bytes) if self.records is None else self.records.slots
+
+    def all_records(self) -> Records:
+        if self.records is not None:
+            return self.records
+        batch = decode_with_values(self.payload)
+        assert isinstance(batch, Batch)
+        values = batch.keys if batch.values is None else batch.values
+        return Records(self.epoch, batch.keys, values, list(columns.slots_from_bytes(batch.slots)))
+
+
+class Buffer:
+    """Open columns: emptied, never replaced, since `appenders` holds their append methods."""
+
+    def __init__(self) -> None:
+        self.keys: list[Any] = []
+        self.values: list[Any] = []  # unused while every value of the stage is its own key
+        self.slots: list[int] = []
+        self.parts: deque[Records] = deque()  # taken out of these, and next to leave
+        self.appenders: columns.Appenders = (self.keys.append, self.values.append, self.slots.append)
+
+    def take(self, epoch: int, same: bool) -> Records:
+        keys = self.keys.copy()
+        taken = Records(epoch, keys, keys if same else self.values.copy(), self.slots.copy())
+        for column in (self.keys, self.values, self.slots):
+            column.clear()
+        return taken
+
+    def close(self, epoch: int, same: bool) -> None:
+        """What is in the columns was put in this epoch, and more of another one comes."""
+        if self.slots:
+            self.parts.append(self.take(epoch, same))
+
+
+class Lane(Buffer):
+    """One (owner, stage): what is to be sent there, the batches' numbers, and the window."""
+
+    def __init__(self, stage: int, owner: NodeId) -> None:
+        super().__init__()
+        self.stage = stage
+        self.owner = owner
+        self.full_at = 1  # records; the first batch is small and shows how large they are
+        self.last_number = 0
+        self.in_flight: deque[Sent] = deque()  # oldest first
+        self.bytes_in_flight = 0  # invariant: the sum over in_flight
+        self.blocked = False  # invariant: its window is full, or parts wait
+        self.awaited: dict[int, list[int]] = {}  # batch -> held slots whose newest unanswered records are in it
+
+
+class Held(Buffer):
+    """Records of one slot of one stage that may not leave now."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused: list[Records] = []  # before all others
+        self.behind = False  # a batch with records of this slot is unanswered
+
+    def all_parts(self, epoch: int, same: bool) -> Iterator[Records]:
+        """In their order; afterwards this is empty."""
+        self.close(epoch, same)
+        yield from self.refused
+        yield from self.parts
+        self.refused.clear()
+        self.parts.clear()
+
+
+class StageLanes:
+    """The lanes of one stage, and where the records of each slot go."""
+
+    def __init__(self, stage: int, level: int, slots: int) -> None:
+        self.stage = stage
+        self.level = level
+        self.lanes: dict[NodeId, Lane] = {}
+        self.held: dict[int, Held] = {}
+        self.to: list[columns.Appenders] = [_NOWHERE] * slots
+        self.same = True  # every value so far was its own key
+        self.buffered = 0  # invariant: records in all lanes, not in flight
+        self.held_back = 0  # invariant: records in all of `held`
+        self.blocked = 0  # invariant: lanes that are blocked
+        self.record_bytes = GUESS_BYTES
+        self.unanswered: dict[int, int] = {}  # epoch of putting -> records, wherever they are; none is 0
+
+    def entered(self, epoch: int, records: int) -> None:
+        self.unanswered[epoch] = self.unanswered.get(epoch, 0) + records
+
+    def over(self, epoch: int, records: int) -> None:
+        """Applied, or set aside."""
+        left = self.unanswered[epoch] - records
+        if left:
+            self.unanswered[epoch] = left
+        else:
+            del self.unanswered[epoch]
+
+    def mix(self) -> None:
+        """A value came that is not its key: from now on, for good, values have columns of their own."""
+        self.same = False
+        for buffer in (*self.lanes.values(), *self.held.values()):
+            buffer.values.extend(buffer.keys)
+
+    def lane(self, owner: NodeId) -> Lane:
+        if owner not in self.lanes:
+            self.lanes[owner] = Lane(self.stage, owner)
+        return self.lanes[owner]
+
+    def close(self, epoch: int) -> None:
+        """All columns were put in this epoch, and another one begins."""
+        for buffer in (*self.lanes.values(), *self.held.values()):
+            buffer.close(epoch, self.same)
+
+    # -- holding back
+
+    def hold(self, slots: Collection[int], epoch: int) -> None:
+        """Nothing more for these slots leaves; what has not left yet comes back."""
+        new = {slot: Held() for slot in slots if slot not in self.held}
+        if not new:
+            return
+        for slot, held in new.items():
+            self.held[slot] = held
+            self.to[slot] = held.appenders
+        for lane in self.lanes.values():
+            self._pull_back(lane, new, epoch)
+            self._wait_behind(lane, new)
+
+    def _pull_back(self, lane: Lane, slots: dict[int, Held], epoch: int) -> None:
+        lane.close(epoch, self.same)
+        kept: deque[Records] = deque()
+        for part in lane.parts:
+            if slots.keys().isdisjoint(part.slots):
+                kept.append(part)
+                continue
+            found, rest = part.by_slot(slots)
+            for slot, records in found.items():
+                self.held[slot].parts.append(records)
+            if rest:
+                kept.append(rest)
+            self.buffered -= len(part) - len(rest)
+            self.held_back += len(part) - len(rest)
+        lane.parts = kept
+
+    def _wait_behind(self, lane: Lane, slots: dict[int, Held]) -> None:
+        left = {slot for slot, held in slots.items() if not held.behind}
+        for sent in reversed(lane.in_flight):
+            if not left:
+                return
+            found = sorted(left.intersection(sent.slots()))
+            for slot in found:
+                slots[slot].behind = True
+            if found:
+                lane.awaited.setdefault(sent.number, []).extend(found)
+                left.difference_update(found)
+
+    def take_back(self, slot: int, refused: Records) -> None:
+        """An owner refused these; the slot is held."""
+        self.held[slot].refused.append(refused)
+        self.held_back += len(refused)
+
+    def release(self, owner_of: dict[int, NodeId], epoch: int) -> None:
+        """These held slots may leave, to these owners."""
+        gathered: dict[NodeId, dict[int, Records]] = {}  # owner -> epoch of putting -> records
+        for slot, owner in owner_of.items():
+            lane = self.lane(owner)
+            self.to[slot] = lane.appenders
+            parts = gathered.setdefault(owner, {})
+            for part in self.held.pop(slot).all_parts(epoch, self.same):
+                parts.setdefault(part.epoch, Records(part.epoch)).extend(part)
+                self.held_back -= len(part)
+                self.buffered += len(part)
+        for owner, by_epoch in gathered.items():
+            lane = self.lane(owner)
+            lane.close(epoch, self.same)
+            lane.parts.extend(by_epoch[each] for each in sorted(by_epoch))
+
+
+def _nowhere(_: Any) -> None:
+    raise AssertionError("a record came before the partition")
+
+
+_NOWHERE: columns.Appenders = (_nowhere, _nowhere, _nowhere)
