@@ -240,6 +240,8 @@ class Daemon:
         if self._formed_at is None and self.node.control.table is not None:
             self._formed_at = time.monotonic()
             self._beliefs_changed = True
+            if outside := view.why_not_a_member(self.node):
+                self._log.warning("node.not_a_member", name=self.config.name, detail=outside)
         if not self._beliefs_changed:
             return
         self._beliefs_changed = False

@@ -159,6 +159,19 @@ def _slot_counts(node: Node) -> SlotCounts:
     return SlotCounts(len(table.slots), counts["active"], 0, counts["unavailable"], counts["lost"])
 
 
+def why_not_a_member(node: Node) -> str:
+    """A sentence for a node that the partition does without, else nothing."""
+    table, me = node.control.table, node.identity.me
+    if table is None or table.seat_of(me.node) is not None:
+        return ""
+    told = f"cluster {node.identity.cluster} has its partition already, and this process is not in it"
+    if any(seat.name == me.name for seat in table.members):
+        told += f": an earlier process of node {me.name} is"
+        lost = lost_runs(table, me.name)
+        told += f", and the state in its slots {lost} is gone with it" if lost else ""
+    return f"{told}. This one owns no slots and does no work; it answers for any key that others hold"
+
+
 def lost_runs(table: Table, name: str) -> str:
     """A node's slots in words, as in "0-341, 900-910"."""
     return ", ".join(f"{run.first}-{run.last}" for run in table.runs() if run.owner.name == name)
