@@ -57,6 +57,7 @@ HEART_S = 0.025  # how often the heart looks
 HEART_AFTER_MS = 50  # the main thread may be away this long before the heart pumps
 LAG_MS = 200  # a pump later than this is told to membership: the silence may have been ours
 DRAIN_S = 5.0  # how long a stop waits for what is on its way
+ABANDON_S = 15.0  # how long it waits for the application's code to come back at all; its parent gives up after 30
 FAREWELL_S = 0.1  # for the last datagrams to leave the process; who misses them finds out by probing
 DEAD_LOOP_S = 120
 REARM_MS = 5_000
@@ -93,6 +94,7 @@ class Daemon:
         self._rejected: Counter[str] = Counter()
         self._limited = RateLimited()
         self._stopping = False
+        self._stop_by: float | None = None  # when the heart gives up on the application's code
         self._exit_code: int | None = None
         self._working = False  # the main thread is in the application's code
         self._pumped_at = self._now()
@@ -152,10 +154,12 @@ class Daemon:
             if self._data_dir:
                 self._data_dir.close()
         faulthandler.cancel_dump_traceback_later()
-        self._log.info("node.left", name=self.config.name)
+        self._log.info("node.left", **self._counts())
 
     def request_stop(self) -> None:
         """From any thread or signal handler: drain and leave."""
+        if not self._stopping:
+            self._stop_by = time.monotonic() + ABANDON_S
         self._stopping = True
         self._transport.wake()
 
@@ -169,6 +173,16 @@ class Daemon:
             time.sleep(HEART_S)
             if self._working and self._now() - self._pumped_at > HEART_AFTER_MS:
                 self._pump(self._now())
+            if self._working and self._stop_by is not None and time.monotonic() > self._stop_by:
+                self._abandon()
+
+    def _abandon(self) -> None:
+        """Asked to stop, and the application's code does not return. Its unfinished batch is not committed."""
+        with self._lock:
+            self._perform(self.node.handle_control(Leave(), self._now()))
+            time.sleep(FAREWELL_S)
+            self._log.warning("node.stopped_in_a_step", name=self.config.name, waited_s=ABANDON_S)
+            os._exit(0)
 
     def _pump(self, now: Millis) -> None:
         """What came in and what is due, without the application's code."""
@@ -254,18 +268,21 @@ class Daemon:
                 self._log.warning("node.not_ready", name=self.config.name)
 
     def _tell_done(self) -> None:
+        self._log.info("app.done", **self._counts())
+
+    def _counts(self) -> dict[str, Any]:
+        """What this node has done since there is a partition."""
         report = self.node.data.report()
-        self._log.info(
-            "app.done",
-            name=self.config.name,
-            seconds=round(time.monotonic() - (self._formed_at or time.monotonic()), 3),
-            records_in=sum(source.records for source in report.sources),
-            records_keyed=report.records_keyed,
-            records_out=report.records_out,
-            keys=report.keys,
-            failed=report.failed,
-            first_failure=self.node.data.set_aside.first,
-        )
+        return {
+            "name": self.config.name,
+            "seconds": round(time.monotonic() - (self._formed_at or time.monotonic()), 3),
+            "records_in": sum(source.records for source in report.sources),
+            "records_keyed": report.records_keyed,
+            "records_out": report.records_out,
+            "keys": report.keys,
+            "failed": report.failed,
+            "first_failure": self.node.data.set_aside.first,
+        }
 
     # -- reads, from any thread
 
