@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email.message import Message
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -40,7 +41,7 @@ class Said:
 
     code: int
     text: str
-    headers: Mapping[str, str]
+    headers: Mapping[str, str]  # names in lower case
 
     @property
     def body(self) -> Any:
@@ -51,10 +52,14 @@ def fetch(door: str, path: str, timeout: float = 20.0, **query: str) -> Said:
     url = f"http://{door}{path}" + (f"?{urlencode(query)}" if query else "")
     try:
         with _NO_PROXY.open(url, timeout=timeout) as response:
-            return Said(response.status, response.read().decode(), dict(response.headers))
+            return Said(response.status, response.read().decode(), _lower(response.headers))
     except urllib.error.HTTPError as error:
         with error:
-            return Said(error.code, error.read().decode(), dict(error.headers))
+            return Said(error.code, error.read().decode(), _lower(error.headers))
+
+
+def _lower(headers: Message) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
 
 
 def eventually(look: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
@@ -112,6 +117,11 @@ class NodeProcess:
     @property
     def door(self) -> str:
         return str(self.until("node.listening")["http"])
+
+    @property
+    def listen(self) -> str:
+        """Its mesh port."""
+        return str(self.until("node.listening")["listen"])
 
     def all_of(self, *names: str) -> list[dict[str, Any]]:
         with self._heard:

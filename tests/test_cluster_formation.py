@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mesh.core.messages import Hello
 from nodes.local import free_ports
 from tests.cluster_kit import Cluster, cluster, eventually, topology
+from tests.hostile import stranger
 
 APP = """\
 import mesh
@@ -105,3 +109,18 @@ def test_a_witness_votes_and_owns_nothing(tmp_path: Path) -> None:
         ]
         assert made["referee"].metric("mesh_keys") == made["referee"].metric("mesh_records_read_total") == 0
         assert made["referee"].get("/v1/state/seen", key="5", key_type="int").body["state"] == 1
+
+
+def test_whom_a_node_meets_it_connects_to_anew(tmp_path: Path) -> None:
+    """A connection that was tried in vain is in its back-off, or hangs, while the newcomer waits to be answered."""
+    with cluster(tmp_path, "alpha", "beta", app=APP) as made, socket.socket() as beta:
+        beta.bind(("127.0.0.1", made.ports["beta"]))
+        beta.listen()
+        beta.settimeout(15)  # libzmq gives a handshake 30
+        made.start("alpha")
+        first, _ = beta.accept()
+        with first, stranger(made["alpha"].listen, tmp_path / "app.py", name="beta") as newcomer:
+            member = replace(newcomer.member, endpoint=f"tcp://127.0.0.1:{made.ports['beta']}")
+            newcomer.send(Hello(replace(newcomer.introduction, member=member)))
+            second, _ = beta.accept()
+            second.close()
