@@ -18,6 +18,7 @@ from typing import Any
 
 from mesh.app.plan import Fragment, Plan
 from mesh.core import codec, lookups, sources
+from mesh.core.codec import MAX_ITEMS
 from mesh.core.events import (
     Answered,
     Consumed,
@@ -44,12 +45,15 @@ from mesh.core.intake import Intake
 from mesh.core.keys import BadKey, encode_key, hash_key, slot_of_hash
 from mesh.core.messages import ALIVE, SUSPECT, BatchDone, Found, Lookup, Member, Message, NodeId, Report
 from mesh.core.owner import ABSENT, UNKNOWN_STAGE, Owner
+from mesh.core.pace import Pace
 from mesh.core.progress import Progress
 from mesh.core.router import BATCH_RECORDS, WINDOW_BYTES, Packed, Router
 from mesh.core.set_aside import SetAside
 
 CONTROL = 0  # the channel of reports, acknowledgements and reads; a stage's batches travel on the channel of its level
 REPORT_MS = 500  # how stale another node's counts may be
+CHUNK_BYTES = 64 << 10  # of a source in one unit of work: ~10,000 words, a few milliseconds
+FIRST_BYTES, FIRST_RECORDS = 1 << 10, 32  # of the first unit, before anybody knows how slow the steps are
 QUIET_MS = 10  # a source that had nothing to give is asked again after this
 FLUSH_MS = 100  # a node that is never idle sends what is buffered after this, however little it is
 MAX_KEY = 1 << 20  # bytes of a key that another node is asked for
@@ -87,6 +91,9 @@ class DataPlane:
         self._reading = [False] * len(plan.sources)  # a read was asked for and has not come back
         self._not_before: list[Millis] = [0] * len(plan.sources)
         self._turn = 0  # the source to read next
+        self._read_paces = [Pace(FIRST_BYTES, CHUNK_BYTES) for _ in plan.sources]
+        self._stage_paces = [Pace(FIRST_RECORDS, MAX_ITEMS) for _ in plan.stages]
+        self._unit: tuple[Pace, int] | None = None  # what the last unit of work took on
         self._stopping = False  # no new reads
         self._finishing = False  # the sinks were told to flush
         self._finished = False  # JobDone was said
@@ -144,6 +151,7 @@ class DataPlane:
     def work(self, now: Millis) -> list[Effect]:
         """One unit of work: a few milliseconds, unless the application's code is slow."""
         self._now = now
+        self._unit = None
         if self.table is not None and (
             not (self._apply_one() or self._read_one()) or now >= self._flushed_at + FLUSH_MS
         ):
@@ -151,6 +159,12 @@ class DataPlane:
             self._send(self.router.flush())
         self._advance()
         return self._taken()
+
+    def took(self, elapsed: Millis) -> None:
+        """The driver: the last `work`, with the effects it had, took so long. A driver without a clock never says."""
+        if self._unit is not None:
+            pace, amount = self._unit
+            pace.took(amount, elapsed)
 
     def _taken(self) -> list[Effect]:
         effects, self._effects = self._effects, []
@@ -209,7 +223,9 @@ class DataPlane:
         assert next_read is not None
         self._turn = source + 1
         self._reading[source] = True
-        self._effects.append(ReadSplit(source, *next_read))
+        pace = self._read_paces[source]
+        self._unit = (pace, pace.most)
+        self._effects.append(ReadSplit(source, *next_read, pace.most))
         return True
 
     def _split_read(self, event: SplitRead) -> None:
@@ -261,14 +277,16 @@ class DataPlane:
 
     def _apply(self, stage: int) -> None:
         plan = self.plan.stages[stage]
-        batch = self._intake.take(stage)
+        pace = self._stage_paces[stage]
+        batch, is_last = self._intake.take(stage, pace.most)
+        self._unit = (pace, len(batch.keys))
         applied = self.owner.apply(stage, batch.keys, batch.values)
         self.records_keyed += len(batch.keys)
         for index, error in applied.failures:
             self.failed(plan.name, plan.where, (batch.keys[index], batch.values[index]), error)
         if applied.outs:
             self._run(plan.fragment, applied.out_keys, applied.outs)
-        if batch.sender is not None:
+        if is_last and batch.sender is not None:
             self._transmit(batch.sender, BatchDone(stage, batch.number))
             self._effects.append(Consumed(batch.sender, plan.level, batch.size))
 

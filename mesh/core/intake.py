@@ -33,6 +33,11 @@ class Waiting:
     keys: list[Any]
     values: list[Any]
 
+    def part(self, start: int, end: int | None) -> Waiting:
+        keys = self.keys[start:end]
+        values = keys if self.values is self.keys else self.values[start:end]
+        return Waiting(self.sender, self.number, self.size, keys, values)
+
 
 class Intake:
     """The queues of all stages."""
@@ -76,11 +81,15 @@ class Intake:
     def waiting_at(self, stage: int) -> bool:
         return bool(self._queues[stage])
 
-    def take(self, stage: int) -> Waiting:
+    def take(self, stage: int, most: int) -> tuple[Waiting, bool]:
+        """At most so many records of the next batch; and whether these are its last, so that it is done with them."""
         batch = self._queues[stage].popleft()
+        if len(batch.keys) > most:
+            self._queues[stage].appendleft(batch.part(most, None))
+            return batch.part(0, most), False
         if batch.sender is None:
             self._local[stage] -= 1
-        return batch
+        return batch, True
 
     def has_room(self, stage: int) -> bool:
         return self._local[stage] < LOCAL_BATCHES

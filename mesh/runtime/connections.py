@@ -24,8 +24,6 @@ from mesh.core.events import (
     WriteSink,
 )
 
-CHUNK_BYTES = 64 << 10  # one unit of work: ~10,000 words, a few milliseconds
-
 
 class Connections:
     """Open readers and writers; errors of connectors pass through as they are raised."""
@@ -73,7 +71,7 @@ class Connections:
 
     def _chunk(self, read: ReadSplit) -> SplitRead:
         reader = self._reader_of(read.source, read.split, read.offset)
-        chunk: Chunk[Any] = reader.read(CHUNK_BYTES)
+        chunk: Chunk[Any] = reader.read(read.most_bytes)
         if chunk.ended:
             reader.close()
             del self._readers[read.source, read.split.name]

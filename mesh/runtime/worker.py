@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -73,7 +74,9 @@ class Worker:
         if deadline is not None and deadline <= now:
             self._perform(self.data.handle(Woke(), now), now, outward)
         if self.data.runnable(now):
+            started = time.monotonic_ns()
             self._perform(self.data.work(now), now, outward)
+            self.data.took((time.monotonic_ns() - started) // 1_000_000)
         return outward
 
     def _perform(self, effects: list[Effect], now: Millis, outward: list[Effect]) -> None:
