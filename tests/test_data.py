@@ -27,6 +27,7 @@ from mesh.core.events import (
     Transmit,
     Woke,
 )
+from mesh.core.keys import slot_of_key
 from mesh.core.lookups import LOOKUP_MS
 from mesh.core.messages import ALIVE, DEAD, Batch, BatchDone, Found, Lookup, Member, Message, Report
 from tests.data_kit import Cluster, Given, Nowhere
@@ -339,6 +340,42 @@ def test_a_node_that_is_never_idle_does_not_keep_a_few_records_to_itself() -> No
         assert node.data.runnable(now)
         cluster._perform(node, node.data.work(now))
     assert cluster.items(0) == [("x", 1)]
+
+
+def silenced(plan: Plan, records: int) -> tuple[Cluster, int]:
+    """Work until nothing moves, while the other owner takes nothing; how many records were read."""
+    cluster = Cluster(plan, Random(1), owners=2, window=200, batch_records=4)
+    node, other = cluster.nodes
+    other.pending.clear()
+    for _ in range(20 * records):
+        if node.pending:
+            cluster._answer(node)
+        elif node.data.runnable(cluster.now):
+            cluster._perform(node, node.data.work(cluster.now))
+        else:
+            cluster.tick()
+    return cluster, node.data.sources.counts()[0].records
+
+
+def test_an_owner_that_takes_nothing_stops_the_sources() -> None:
+    cluster, read = silenced(counting(Given([[f"w{number}" for number in range(5_000)], []])), 5_000)
+    assert 0 < read < 200
+    assert 0 < cluster.nodes[0].data.router.bytes_in_flight() < 200 + 4096
+    buffered = sum(len(lane.keys) for lanes in cluster.nodes[0].data.router._lanes for lane in lanes)
+    assert buffered < 50
+
+
+def test_a_stage_whose_consumer_takes_nothing_stops_and_so_do_the_sources() -> None:
+    app = mesh.App("two-stages")
+    first = app.source("s", Given([list(range(5_000)), []])).key_by(lambda _: "one key, and so one owner")
+    spread = first.stateful("first", int, lambda n, value: (n + 1, value)).values().key_by(lambda value: value)
+    spread.fold("second", int, lambda n, _: n + 1)
+    plan = compile(app)
+    cluster, read = silenced(plan, 5_000)
+    owner = cluster.table.owners[cluster.table.owner_of_slot[slot_of_key("one key, and so one owner", 0, 8)]]
+    assert owner == cluster.nodes[0].id, "choose another key"
+    assert 0 < cluster.nodes[0].data.records_keyed < 1_000
+    assert read < 1_000
 
 
 # -- what others say --------------------------------------------------------------------------------------------------
