@@ -37,17 +37,24 @@ MAX_EVENTS_A_TURN = 64  # then work goes on, so that a flood of messages does no
 class Worker:
     """One node's data plane with its surroundings.
 
-    `part` names its share of every sink; `wake` interrupts the thread's wait for something to do.
+    `part` names its share of every sink; `wake` interrupts the thread's wait for something to do; `clock` says in
+    milliseconds how long the work takes.
     """
 
     def __init__(
-        self, data: DataPlane, part: str, wake: Callable[[], None], inbox: deque[Event | BaseException]
+        self,
+        data: DataPlane,
+        part: str,
+        wake: Callable[[], None],
+        inbox: deque[Event | BaseException],
+        clock: Callable[[], Millis] = lambda: time.monotonic_ns() // 1_000_000,
     ) -> None:
         self.data = data
         self.inbox = inbox
         self.connections = Connections(data.plan, part, self.post)
         self.job_done = False
         self._wake = wake
+        self._clock = clock
         self._tickets: dict[int, _Ticket] = {}
         self._last_ticket = 0
         self._tickets_lock = threading.Lock()
@@ -74,9 +81,9 @@ class Worker:
         if deadline is not None and deadline <= now:
             self._perform(self.data.handle(Woke(), now), now, outward)
         if self.data.runnable(now):
-            started = time.monotonic_ns()
+            started = self._clock()
             self._perform(self.data.work(now), now, outward)
-            self.data.took((time.monotonic_ns() - started) // 1_000_000)
+            self.data.took(self._clock() - started)
         return outward
 
     def _perform(self, effects: list[Effect], now: Millis, outward: list[Effect]) -> None:
