@@ -37,7 +37,7 @@ def run_solo(cluster: ClusterConfig, plan: Plan, http: Address | None, *, keep: 
         try:
             telling.tell(embedded.run(telling.tell, keep=keep))
         except ConnectorError as error:
-            raise Failure(1, str(error)) from None
+            raise Failure(2, str(error)) from None  # the same as of a node
     return (1 if telling.summary and telling.summary.failed else 0), telling.summary
 
 
