@@ -148,11 +148,18 @@ class Cluster:
             if node.pending:
                 choices.append(lambda node=node: self._answer(node))  # type: ignore[misc]
             if node.data.runnable(self.now):
-                choices.append(lambda node=node: self._perform(node, node.data.work(self.now)))  # type: ignore[misc]
+                choices.append(lambda node=node: self.work(node))  # type: ignore[misc]
         for key, queue in self.links.items():
             if queue:
                 choices.append(lambda key=key: self._deliver(key))  # type: ignore[misc]
         return choices
+
+    def work(self, node: Node) -> None:
+        """One unit, which must come to something: a node that is runnable for nothing would burn its core."""
+        before = _traces(node)
+        effects = node.data.work(self.now)
+        assert effects or _traces(node) != before, "there was nothing to do"
+        self._perform(node, effects)
 
     def _answer(self, node: Node) -> None:
         self.give(node, node.pending.pop(0))
@@ -241,3 +248,9 @@ class Cluster:
 
     def total(self, field: str) -> int:
         return sum(getattr(node.data.report(), field) for node in self.nodes)
+
+
+def _traces(node: Node) -> object:
+    """What a unit of work may change without having anything to say."""
+    waiting = [len(queue) for queue in node.data._intake._queues]
+    return waiting, [len(lane.keys) for lanes in node.data.router._lanes for lane in lanes], node.data.report()

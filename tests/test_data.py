@@ -338,7 +338,7 @@ def test_a_node_that_is_never_idle_does_not_keep_a_few_records_to_itself() -> No
         while node.pending:
             cluster._answer(node)
         assert node.data.runnable(now)
-        cluster._perform(node, node.data.work(now))
+        cluster.work(node)
     assert cluster.items(0) == [("x", 1)]
 
 
@@ -351,9 +351,10 @@ def silenced(plan: Plan, records: int) -> tuple[Cluster, int]:
         if node.pending:
             cluster._answer(node)
         elif node.data.runnable(cluster.now):
-            cluster._perform(node, node.data.work(cluster.now))
+            cluster.work(node)
         else:
             cluster.tick()
+    assert not node.data.runnable(cluster.now)
     return cluster, node.data.sources.counts()[0].records
 
 

@@ -173,8 +173,8 @@ def test_a_chunk_of_many_batches_stops_the_stage_until_all_of_it_has_left() -> N
     tried.put(0, words, words)
     sent = tried.full_batches([0])
     while (left := 200 - sum(len(records_of(batch)) for batch in sent)) > 0:
-        assert not tried.open_for(0), f"{left} records wait, and more may come"
         assert tried.done(PEER, 0, number_of(sent[-1])) is None
+        assert not tried.open_for(0), f"{left} records wait, and more may come"
         sent += tried.flush()
     tried.done(PEER, 0, number_of(sent[-1]))
     assert tried.open_for(0)
