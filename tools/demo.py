@@ -27,7 +27,7 @@ TOP = 10
 
 
 def main() -> int:
-    console = Console()
+    console = Console(highlight=False)
     console.print(f"[bold]hashmesh[/]: every word of Python's standard library, counted on {NODES} nodes")
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "counts"
@@ -43,13 +43,13 @@ def main() -> int:
         try:
             at = f"http://127.0.0.1:{port}"
             _wait_until_done(run, at)
-            console.print()
-            subprocess.run([*MESH, "ring", "--at", at], cwd=ROOT, check=True)
+            ring = _ring(at, in_colour=console.is_terminal)
         finally:
             run.send_signal(signal.SIGINT)
             summary, _ = run.communicate(timeout=30)
         counted = _counts(output)
     expected = _plain_counts()
+    sys.stdout.write(f"\n{ring}\n")
     _show(console, json.loads(summary.splitlines()[-1]), counted)
     equal = counted == expected
     console.print(f"equal to collections.Counter: [bold {'green' if equal else 'red'}]{'yes' if equal else 'no'}[/]")
@@ -68,6 +68,12 @@ def _wait_until_done(run: subprocess.Popen[bytes], at: str) -> None:
         if waited.returncode == 0:
             return
     raise SystemExit("the count did not end within five minutes")
+
+
+def _ring(at: str, *, in_colour: bool) -> str:
+    environment = {**os.environ, **({"FORCE_COLOR": "1"} if in_colour else {})}
+    command = [*MESH, "ring", "--at", at]
+    return subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def _counts(output: Path) -> Counter[str]:
