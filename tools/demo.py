@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -19,6 +20,7 @@ sys.path.insert(0, str(ROOT))
 from rich.console import Console  # noqa: E402
 
 from mesh.app.load import load_app  # noqa: E402
+from nodes.ring import picture  # noqa: E402
 
 EXAMPLE = ROOT / "examples" / "word_count.py"
 MESH = [sys.executable, "-P", "-m", "nodes.cli"]
@@ -43,13 +45,13 @@ def main() -> int:
         try:
             at = f"http://127.0.0.1:{port}"
             _wait_until_done(run, at)
-            ring = _ring(at, in_colour=console.is_terminal)
+            ring, status = (json.load(urlopen(f"{at}/v1/{what}")) for what in ("ring", "status"))
         finally:
             run.send_signal(signal.SIGINT)
             summary, _ = run.communicate(timeout=30)
         counted = _counts(output)
     expected = _plain_counts()
-    sys.stdout.write(f"\n{ring}\n")
+    console.print("", picture(ring, status, width=78, colours=console.is_terminal), "", sep="\n")
     _show(console, json.loads(summary.splitlines()[-1]), counted)
     equal = counted == expected
     console.print(f"equal to collections.Counter: [bold {'green' if equal else 'red'}]{'yes' if equal else 'no'}[/]")
@@ -68,12 +70,6 @@ def _wait_until_done(run: subprocess.Popen[bytes], at: str) -> None:
         if waited.returncode == 0:
             return
     raise SystemExit("the count did not end within five minutes")
-
-
-def _ring(at: str, *, in_colour: bool) -> str:
-    environment = {**os.environ, **({"FORCE_COLOR": "1"} if in_colour else {})}
-    command = [*MESH, "ring", "--at", at]
-    return subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def _counts(output: Path) -> Counter[str]:
