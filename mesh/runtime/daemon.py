@@ -57,6 +57,7 @@ HEART_S = 0.025  # how often the heart looks
 HEART_AFTER_MS = 50  # the main thread may be away this long before the heart pumps
 LAG_MS = 200  # a pump later than this is told to membership: the silence may have been ours
 DRAIN_S = 5.0  # how long a stop waits for what is on its way
+WAITING_MS, WAITING_AGAIN_MS = 2_000, 30_000  # when a node that waits for others says so, and says it again
 ABANDON_S = 15.0  # how long it waits for the application's code to come back at all; its parent gives up after 30
 FAREWELL_S = 0.1  # for the last datagrams to leave the process; who misses them finds out by probing
 DEAD_LOOP_S = 120
@@ -76,6 +77,7 @@ class Daemon:
         tuning: Tuning | None = None,
     ) -> None:
         self.config = node
+        self._declared = declared
         self._log = log
         self._lock = threading.RLock()
         self._data_dir = DataDir(node.data_dir, node.name) if node.data_dir else None
@@ -98,6 +100,7 @@ class Daemon:
         self._exit_code: int | None = None
         self._working = False  # the main thread is in the application's code
         self._pumped_at = self._now()
+        self._tell_waiting_at = self._pumped_at + WAITING_MS
         self._armed_at = 0
         self._formed_at: float | None = None
         self._was_ready = False
@@ -256,6 +259,9 @@ class Daemon:
             self._beliefs_changed = True
             if outside := view.why_not_a_member(self.node):
                 self._log.warning("node.not_a_member", name=self.config.name, detail=outside)
+        if self._formed_at is None and self._pumped_at >= self._tell_waiting_at:
+            self._tell_waiting_at = self._pumped_at + WAITING_AGAIN_MS
+            self._log.info("node.waiting", name=self.config.name, detail=view.awaited(self.node, self._declared))
         if not self._beliefs_changed:
             return
         self._beliefs_changed = False
@@ -275,7 +281,7 @@ class Daemon:
         report = self.node.data.report()
         return {
             "name": self.config.name,
-            "seconds": round(time.monotonic() - (self._formed_at or time.monotonic()), 3),
+            "seconds": 0.0 if self._formed_at is None else round(time.monotonic() - self._formed_at, 3),
             "records_in": sum(source.records for source in report.sources),
             "records_keyed": report.records_keyed,
             "records_out": report.records_out,

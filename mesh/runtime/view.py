@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from mesh.core.data import DataPlane
 from mesh.core.keys import Key, hash_key, interval_of_slot, slot_of_hash
 from mesh.core.messages import ALIVE, DEAD, LEFT, STATUS_NAMES, SUSPECT, Member, NodeId, Report
 from mesh.core.node import Node
 from mesh.core.table import ACTIVE, Seat, Table
+from mesh.runtime.config import NodeConfig
 from mesh.runtime.status import Metric, NodeStatus, Ownership, RingRun, SlotCounts, SourceStatus, Status
 
 
@@ -157,6 +158,15 @@ def _slot_counts(node: Node) -> SlotCounts:
     for seat, owned in zip(table.members, table.owned_counts(), strict=True):
         counts[_slots_state(node, seat)] += owned
     return SlotCounts(len(table.slots), counts["active"], 0, counts["unavailable"], counts["lost"])
+
+
+def awaited(node: Node, declared: Sequence[NodeConfig]) -> str:
+    """A sentence on what the founding waits for."""
+    here = {member.name for member in node.control.membership.alive()}
+    workers = sum(each.role == "worker" and each.name in here for each in declared)
+    missing = [f"{each.name} at {each.endpoint}" for each in declared if each.name not in here]
+    told = f"the founding takes {node.identity.expect} workers, so far {workers} here"
+    return f"{told}; not met yet: {', '.join(missing)}" if missing else f"{told}; the partition is being agreed"
 
 
 def why_not_a_member(node: Node) -> str:
