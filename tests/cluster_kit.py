@@ -27,6 +27,7 @@ from nodes.local import free_ports
 from tests.commands import ENVIRONMENT, ROOT
 
 PATIENCE = 60.0  # seconds for what must come; a loaded machine may take a while
+ANSWER = 20.0  # seconds for an HTTP answer
 WORD_COUNT = ROOT / "examples" / "word_count.py"
 ALARMS = ("member.suspect", "member.dead", "member.refuting", "node.not_ready", "node.crashed")
 
@@ -48,10 +49,10 @@ class Said:
         return json.loads(self.text)
 
 
-def fetch(door: str, path: str, timeout: float = 20.0, **query: str) -> Said:
+def fetch(door: str, path: str, **query: str) -> Said:
     url = f"http://{door}{path}" + (f"?{urlencode(query)}" if query else "")
     try:
-        with _NO_PROXY.open(url, timeout=timeout) as response:
+        with _NO_PROXY.open(url, timeout=ANSWER) as response:
             return Said(response.status, response.read().decode(), _lower(response.headers))
     except urllib.error.HTTPError as error:
         with error:
@@ -143,8 +144,8 @@ class NodeProcess:
         assert came, f"{self.name} did not log {event} {fields}: {self.events} {self.noise}"
         return came
 
-    def get(self, path: str, timeout: float = 20.0, **query: str) -> Said:
-        return fetch(self.door, path, timeout, **query)
+    def get(self, path: str, **query: str) -> Said:
+        return fetch(self.door, path, **query)
 
     def status(self) -> Any:
         return self.get("/v1/status").body

@@ -47,7 +47,8 @@ both = ones.merge(tens, nothing)
 # a chain of seven stages, each fed by the one before it
 chain = both.key_by(lambda n: n % 401).fold("level-1", int, add)
 for level in range(2, 8):
-    chain = chain.items().key_by(lambda item, level=level: f"{item[0]}/{item[1]}"[-level:]).fold(f"level-{level}", int, add)
+    again = chain.items().key_by(lambda item, level=level: f"{item[0]}/{item[1]}"[-level:])
+    chain = again.fold(f"level-{level}", int, add)
 chain.to(mesh.jsonl(output))
 
 # two stages of one stream, and one behind both

@@ -6,7 +6,6 @@ import base64
 import json
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -20,7 +19,8 @@ import mesh
 KEYS = [kind(n) for n in range(100) for kind in (str, int, lambda n: b"%d" % n)]
 KEYS += ["", b"", "ключ", "a b&c=d/e?f#g+h%20", "\\x00", "\\U0001f600", -1, -(2**63), 2**100, b"\\xff\\x00", "x" * 3000]
 app = mesh.App("keys")
-app.source("keys", mesh.items(KEYS, splits=7)).key_by(lambda key: key).fold("seen", list, lambda seen, key: [*seen, key])
+keys = app.source("keys", mesh.items(KEYS, splits=7)).key_by(lambda key: key)
+keys.fold("seen", list, lambda seen, key: [*seen, key])
 """
 SMALL: list[Key] = [kind(n) for n in range(100) for kind in (str, int, lambda n: b"%d" % n)]
 KEYS: list[Key] = [
