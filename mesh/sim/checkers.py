@@ -74,8 +74,11 @@ class Checkers:
         declared = [each.name for each in self._world.scenario.declared if each.role == "worker" and each.name in voted]
         if len(declared) < self._world.scenario.expect:
             raise Violation("I2", f"epoch {table.epoch} was chosen by {declared} alone")
+        if len(table.workers()) < self._world.scenario.expect:
+            raise Violation("A6", f"a cluster of {len(table.workers())} workers was founded")
         self._history.append(value)
         self.table = table
+        self._world.founded()
 
     def _has_accepted(self, process: Process, value: bytes) -> bool:
         agreement = process.node.control.agreement

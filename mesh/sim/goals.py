@@ -64,7 +64,7 @@ def _work(world: World, living: list[Process]) -> str | None:
 
 
 def _without_the_dead(world: World, living: set[bytes]) -> str | None:
-    if world.now < world.scenario.calm_at + SETTLED:
+    if world.now < world.calm_since + SETTLED:
         return "settling"
     for (consumer, stream, key), owed in world.ledger.owed.items():
         if owed.seqs and owed.producer in living and (isinstance(consumer, str) or _free(world, key, living)):

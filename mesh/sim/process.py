@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from mesh.app.connectors import writer_name
 from mesh.core.control import Identity
 from mesh.core.events import (
     Effect,
@@ -72,8 +71,8 @@ class Process:
             scenario.window_bytes,
             scenario.batch_records,
         )
-        writer = writer_name(identity.cluster, f"{self.name}-{self.id[:3].hex()}")
-        self.worker = Worker(self.node.data, writer, lambda: None, self.node.inbox)
+        part = f"{self.name}-{self.id[:3].hex()}"
+        self.worker = Worker(self.node.data, part, lambda: None, self.node.inbox, lambda: self._toil)
         self._received: deque[Sequence[bytes]] = deque()
         self._pumped_at: Millis = world.now
         self._paused_until: Millis = 0
@@ -89,9 +88,13 @@ class Process:
     # -- from outside
 
     def arrive(self, parts: Sequence[bytes]) -> None:
-        if len(self._received) < RECEIVE_QUEUE:
-            self._received.append(parts)
+        if len(self._received) >= RECEIVE_QUEUE:
+            return
+        self._received.append(parts)
+        if self._busy_until is not None:
             self._schedule()
+        elif self._due > self._world.now:
+            self._wake(self._world.now)
 
     def pause(self, until: Millis) -> None:
         self._paused_until = max(self._paused_until, until)
@@ -107,9 +110,11 @@ class Process:
     # -- when to run next
 
     def _schedule(self) -> None:
-        now = self._world.now
-        self._due = max(now, self._next_run())
-        wake_at = max(self._due, self._paused_until)
+        self._wake(max(self._world.now, self._next_run()))
+
+    def _wake(self, due: Millis) -> None:
+        self._due = due if self._wake_at is None else min(due, self._due)
+        wake_at = max(due, self._paused_until)
         if self._wake_at is None or wake_at < self._wake_at:
             self._wake_at = wake_at
             self._world.at(wake_at, self._woken, wake_at)

@@ -68,7 +68,8 @@ def _told(event: str, fields: Mapping[str, Any]) -> str:
 def _shown(message: Message) -> str:
     if isinstance(message, Frame):
         return f"frame {message.number} of channel {message.channel}"
-    fields = [f"{name}={_short(getattr(message, name))}" for name in message.__slots__]
+    names: tuple[str, ...] = message.__slots__
+    fields = [f"{name}={_short(getattr(message, name))}" for name in names]
     return f"{type(message).__name__} {' '.join(fields)}".rstrip()
 
 
