@@ -66,7 +66,7 @@ def standstill(made: Cluster, *names: str) -> bool:
 
 def test_what_a_killed_node_held_is_unavailable_and_the_rest_goes_on(three: Cluster) -> None:
     keys = {name: key_of(three, name) for name in three.names}
-    resident = {name: three[name].resident() for name in ("alpha", "beta")}
+    peak = {name: three[name].peak() for name in ("alpha", "beta")}
     three["gamma"].kill()
     for name in ("alpha", "beta"):
         node = three[name]
@@ -93,7 +93,7 @@ def test_what_a_killed_node_held_is_unavailable_and_the_rest_goes_on(three: Clus
     eventually(lambda: standstill(three, "alpha", "beta"), "the sources wait for the dead node")
     for name in ("alpha", "beta"):
         assert three[name].running
-        assert three[name].resident() < resident[name] + MEMORY
+        assert three[name].peak() < peak[name] + MEMORY
         assert not three[name].all_of("app.done")
 
 

@@ -107,7 +107,7 @@ def test_a_slow_owner_stops_the_source_and_nobody_fills_up(tmp_path: Path) -> No
     with cluster(tmp_path, "alpha", "beta", app=BACKLOG) as made:
         made.start()
         made.until_ready()
-        resident = {node.name: node.resident() for node in made}
+        peak = {node.name: node.peak() for node in made}
 
         def read() -> float:
             return sum(node.metric("mesh_records_read_total") for node in made)
@@ -119,11 +119,11 @@ def test_a_slow_owner_stops_the_source_and_nobody_fills_up(tmp_path: Path) -> No
         eventually(at_rest, "the source has stopped")
         assert read() < 100_000
         for node in made:
-            assert node.resident() < resident[node.name] + WINDOWS
+            assert node.peak() < peak[node.name] + WINDOWS
         (tmp_path / "gate").touch()
         made.until_done()
         assert sum(node.metric("mesh_records_keyed_total") for node in made) == 400_000
         for node in made:
-            assert node.resident() < resident[node.name] + WINDOWS
+            assert node.peak() < peak[node.name] + WINDOWS
             assert node.get("/v1/state/count", key="only").body["state"] == 400_000
         assert made.alarms() == []
