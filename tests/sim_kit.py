@@ -47,6 +47,7 @@ def scenario(*faults: Fault, workers: int = 3, witness: bool = False, disks: boo
         workload=small_workload(),
         pace=200,
         faults=faults,
+        reads=tuple(range(1_000, 3_000, 40)),
     )
     return dataclasses.replace(plain, **changes)
 

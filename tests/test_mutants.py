@@ -49,7 +49,7 @@ TWO = [scenario(workers=2)]
 PAUSE = [scenario(Pause(300, 4_000, "beta"), window_bytes=200, batch_records=4)]
 SPLIT = [scenario(Cut(500, 4_000, ("alpha",), ("beta", "gamma")))]
 AGAIN = [scenario(Crash(1_000, 0, "gamma"), Restart(2_000, 0, "gamma"))]
-LATE_DISK = [scenario(SlowDisk(0, 4_000, "gamma"), disks=True)]
+LATE_DISK = [scenario(SlowDisk(0, 5_000, "gamma"), disks=True, expect=2)]
 FOUNDINGS = [scenario_of(seed, mood="founding") for seed in range(100)]
 
 
@@ -179,6 +179,11 @@ def lets_an_answer_overtake(patch: Patch) -> None:
     patch.setattr(Worker, "_perform", hasty)
 
 
+def answers_for_the_owner(patch: Patch) -> None:
+    """Whoever is asked looks on its own shelf."""
+    patch.setattr(DataPlane, "_owner_of", lambda self, key: self.me)
+
+
 # -- agreement --------------------------------------------------------------------------------------------------------
 
 
@@ -278,6 +283,7 @@ MUTANTS: list[tuple[Callable[[Patch], None], str, list[Scenario]]] = [
     (claims_to_be_drained_with_work_in_hand, "E7", HEALTHY),
     (drains_without_asking_the_others, "E7", HEALTHY),
     (lets_an_answer_overtake, "I17", TWO),
+    (answers_for_the_owner, "reads", HEALTHY),
     (founds_without_a_majority, "I2", HEALTHY),
     (founds_with_whoever_is_there, "A6", FOUNDINGS),
     (forgets_its_promise, "I1 I2", FOUNDINGS),

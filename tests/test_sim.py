@@ -75,7 +75,7 @@ def test_a_transcript_reads_like_a_story() -> None:
 
 
 def test_a_witness_that_learns_the_partition_last_hears_that_the_job_is_done() -> None:
-    slow_disk = SlowDisk(0, 20_000, "gamma")
+    slow_disk = SlowDisk(0, 4_000, "gamma")
     _, summary = finished(scenario(slow_disk, workers=2, witness=True, disks=True, pace=0))
     assert summary.done
 

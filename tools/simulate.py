@@ -113,7 +113,7 @@ def _survives(seed: int, nodes: int | None, totals: Counter[str]) -> bool:
         print(f"seed {seed} FAILS: {violation}\n  python tools/simulate.py --seed {seed}{count}", flush=True)
         return False
     totals.update(simulated=summary.simulated, records=summary.records, messages=summary.messages, lost=summary.lost)
-    totals.update(doubled=summary.doubled, suspicions=summary.suspicions, done=summary.done)
+    totals.update(doubled=summary.doubled, suspicions=summary.suspicions, reads=summary.reads, done=summary.done)
     return True
 
 
@@ -129,7 +129,7 @@ def _total(totals: Counter[str], seconds: float, failed: int) -> str:
         f"{totals['seeds']} seeds in {seconds:.1f} s ({totals['seeds'] / seconds:.1f} a second): {verdict}\n"
         f"{totals['simulated'] / 3_600_000:.1f} hours simulated; {totals['faults']} faults; {totals['suspicions']} "
         f"suspicions; {totals['messages']} messages, {totals['lost']} lost, {totals['doubled']} doubled; "
-        f"{totals['records']} arrivals of records; {totals['done']} jobs done"
+        f"{totals['records']} arrivals of records; {totals['reads']} reads; {totals['done']} jobs done"
     )
 
 

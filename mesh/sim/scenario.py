@@ -49,6 +49,7 @@ class Scenario:
     workload: Workload
     pace: Millis  # what reading a chunk takes; such that the job lasts for some seconds, or is done at once
     faults: tuple[Fault, ...]
+    reads: tuple[Millis, ...] = ()  # when somebody asks for the state of some key
     at_founding: tuple[Fault, ...] = ()  # counted from the moment at which the first node knows the partition
 
     @property
@@ -107,6 +108,7 @@ def scenario_of(seed: int, nodes: int | None = None, mood: str | None = None) ->
         workload=workload,
         pace=random.choice((0, 2_000, 5_000, 5_000)) * workers // max(workload.chunks(), workers),
         faults=faults,
+        reads=tuple(random.randrange(LAST_FAULT) for _ in range(random.choice((0, 5, 30)))),
         at_founding=at_founding,
     )
 

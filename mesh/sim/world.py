@@ -21,6 +21,7 @@ from mesh.sim.faults import Fault
 from mesh.sim.ledger import Ledger
 from mesh.sim.network import Letter, Network
 from mesh.sim.process import Process
+from mesh.sim.reads import Reads
 from mesh.sim.scenario import Scenario, Setup
 from mesh.sim.transcript import Transcript
 from mesh.sim.violation import Violation
@@ -56,6 +57,7 @@ class Summary:
     lost: int
     doubled: int
     suspicions: int
+    reads: int
     done: bool
 
 
@@ -77,6 +79,7 @@ class World:
         self.network = Network(scenario.conditions, Random(f"network {scenario.seed}"), self.at, self._deliver)
         self.ledger = Ledger(scenario.workload)
         self.checkers = Checkers(self)
+        self.reads = Reads(self)
         self.hosts = {setup.name: self._host(setup) for setup in scenario.setups}
         self._names = {_endpoint(name): name for name in self.hosts}
 
@@ -94,6 +97,8 @@ class World:
             self.at(setup.starts, self.start, setup.name)
         for fault in self.scenario.faults:
             self._expect(fault, fault.at)
+        for time in self.scenario.reads:
+            self.at(time, self.reads.ask, None)
         self.at(self.scenario.calm_at, self._calm, None)
         while not self._over:
             self._step()
@@ -154,6 +159,7 @@ class World:
             network.lost,
             network.doubled,
             self.checkers.suspicions,
+            self.reads.answered,
             self.ledger.complete(),
         )
 
