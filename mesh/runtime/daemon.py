@@ -46,7 +46,7 @@ from mesh.core.planner import Declared
 from mesh.runtime import view
 from mesh.runtime.config import ClusterConfig, NodeConfig
 from mesh.runtime.data_dir import DataDir
-from mesh.runtime.errors import StartError
+from mesh.runtime.errors import AppFailed, StartError
 from mesh.runtime.reports import RateLimited
 from mesh.runtime.status import Metric, Ownership, Reading, RingRun, Status
 from mesh.runtime.transport import Transport, TransportError
@@ -118,8 +118,11 @@ class Daemon:
         except ConnectorError as error:
             self._log.error("app.failed", error=str(error))
             self._exit_code = 2
-        except OSError as error:
-            self._log.error("app.failed", error=f"{type(error).__name__}: {error}")
+        except AppFailed as error:
+            self._log.error("app.failed", error=str(error))
+            self._exit_code = 1
+        except SystemExit as error:
+            self._log.error("app.failed", error=f"the application's code called sys.exit({error.code!r})")
             self._exit_code = 1
         finally:
             self._farewell()
@@ -269,7 +272,8 @@ class Daemon:
         if ready != self._was_ready:
             self._was_ready = ready
             if ready:
-                self._log.info("node.ready", name=self.config.name, epoch=view.epoch(self.node))
+                slots = view.slots_in_words(self.node, self.config.name)
+                self._log.info("node.ready", name=self.config.name, epoch=view.epoch(self.node), slots=slots)
             else:
                 self._log.warning("node.not_ready", name=self.config.name)
 

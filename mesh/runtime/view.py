@@ -8,7 +8,7 @@ from mesh.core.data import DataPlane
 from mesh.core.keys import Key, hash_key, interval_of_slot, slot_of_hash
 from mesh.core.messages import ALIVE, DEAD, LEFT, STATUS_NAMES, SUSPECT, Member, NodeId, Report
 from mesh.core.node import Node
-from mesh.core.table import ACTIVE, Seat, Table
+from mesh.core.table import ACTIVE, Seat
 from mesh.runtime.config import NodeConfig
 from mesh.runtime.status import Metric, NodeStatus, Ownership, RingRun, SlotCounts, SourceStatus, Status
 
@@ -177,14 +177,17 @@ def why_not_a_member(node: Node) -> str:
     told = f"cluster {node.identity.cluster} has its partition already, and this process is not in it"
     if any(seat.name == me.name for seat in table.members):
         told += f": an earlier process of node {me.name} is"
-        lost = lost_runs(table, me.name)
-        told += f", and the state in its slots {lost} is gone with it" if lost else ""
+        lost = slots_in_words(node, me.name)
+        told += f", and the state in its slots {lost} is gone with it" if lost != "none" else ""
     return f"{told}. This one owns no slots and does no work; it answers for any key that others hold"
 
 
-def lost_runs(table: Table, name: str) -> str:
-    """A node's slots in words, as in "0-341, 900-910"."""
-    return ", ".join(f"{run.first}-{run.last}" for run in table.runs() if run.owner.name == name)
+def slots_in_words(node: Node, name: str) -> str:
+    """The slots of the member of this name as a person writes them, "0-341, 900", or "none"."""
+    table = node.control.table
+    owned = [] if table is None else [run for run in table.runs() if run.owner.name == name]
+    ranges = [f"{run.first}-{run.last}" if run.first < run.last else f"{run.first}" for run in owned]
+    return ", ".join(ranges) or "none"
 
 
 def _member_states(node: Node) -> dict[str, int]:
