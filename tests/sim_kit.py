@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+import heapq
+from collections.abc import Callable, Iterable
+from random import Random
 from typing import Any
 
 import pytest
 
 from mesh.core.membership.tuning import LOOPBACK
 from mesh.sim.faults import Fault
-from mesh.sim.network import Conditions
+from mesh.sim.network import Conditions, Letter, Network
 from mesh.sim.scenario import NAMES, Scenario, Setup, scenario_of
 from mesh.sim.violation import Violation
 from mesh.sim.workload import StageShape, Workload
@@ -74,3 +76,40 @@ def first_violation(scenarios: Iterable[Scenario]) -> Violation | None:
         except Violation as violation:
             return violation
     return None
+
+
+class SimulatedPair:
+    """The simulated network as the contract of tests/test_transport.py wants a network: two nodes, and time passes."""
+
+    def __init__(self) -> None:
+        self._now = 0
+        self._heap: list[tuple[int, int, Callable[[Letter], None], Letter]] = []
+        self._arrived: list[list[bytes]] = []
+        self._sent = 0
+        conditions = Conditions(delay=1, jitter=20)
+        self._network = Network(
+            conditions, Random(7), self._at, lambda letter: self._arrived.append(list(letter.parts))
+        )
+
+    def _at(self, time: int, function: Callable[[Letter], None], letter: Letter) -> None:
+        self._sent += 1
+        heapq.heappush(self._heap, (time, self._sent, function, letter))
+
+    def send(self, parts: list[bytes]) -> bool:
+        self._network.send(("a", "b"), parts, self._now)
+        return True
+
+    def receive(self) -> list[list[bytes]]:
+        self._now += 50
+        while self._heap and self._heap[0][0] <= self._now:
+            _, _, function, letter = heapq.heappop(self._heap)
+            function(letter)
+        arrived, self._arrived = self._arrived, []
+        return arrived
+
+    def interrupt(self) -> None:
+        self._network.reset(("a", "b"))
+        self._network.reset(("b", "a"))
+
+    def close(self) -> None:
+        pass
