@@ -10,6 +10,7 @@ A seed decides everything: two runs of it are the same, line for line.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections import Counter
@@ -30,7 +31,11 @@ ENOUGH = 10  # failing seeds; then the rest would say the same
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _options().parse_args(arguments)
     if options.seed is not None:
-        return replay(options.seed, options.nodes, verbose=options.verbose)
+        try:
+            return replay(options.seed, options.nodes, verbose=options.verbose)
+        except BrokenPipeError:  # whoever read along has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
     return search(range(options.start, options.start + options.seeds), options.nodes)
 
 

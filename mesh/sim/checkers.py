@@ -201,6 +201,7 @@ class Checkers:
         if drained == self._drained.get(process.id, 0):
             return
         self._drained[process.id] = drained
+        self._world.transcript.say(process.name, f"has nothing left to do at level {drained - 1}")
         for (consumer, stream, _), owed in self._world.ledger.owed.items():
             if owed.seqs and owed.producer == process.id and self._world.ledger.level_of(stream) < drained:
                 raise Violation(
