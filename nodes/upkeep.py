@@ -74,8 +74,8 @@ class Upkeep:
         """A node logged something."""
         if fields["event"] == "node.listening" and fields.get("http"):
             self.doors[name] = str(fields["http"])
-        elif fields["event"] == "node.ready":
-            self._slots[name] = str(fields.get("slots", "none"))
+        elif fields["event"] == "partition.agreed":
+            self._slots[name] = str(fields.get("own", "none"))
         elif fields["event"] == "node.refused":
             self.code = self.code or 2
 

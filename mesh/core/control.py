@@ -207,5 +207,7 @@ class ControlPlane:
             table.cluster_id,
         )
         names = [seat.name for seat in table.members]
-        told = Log("partition.agreed", {"epoch": table.epoch, "members": names, "slots": len(table.slots)})
+        own = table.slots_in_words(self.identity.me.name) if table.seat_of(self.identity.me.node) else "none"
+        fields = {"epoch": table.epoch, "members": names, "slots": len(table.slots), "own": own}
+        told = Log("partition.agreed", fields)
         return [agreed, told]

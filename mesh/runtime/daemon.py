@@ -272,8 +272,7 @@ class Daemon:
         if ready != self._was_ready:
             self._was_ready = ready
             if ready:
-                slots = view.slots_in_words(self.node, self.config.name)
-                self._log.info("node.ready", name=self.config.name, epoch=view.epoch(self.node), slots=slots)
+                self._log.info("node.ready", name=self.config.name, epoch=view.epoch(self.node))
             else:
                 self._log.warning("node.not_ready", name=self.config.name)
 

@@ -177,17 +177,9 @@ def why_not_a_member(node: Node) -> str:
     told = f"cluster {node.identity.cluster} has its partition already, and this process is not in it"
     if any(seat.name == me.name for seat in table.members):
         told += f": an earlier process of node {me.name} is"
-        lost = slots_in_words(node, me.name)
+        lost = table.slots_in_words(me.name)
         told += f", and the state in its slots {lost} is gone with it" if lost != "none" else ""
     return f"{told}. This one owns no slots and does no work; it answers for any key that others hold"
-
-
-def slots_in_words(node: Node, name: str) -> str:
-    """The slots of the member of this name as a person writes them, "0-341, 900", or "none"."""
-    table = node.control.table
-    owned = [] if table is None else [run for run in table.runs() if run.owner.name == name]
-    ranges = [f"{run.first}-{run.last}" if run.first < run.last else f"{run.first}" for run in owned]
-    return ", ".join(ranges) or "none"
 
 
 def _member_states(node: Node) -> dict[str, int]:
