@@ -38,7 +38,9 @@ class Numbers:
 app = mesh.App("numbers")
 app.source("numbers", Numbers()).key_by(lambda n: n).fold("count", int, lambda count, _: count + 1)
 """
-STUCK = NUMBERS.replace("return mesh.Chunk", "import time; time.sleep(60); return mesh.Chunk")
+STUCK = NUMBERS.replace(
+    "return mesh.Chunk", "open('stuck', 'w').close(); import time; time.sleep(60); return mesh.Chunk"
+)
 KEYS = 1000
 MEMORY = 64 << 20  # bytes that a node may grow while it waits for a dead one
 
@@ -144,7 +146,7 @@ def test_a_node_that_is_asked_to_stop_drains_and_says_goodbye(three: Cluster, nu
 def test_a_second_ctrl_c_ends_a_node_whose_code_is_stuck(tmp_path: Path) -> None:
     with cluster(tmp_path, "alpha", app=STUCK) as made:
         made.start()
-        made.until_ready()
+        eventually((tmp_path / "stuck").exists, "the code is stuck")
         made["alpha"].signal(signal.SIGINT)
         eventually(lambda: made["alpha"].get("/healthz").code == 200, "an answer")
         assert made["alpha"].running

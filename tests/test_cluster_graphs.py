@@ -80,7 +80,7 @@ def test_a_deep_graph_with_several_sources_and_sinks(tmp_path: Path) -> None:
     assert summaries[0] == summaries[1]
 
 
-@pytest.mark.parametrize("name", ["word_count", "word_count_by_letter", "stock_prices"])
+@pytest.mark.parametrize("name", ["word_count_by_letter", "stock_prices"])
 def test_an_example_writes_the_same_on_one_node_and_on_three(tmp_path: Path, name: str) -> None:
     (tmp_path / "book.txt").write_text("".join(f"the {n % 97} of {n % 7} words\n" for n in range(5_000)))
     example = str(ROOT / "examples" / f"{name}.py")

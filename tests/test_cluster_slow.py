@@ -14,11 +14,11 @@ import mesh
 
 
 def sleep():
-    time.sleep(4)
+    time.sleep(3.2)
 
 
 def burn():
-    end = time.monotonic() + 4
+    end = time.monotonic() + 3.2
     while time.monotonic() < end:
         sum(range(1000))
 
