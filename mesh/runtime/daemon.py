@@ -60,6 +60,7 @@ DRAIN_S = 5.0  # how long a stop waits for what is on its way
 WAITING_MS, WAITING_AGAIN_MS = 2_000, 30_000  # when a node that waits for others says so, and says it again
 ABANDON_S = 15.0  # how long it waits for the application's code to come back at all; its parent gives up after 30
 FAREWELL_S = 0.1  # for the last datagrams to leave the process; who misses them finds out by probing
+MAX_WAIT_MS = 1_000  # of the main thread, when nothing is due
 DEAD_LOOP_S = 120
 REARM_MS = 5_000
 
@@ -100,6 +101,7 @@ class Daemon:
         self._exit_code: int | None = None
         self._working = False  # the main thread is in the application's code
         self._pumped_at = self._now()
+        self._pump_due_at = self._pumped_at  # later when there is nothing to do until then
         self._tell_waiting_at = self._pumped_at + WAITING_MS
         self._armed_at = 0
         self._formed_at: float | None = None
@@ -196,9 +198,9 @@ class Daemon:
             if self._exit_code is not None:
                 return
             self._arm(now)
-            if now - self._pumped_at > LAG_MS:
-                self._perform(self.node.handle_control(Lagged(now - self._pumped_at), now))
-            self._pumped_at = now
+            if now - self._pump_due_at > LAG_MS:
+                self._perform(self.node.handle_control(Lagged(now - self._pump_due_at), now))
+            self._pumped_at = self._pump_due_at = now
             for parts in self._transport.receive(RECEIVE_AT_ONCE):
                 self._perform(self.node.received(parts, now))
             deadline = self.node.control.next_deadline()
@@ -214,8 +216,10 @@ class Daemon:
     def _until_next_deadline(self) -> int:
         with self._lock:
             deadlines = [self.node.control.next_deadline(), self.node.data.next_deadline()]
-        due = min((each for each in deadlines if each is not None), default=self._now() + 1_000)
-        return max(0, min(due - self._now(), 1_000))
+        now = self._now()
+        due = min((each for each in deadlines if each is not None), default=now + MAX_WAIT_MS)
+        self._pump_due_at = max(now, min(due, now + MAX_WAIT_MS))
+        return self._pump_due_at - now
 
     def _perform(self, effects: list[Effect]) -> None:
         """Under the lock."""
