@@ -366,6 +366,17 @@ def test_an_owner_that_takes_nothing_stops_the_sources() -> None:
     assert buffered < 50
 
 
+def test_a_node_that_stops_waits_for_an_owner_that_is_slow_but_not_for_one_that_is_gone() -> None:
+    cluster, _ = silenced(counting(Given([[f"w{number}" for number in range(500)], []])), 500)
+    node, other = cluster.nodes
+    assert not node.data.drained()
+    cluster.give(node, MemberChanged(member(other.id, DEAD), ALIVE))
+    assert node.data.drained()
+    assert not node.data.quiet()  # the job is not done for that
+    cluster.give(node, MemberChanged(member(other.id, ALIVE), DEAD))
+    assert not node.data.drained()
+
+
 def test_a_stage_whose_consumer_takes_nothing_stops_and_so_do_the_sources() -> None:
     app = mesh.App("two-stages")
     first = app.source("s", Given([list(range(5_000)), []])).key_by(lambda _: "one key, and so one owner")

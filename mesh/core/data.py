@@ -203,6 +203,10 @@ class DataPlane:
         """Nothing read, routed or delivered waits for anything."""
         return self.router.idle() and self._intake.empty()
 
+    def drained(self) -> bool:
+        """Quiet, but for what waits for a node that is gone: this node need not stay for that."""
+        return self._intake.empty() and self.router.waits_for() <= self._unreachable.keys()
+
     def _readable(self) -> list[int]:
         if self._stopping:
             return []

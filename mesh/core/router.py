@@ -268,5 +268,10 @@ class Router:
         """Nothing buffered, nothing on its way."""
         return not self._in_flight and not any(stage.buffered for stage in self._stages)
 
+    def waits_for(self) -> set[NodeId]:
+        """The owners who have not worked off, or not been sent, all that is theirs."""
+        lanes = [lane for lanes in self._lanes for lane in lanes]
+        return {lane.owner for lane in lanes if lane.in_flight or lane.parts or lane.keys}
+
     def bytes_in_flight(self) -> int:
         return sum(lane.bytes_in_flight for lanes in self._lanes for lane in lanes)

@@ -146,7 +146,7 @@ class Daemon:
         """Read nothing more; let what was read arrive; flush the sinks."""
         deadline = time.monotonic() + DRAIN_S
         self.node.data.stop_reading()
-        self._loop(lambda: self.node.data.quiet() or time.monotonic() > deadline)
+        self._loop(lambda: self.node.data.drained() or time.monotonic() > deadline)
         if not self.node.data.quiet():
             self._log.warning("node.stopped_undrained", bytes_in_flight=self.node.data.router.bytes_in_flight())
         self.worker.connections.close()
