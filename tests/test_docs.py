@@ -21,6 +21,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.test_mutants import MUTANTS
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -168,3 +170,12 @@ def as_shown(printed: list[str], shown: tuple[str, ...]) -> bool:
     """Trailing blanks do not count; `...` is anything, also on several lines."""
     pattern = re.escape("\n".join(shown)).replace(re.escape("..."), ".*")
     return re.fullmatch(pattern, "\n".join(line.rstrip() for line in printed), re.DOTALL) is not None
+
+
+# -- what is said of the tests ----------------------------------------------------------------------------------------
+
+
+def test_the_protocol_page_names_the_mutants_that_there_are() -> None:
+    table = (ROOT / "docs" / "protocol.md").read_text().partition("| mutants that it catches |")[2]
+    rows = [row.split("|")[2] for row in table.split("\n\n")[0].splitlines()[2:]]
+    assert sorted(re.findall(r"`(\w+)`", "".join(rows))) == sorted(mutant.__name__ for mutant, _, _ in MUTANTS)
