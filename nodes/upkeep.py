@@ -16,7 +16,7 @@ from typing import Any
 
 from nodes import logs
 from nodes.client import Client
-from nodes.fleet import Exited, Fleet, Interrupted, Logged, Wrote
+from nodes.fleet import Exited, Fleet, Interrupted, Logged, Unwritable, Wrote
 from nodes.mistakes import Failure
 from nodes.signals import on_stop_signals
 
@@ -65,6 +65,10 @@ class Upkeep:
                 self._ended(name, code)
             case Interrupted():
                 self.log.info("mesh.stopping")
+                self.stop()
+            case Unwritable(reason):
+                self.log.error("mesh.stdout_failed", detail=f"results cannot be written: {reason}")
+                self.code = 1
                 self.stop()
 
     def tick(self) -> None:
