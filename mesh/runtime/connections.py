@@ -41,6 +41,7 @@ class Connections:
         self._post = post
         self._readers: dict[tuple[int, str], Reader[Any]] = {}
         self._writers: dict[int, Writer[Any]] = {}
+        self.unflushed: dict[int, None] = {}  # sinks that were written to since their last flush
 
     def open_writers(self, run: str) -> None:
         """Before the work, so that a sink that cannot be written is told before it; `run` is the same on all nodes."""
@@ -61,6 +62,7 @@ class Connections:
             case WriteSink(sink, items):
                 with self._named("sink", self._plan.sinks[sink].name):
                     self._writer_of(sink).write(items)
+                    self.unflushed[sink] = None
             case FlushSinks():
                 self.close_writers()
                 return SinksFlushed()
@@ -110,8 +112,11 @@ class Connections:
         return writer
 
     def flush(self) -> None:
-        for writer in self._writers.values():
-            writer.flush()
+        """Let others see what was written."""
+        for sink in self.unflushed:
+            with self._named("sink", self._plan.sinks[sink].name):
+                self._writer_of(sink).flush()
+        self.unflushed.clear()
 
     def close_writers(self) -> None:
         """Flush and close; a later item opens a new writer."""
@@ -120,6 +125,7 @@ class Connections:
                 writer.flush()
                 writer.close()
         self._writers.clear()
+        self.unflushed.clear()
 
     def close(self) -> None:
         self.close_writers()

@@ -31,6 +31,7 @@ from mesh.core.events import (
 from mesh.core.lookups import UNAVAILABLE
 from mesh.runtime.connections import Connections
 
+FLUSH_MS = 500  # how long a busy node may keep its results to itself
 MAX_EVENTS_A_TURN = 64  # then work goes on, so that a flood of messages does not starve it
 
 
@@ -55,7 +56,9 @@ class Worker:
         self.job_done = False
         self._wake = wake
         self._clock = clock
+        self._flushed_at: Millis = 0
         self._tickets: dict[int, _Ticket] = {}
+        self._answering = True
         self._last_ticket = 0
         self._tickets_lock = threading.Lock()
 
@@ -84,7 +87,14 @@ class Worker:
             started = self._clock()
             self._perform(self.data.work(now), now, outward)
             self.data.took(self._clock() - started)
+        self._flush_if_due(now)
         return outward
+
+    def _flush_if_due(self, now: Millis) -> None:
+        """Sinks show what they have when there is nothing else to do, and now and then on a busy node."""
+        if self.connections.unflushed and (now >= self._flushed_at + FLUSH_MS or not self.data.runnable(now)):
+            self._flushed_at = now
+            self.connections.flush()
 
     def _perform(self, effects: list[Effect], now: Millis, outward: list[Effect]) -> None:
         """In order: what an answer leads to comes after what was asked for before it was there."""
@@ -111,12 +121,22 @@ class Worker:
         with self._tickets_lock:
             self._last_ticket += 1
             number = self._last_ticket
+            if not self._answering:
+                return UNAVAILABLE, None
             ticket = self._tickets[number] = _Ticket()
         self.post(LookupAsked(number, stage, key))
         answered = ticket.done.wait(timeout)
         with self._tickets_lock:
             self._tickets.pop(number, None)
         return ticket.answer if answered else (UNAVAILABLE, None)
+
+    def stop_answering(self) -> None:
+        """Nobody takes turns any more: who waits for a read need not wait for its timeout."""
+        with self._tickets_lock:
+            self._answering = False
+            waiting = list(self._tickets.values())
+        for ticket in waiting:
+            ticket.done.set()
 
     def _answer(self, number: int, outcome: str, state: bytes) -> None:
         with self._tickets_lock:
