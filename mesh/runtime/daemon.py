@@ -100,6 +100,7 @@ class Daemon:
         self._stop_by: float | None = None  # when the heart gives up on the application's code
         self._exit_code: int | None = None
         self._working = False  # the main thread is in the application's code
+        self._pump_failure: Exception | None = None  # in the heart; a pump that failed is not gone on from
         self._pumped_at = self._now()
         self._pump_due_at = self._pumped_at  # later when there is nothing to do until then
         self._tell_waiting_at = self._pumped_at + WAITING_MS
@@ -152,6 +153,7 @@ class Daemon:
         self.worker.connections.close()
 
     def _farewell(self) -> None:
+        self.worker.stop_answering()
         with self._lock:
             self._perform(self.node.handle_control(Leave(), self._now()))
             time.sleep(FAREWELL_S)
@@ -180,13 +182,23 @@ class Daemon:
         while self._exit_code is None:
             time.sleep(HEART_S)
             if self._working and self._now() - self._pumped_at > HEART_AFTER_MS:
-                self._pump(self._now())
+                self._pump_instead()
             if self._working and self._stop_by is not None and time.monotonic() > self._stop_by:
                 self._abandon()
+
+    def _pump_instead(self) -> None:
+        try:
+            self._pump(self._now())
+        except Exception as error:  # a disk that failed: nothing is known any more, and the main thread ends the node
+            self._pump_failure = error
+        finally:
+            self._transport.wake()  # the main thread may be back by now, on its way to wait for what we took
 
     def _abandon(self) -> None:
         """Asked to stop, and the application's code does not return. Its unfinished batch is not committed."""
         with self._lock:
+            if self._exit_code is not None:
+                return  # it did
             self._perform(self.node.handle_control(Leave(), self._now()))
             time.sleep(FAREWELL_S)
             self._log.warning("node.stopped_in_a_step", name=self.config.name, waited_s=ABANDON_S)
@@ -197,6 +209,8 @@ class Daemon:
         with self._lock:
             if self._exit_code is not None:
                 return
+            if self._pump_failure is not None:
+                raise self._pump_failure
             self._arm(now)
             if now - self._pump_due_at > LAG_MS:
                 self._perform(self.node.handle_control(Lagged(now - self._pump_due_at), now))
