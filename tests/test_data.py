@@ -339,6 +339,7 @@ def test_a_node_that_is_never_idle_does_not_keep_a_few_records_to_itself() -> No
             cluster._answer(node)
         assert node.data.runnable(now)
         cluster.work(node)
+        node.data.took(0)
     assert cluster.items(0) == [("x", 1)]
 
 

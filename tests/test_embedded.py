@@ -152,6 +152,26 @@ def test_what_was_written_is_flushed_while_the_source_is_quiet() -> None:
     assert not ended().done
 
 
+def test_one_line_is_tried_before_many_are_read_for_it_may_become_a_million_records(tmp_path: Path) -> None:
+    (tmp_path / "book.txt").write_text("line\n" * 100, encoding="utf-8")
+    order: list[str] = []
+
+    def explode(line: str) -> list[int]:
+        order.append("line")
+        return list(range(1000))
+
+    def count(state: int, value: int) -> int:
+        order.append("record")
+        return state + 1
+
+    app = mesh.App("explode")
+    lines = app.source("lines", mesh.files(tmp_path / "book.txt"))
+    lines.flat_map(explode).key_by(lambda n: n).fold("count", int, count)
+    Embedded(compile(app)).run()
+    assert order[:2] == ["line", "record"]
+    assert (order.count("line"), order.count("record")) == (100, 100_000)
+
+
 def test_failures_are_counted_and_logged_and_the_run_ends() -> None:
     log = Log()
     result = Embedded(compile(counting(mesh.items(["a", 1.5, True]))), log=log).run()

@@ -53,7 +53,7 @@ from mesh.core.set_aside import SetAside
 CONTROL = 0  # the channel of reports, acknowledgements and reads; a stage's batches travel on the channel of its level
 REPORT_MS = 500  # how stale another node's counts may be
 CHUNK_BYTES = 64 << 10  # of a source in one unit of work: ~10,000 words, a few milliseconds
-FIRST_BYTES, FIRST_RECORDS = 1 << 10, 32  # of the first unit, before anybody knows how slow the steps are
+FIRST_BYTES, FIRST_RECORDS = 1, 1  # of the first unit: nobody knows yet how slow a step is, how much a line becomes
 QUIET_MS = 10  # a source that had nothing to give is asked again after this
 FLUSH_MS = 100  # a node that is never idle sends what is buffered after this, however little it is
 MAX_KEY = 1 << 20  # bytes of a key that another node is asked for
