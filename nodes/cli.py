@@ -8,6 +8,7 @@ stdout carries results only; everything else goes to stderr.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ from nodes.commands.checking import check
 from nodes.commands.running import run
 from nodes.commands.starting import node, up
 from nodes.mistakes import Failure, Mistaken
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -41,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def exit_code(command: click.Command, arguments: Sequence[str] | None = None, name: str = "mesh") -> int:
     """Run a command to its end, whatever that is."""
+    _open_missing_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a terminal's encoding may lack what a key has
@@ -58,7 +62,24 @@ def exit_code(command: click.Command, arguments: Sequence[str] | None = None, na
     except BrokenPipeError:  # whoever read our results has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        click.echo(f"mesh: cannot write: {error.strerror}", err=True)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is buffered is tried again at the end
+        return 1
     return code if isinstance(code, int) else 0
+
+
+def _open_missing_streams() -> None:
+    """As `2>&-` leaves us. Else a socket would get the stream's number, and whoever prints would fail."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8"))
 
 
 def _tell(failure: Failure) -> None:

@@ -1,18 +1,28 @@
-"""The HTTP server in a thread of its own. Its socket is bound first: port 0 gets its number, a taken one a sentence."""
+"""The HTTP server in a thread of its own. Its socket is bound first: port 0 gets its number, a taken one a sentence.
+
+A connection is a file descriptor, and the mesh needs some as well. So connections past a limit are told to come back,
+and one that says nothing is closed. The server's own limit would refuse everybody while there are too many.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import resource
 import socket
 import threading
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.responses import Response
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from nodes.addresses import Address
 from nodes.mistakes import Failure
 
-CONNECTIONS = 512  # more are answered 503 by the server itself
+_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+CONNECTIONS = 2048 if _FILES == resource.RLIM_INFINITY else min(2048, _FILES // 2)  # the rest is the mesh's and sinks'
+IDLE_SECONDS = 5  # for a first request as well
 STOP_SECONDS = 2  # for answers under way at the end; then connections are cut
 
 
@@ -39,6 +49,24 @@ def bound_address(server: socket.socket, asked: Address) -> Address:
     return Address(asked.host, int(server.getsockname()[1]))
 
 
+class _Connection(H11Protocol):
+    """As uvicorn's, within our limits."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.timeout_keep_alive_task = self.loop.call_later(IDLE_SECONDS, self.timeout_keep_alive_handler)
+        if len(self.connections) > CONNECTIONS:
+            self.app = _full
+
+
+_full = Response(
+    b'{"error":"busy","detail":"this node has too many HTTP connections"}\n',
+    503,
+    {"Retry-After": "1", "Connection": "close"},
+    "application/json",
+)
+
+
 class Door:
     """Open from `start` to `stop`."""
 
@@ -49,12 +77,11 @@ class Door:
             access_log=False,
             lifespan="off",
             loop="asyncio",
-            http="h11",
+            http=_Connection,
             ws="none",
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=CONNECTIONS,
-            timeout_keep_alive=5,
+            timeout_keep_alive=IDLE_SECONDS,
             timeout_graceful_shutdown=STOP_SECONDS,
         )
         self._server = uvicorn.Server(config)

@@ -53,7 +53,14 @@ class Interrupted:
     """Somebody asked this command to stop."""
 
 
-Happening = Logged | Wrote | Exited | Interrupted
+@dataclass(frozen=True, slots=True)
+class Unwritable:
+    """Results cannot be written to this process's stdout; the children's are dropped from now on."""
+
+    reason: str
+
+
+Happening = Logged | Wrote | Exited | Interrupted | Unwritable
 
 
 @dataclass
@@ -143,6 +150,7 @@ class Fleet:
             try:
                 sys.stdout.buffer.write(lines)
                 sys.stdout.buffer.flush()
-            except BrokenPipeError:  # whoever read the results has seen enough
+            except OSError as error:  # a child whose pipe nobody empties would wait for ever
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-                self.interrupt()
+                seen_enough = isinstance(error, BrokenPipeError)  # says whoever read the results
+                self._happenings.put(Interrupted() if seen_enough else Unwritable(error.strerror or str(error)))

@@ -144,7 +144,8 @@ def _reading(stage: str, key: Key, reading: Reading) -> Response:
         return _error(404, "not-found", f"stage {stage} has never seen the key {_shown(key)}")
     if reading.outcome == "unknown-stage":
         return _error(404, "unknown-stage", f"the application has no stage {json.dumps(stage)}")
-    return _not_now("unavailable", f"the slot of {_shown(key)} is not active now")
+    why = f"its owner is {reading.owner}" if reading.owner else "the cluster is not founded yet"
+    return _not_now("unavailable", f"the slot of {_shown(key)} is not active now; {why}")
 
 
 # -- requests ---------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Sequence
 
 from nodes.addresses import Address
+from nodes.mistakes import Failure
 from nodes.overrides import Override
 
 SOLO = '[cluster]\nname = "solo"\n[[node]]\nname = "node-1"\nlisten = "tcp://127.0.0.1:1"\n'  # nothing binds it
@@ -17,7 +18,12 @@ MAX_APP_NAME = 50  # characters of it in the cluster's name
 
 
 def chosen_app(spec: str) -> Override:
-    """The app that a command was given; relative to the working directory."""
+    """The app that a command was given; relative to the working directory. Raises `Failure` for what is none."""
+    if not spec or spec.endswith(".toml") or (os.path.isdir(spec) and not os.path.exists(f"{spec}/__init__.py")):
+        what = "is a topology file: mesh up takes it" if spec.endswith(".toml") else "is no app"
+        raise Failure(
+            2, f"{json.dumps(spec, ensure_ascii=False)} {what}; an app is file.py[:attr] or package.module[:attr]"
+        )
     return Override(("app", "module"), spec, spec)
 
 

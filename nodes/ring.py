@@ -151,9 +151,3 @@ def _troubles(runs: Sequence[Run]) -> list[Text]:
 def ranges(runs: Sequence[Run]) -> str:
     """Slots as a person writes them: 0-341, 1000."""
     return ", ".join(f"{run.first}-{run.last}" if run.slots > 1 else str(run.first) for run in runs)
-
-
-def slots_of(ring: Mapping[str, Any], owner: str) -> str:
-    """The slots that one node owns, or "none"."""
-    runs = [Run(run["first"], run["last"], run["owner"], run["state"]) for run in ring["runs"] if run["owner"] == owner]
-    return ranges(runs) or "none"

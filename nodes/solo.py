@@ -10,6 +10,7 @@ from mesh.app.plan import Plan
 from mesh.core.keys import Key, hash_key, interval_of_slot, slot_of_hash
 from mesh.runtime.config import ClusterConfig
 from mesh.runtime.embedded import Embedded, RunResult
+from mesh.runtime.errors import AppFailed
 from mesh.runtime.status import Metric, NodeStatus, Ownership, Reading, RingRun, SlotCounts, SourceStatus, Status
 from nodes import logs
 from nodes.addresses import Address
@@ -37,7 +38,11 @@ def run_solo(cluster: ClusterConfig, plan: Plan, http: Address | None, *, keep: 
         try:
             telling.tell(embedded.run(telling.tell, keep=keep))
         except ConnectorError as error:
+            raise Failure(2, str(error)) from None
+        except AppFailed as error:
             raise Failure(1, str(error)) from None
+        except SystemExit as error:
+            raise Failure(1, f"the application's code called sys.exit({error.code!r})") from None
     return (1 if telling.summary and telling.summary.failed else 0), telling.summary
 
 

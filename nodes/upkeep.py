@@ -14,9 +14,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nodes import logs, ring
+from nodes import logs
 from nodes.client import Client
-from nodes.fleet import Exited, Fleet, Interrupted, Logged, Wrote
+from nodes.fleet import Exited, Fleet, Interrupted, Logged, Unwritable, Wrote
 from nodes.mistakes import Failure
 from nodes.signals import on_stop_signals
 
@@ -36,7 +36,7 @@ class Upkeep:
         self.stopping = False
         self._left = set(names)
         self._stop_deadline = float("inf")
-        self._ring: Mapping[str, Any] = {"runs": []}
+        self._slots: dict[str, str] = {}  # name -> what it said that it owns
         self._renderer = logs.Renderer(readable=sys.stderr.isatty(), colours=logs.has_colours(sys.stderr))
 
     def run(self) -> int:
@@ -66,6 +66,10 @@ class Upkeep:
             case Interrupted():
                 self.log.info("mesh.stopping")
                 self.stop()
+            case Unwritable(reason):
+                self.log.error("mesh.stdout_failed", detail=f"results cannot be written: {reason}")
+                self.code = 1
+                self.stop()
 
     def tick(self) -> None:
         """Now and then, whether or not something happened."""
@@ -74,8 +78,8 @@ class Upkeep:
         """A node logged something."""
         if fields["event"] == "node.listening" and fields.get("http"):
             self.doors[name] = str(fields["http"])
-        elif fields["event"] == "node.ready":
-            self._refresh_ring()
+        elif fields["event"] == "partition.agreed":
+            self._slots[name] = str(fields.get("own", "none"))
         elif fields["event"] == "node.refused":
             self.code = self.code or 2
 
@@ -116,8 +120,7 @@ class Upkeep:
             self.on_loss()
 
     def _tell_death(self, name: str, code: int) -> None:
-        self._refresh_ring()
-        slots = ring.slots_of(self._ring, name)
+        slots = self._slots.get(name, "none")
         cause = f"by signal {-code}" if code < 0 else f"with exit code {code}"
         self.log.error("node.died", name=name, slots=slots, detail=f"{name} ended {cause}; {_loss(slots)}")
 
@@ -131,12 +134,6 @@ class Upkeep:
             except Failure:
                 continue
         return None
-
-    def _refresh_ring(self) -> None:
-        """What is known stays known when nobody is left to ask."""
-        answer = self.ask("v1", "ring")
-        if answer is not None and answer["runs"]:
-            self._ring = answer
 
     # -- one log
 

@@ -240,3 +240,20 @@ def test_classes_that_cannot_be_a_stage_are_mistakes() -> None:
     assert needy == 'stage "needy" makes one Needy a key, without arguments: give its fields defaults'
     assert deaf.startswith('stage "deaf": on_record needs a function that takes (self, record)')
     assert made.startswith('stage "made" needs a class with a method on_record, or a step as its third argument')
+
+
+@pytest.mark.parametrize("name", ["fold", "stateful", "flatten", "items", "values"])
+def test_what_needs_keys_says_so_and_hides_no_other_mistake(name: str) -> None:
+    app, lines = app_with_lines()
+    unkeyed: Any = lines
+    arguments: dict[str, tuple[Any, ...]] = {"fold": ("Bad!", int, min), "stateful": ("Bad!", int, lambda n, v: (n, v))}
+    getattr(unkeyed, name)(*arguments.get(name, ())).to(mesh.stdout())
+    told = [mistake.text for mistake in app.check()]
+    assert f"{name} needs keys: put .key_by(...) before it" in told
+    assert len(told) == (2 if name in arguments else 1)  # the stage's name is wrong as well
+
+
+def test_a_typo_is_still_an_attribute_error() -> None:
+    _, lines = app_with_lines()
+    with pytest.raises(AttributeError, match="no 'flod'"):
+        lines.flod()  # type: ignore[attr-defined]

@@ -13,7 +13,7 @@ import pytest
 import structlog
 
 from nodes import logs
-from tests.commands import ROOT, call_mesh, run_mesh, start_mesh
+from tests.commands import MESH, ROOT, call_mesh, run_mesh, start_mesh
 from tests.served import RING, STATUS, FakeNode, serving
 
 Capture = pytest.CaptureFixture[str]
@@ -416,3 +416,21 @@ def test_an_endless_run_ends_with_0_when_asked_once(folder: Path) -> None:
     running.send_signal(signal.SIGTERM)
     assert running.wait(60) == 0
     running.communicate()
+
+
+def test_results_that_cannot_be_written_are_a_sentence() -> None:
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [*MESH, "check", str(ROOT / "topologies/solo.toml")], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert (ended.returncode, ended.stderr) == (1, b"mesh: cannot write: No space left on device\n")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_are_not_needed(closed: str, tmp_path: Path) -> None:
+    (tmp_path / "book.txt").write_text("to be or not to be", encoding="utf-8")
+    words = [*MESH, "run", str(ROOT / "examples/word_count.py"), "--set", "input=book.txt", "--set", "output=out"]
+    ended = subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", *words], cwd=tmp_path, check=False, capture_output=True)
+    assert (ended.returncode, ended.stdout) == (0, b"")
+    assert b"Traceback" not in ended.stderr
+    assert sum(len(part.read_text(encoding="utf-8").splitlines()) for part in (tmp_path / "out").iterdir()) == 6

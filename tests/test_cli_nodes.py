@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from nodes.local import free_ports
-from tests.commands import ROOT, call_mesh, run_mesh, start_mesh
+from tests.commands import MESH, ROOT, call_mesh, run_mesh, start_mesh
 
 Capture = pytest.CaptureFixture[str]
 COUNT = str(ROOT / "examples/word_count.py")
@@ -245,6 +245,19 @@ def test_a_reader_that_has_seen_enough_ends_the_run(folder: Path) -> None:
         events = [json.loads(line) for line in run.process.stderr]
         assert run.process.wait(100) == 0
         assert sum(event["event"] == "node.left" for event in events) == 2
+
+
+def test_results_that_cannot_be_written_end_the_run(folder: Path) -> None:
+    prints = Path(COUNT).read_text(encoding="utf-8").replace("mesh.jsonl(output)", "mesh.stdout()")
+    (folder / "prints.py").write_text(prints, encoding="utf-8")
+    command = [*MESH, "run", "prints.py", "--nodes", "2", "--set", "input=book.txt"]
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(command, cwd=folder, stdout=full, stderr=subprocess.PIPE, timeout=120, check=False)
+    events = [json.loads(line) for line in ended.stderr.splitlines()]
+    told = next(each["detail"] for each in events if each["event"] == "mesh.stdout_failed")
+    assert told == "results cannot be written: No space left on device"
+    assert ended.returncode == 1
+    assert [each["event"] for each in events].count("node.left") == 2
 
 
 def test_a_door_that_is_taken_is_one_sentence(folder: Path) -> None:

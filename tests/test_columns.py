@@ -115,6 +115,13 @@ def test_a_loop_stops_before_it_stores_a_state_that_can_be_changed(loop: Callabl
     assert list(values) == [4]
 
 
+def test_the_loop_without_outputs_stops_there_too() -> None:
+    states: dict[str, Any] = {}
+    step = lambda state, value: [value] if value == 3 else state + value  # noqa: E731
+    assert columns.fold(states, iter("aaaa"), iter([1, 2, 3, 4]), int, step) == ([3], [3])
+    assert states == {"a": 3}
+
+
 def test_a_generator_of_outputs_is_drawn_within_the_step() -> None:
     def step(state: int, value: int) -> tuple[int, Any]:
         return state + value, (value for _ in range(2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import mesh
-from mesh.app.connectors import LONGEST_LINE, Chunk, Source, Split
+from mesh.app.connectors import LONGEST_LINE, Chunk, ConnectorError, Source, Split
 
 PIECES = st.sampled_from(
     [b"\n", b"\n\n", b"\r\n", b"\r", b"a", b"two words", "ä".encode(), "€𝄞".encode(), b"\xe2\x82", b"\xff"]
@@ -135,3 +136,9 @@ def test_the_path_may_be_set_after_the_app_was_made(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("hello")
     app.set_params({"input": "a.txt"}, base=tmp_path)
     assert read_all(source) == ["hello"]
+
+
+def test_a_pipe_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConnectorError, match="neither a file nor a directory"):
+        mesh.files(tmp_path / "pipe").splits()

@@ -112,3 +112,11 @@ def test_stdout_prints_text_as_it_is_and_the_rest_as_json(capsys: pytest.Capture
     writer.write(["\ud800"])
     writer.close()
     assert capsys.readouterr().out == 'plain\n["a", 1]\n{"x": 1, "label": {"bytes": ""}}\n\\ud800\n'
+
+
+def test_hidden_files_do_not_occupy_a_directory(tmp_path: Path) -> None:
+    (tmp_path / ".gitkeep").touch()
+    writer = mesh.jsonl(tmp_path).open(writer_name("run", "part"))
+    writer.write([("a", 1)])
+    writer.close()
+    assert (tmp_path / "run.part.jsonl").read_text() == '["a", 1]\n'

@@ -15,6 +15,7 @@ import pytest
 
 from mesh.core.keys import hash_key
 from mesh.runtime.status import Metric
+from nodes import door as server
 from nodes import http as door
 from nodes.addresses import Address
 from nodes.door import bind
@@ -190,6 +191,33 @@ def test_the_door_stays_open_while_all_lookups_wait(url: str, node: FakeNode) ->
         assert ask(url, "/readyz").code == 200
         node.held.set()
         assert {each.result().code for each in waiting} == {404}
+
+
+def test_whoever_comes_when_there_is_no_room_is_told_to_come_back(
+    node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "CONNECTIONS", 2)
+    with serving(node) as url:
+        host, port = urlsplit(url).netloc.split(":")
+        early = [http.client.HTTPConnection(host, int(port), timeout=30) for _ in range(2)]
+        for each in early:
+            each.request("GET", "/healthz")
+            assert each.getresponse().read() == b"alive\n"
+        answer = ask(url, "/v1/status")
+        assert (answer.code, answer.headers["retry-after"], answer.headers["connection"]) == (503, "1", "close")
+        assert answer.body == {"error": "busy", "detail": "this node has too many HTTP connections"}
+        early[0].request("GET", "/healthz")  # who is in is served
+        assert early[0].getresponse().read() == b"alive\n"
+        for each in early:
+            each.close()
+
+
+def test_who_connects_and_says_nothing_is_hung_up_on(node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "IDLE_SECONDS", 0.01)
+    with serving(node) as url:
+        host, port = urlsplit(url).netloc.split(":")
+        with socket.create_connection((host, int(port)), timeout=30) as connection:
+            assert _all_that_comes(connection) == b""
 
 
 def test_metrics_are_families_of_samples(url: str, node: FakeNode) -> None:

@@ -41,7 +41,7 @@ def came(channel: int = 1, sender: bytes = PEER) -> Delivered:
 def test_a_batch_waits_with_its_sender_number_and_size(intake: Intake) -> None:
     intake.delivered(came(), batch())
     intake.delivered(came(), batch(2, [1, 2], values=["x", "y"]))
-    first, second = intake.take(0), intake.take(0)
+    first, second = intake.take(0, 10)[0], intake.take(0, 10)[0]
     assert (first.sender, first.number, first.size) == (PEER, 1, 77)
     assert first.values is first.keys
     assert (second.number, second.keys, second.values) == (2, [1, 2], ["x", "y"])
@@ -77,12 +77,12 @@ def test_a_batch_that_is_not_right_is_refused_and_changes_nothing(
     intake.delivered(came(), batch())
     with pytest.raises(Malformed):
         intake.delivered(came(), batch())  # the same once more
-    assert intake.take(0).number == 1
+    assert intake.take(0, 10)[0].number == 1
 
 
 def test_an_empty_batch_is_a_batch(intake: Intake) -> None:
     intake.delivered(came(), batch(keys=[]))
-    assert intake.take(0).keys == []
+    assert intake.take(0, 10)[0].keys == []
 
 
 def test_own_batches_have_room_up_to_their_number_and_stages_do_not_share_it(intake: Intake) -> None:
@@ -92,7 +92,7 @@ def test_own_batches_have_room_up_to_their_number_and_stages_do_not_share_it(int
     assert not intake.has_room(0)
     assert intake.has_room(1)
     assert not intake.waiting_at(1)
-    assert intake.take(0).keys == [0]
+    assert intake.take(0, 10)[0].keys == [0]
     assert intake.has_room(0)
     assert not intake.empty()
 
@@ -100,4 +100,22 @@ def test_own_batches_have_room_up_to_their_number_and_stages_do_not_share_it(int
 def test_batches_of_peers_take_no_room_of_own_ones(intake: Intake) -> None:
     for number in range(1, 3 * LOCAL_BATCHES):
         intake.delivered(came(), batch(number))
+    assert intake.has_room(0)
+
+
+def test_a_batch_may_be_worked_off_in_parts_and_is_done_with_its_last(intake: Intake) -> None:
+    intake.delivered(came(), batch(1, [1, 2, 3, 4, 5], slots=bytes(10)))
+    intake.delivered(came(), batch(2))
+    taken = [intake.take(0, 2) for _ in range(3)]
+    assert [(part.keys, last) for part, last in taken] == [([1, 2], False), ([3, 4], False), ([5], True)]
+    assert all(part.values is part.keys and part.number == 1 for part, _ in taken)
+    assert intake.take(0, 2)[0].number == 2
+
+
+def test_an_own_batch_keeps_its_room_until_its_last_part(intake: Intake) -> None:
+    for number in range(LOCAL_BATCHES):
+        intake.put_own(0, [number, number], ["x", "y"])
+    assert intake.take(0, 1)[0].values == ["x"]
+    assert not intake.has_room(0)
+    assert intake.take(0, 1)[0].values == ["y"]
     assert intake.has_room(0)

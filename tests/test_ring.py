@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console, RenderableType
 
-from nodes.ring import Run, cells, picture, ranges, slots_of
+from nodes.ring import Run, cells, picture, ranges
 from nodes.tables import owner_lines, status_table
 from tests.served import RING, STATUS
 
@@ -91,8 +91,6 @@ def test_the_bar_shows_each_node_as_wide_as_its_share(sizes: list[int], width: i
 
 def test_slots_are_named_as_ranges() -> None:
     assert ranges([Run(0, 341, "a", ""), Run(1000, 1000, "a", "")]) == "0-341, 1000"
-    assert slots_of(RING_BODY, "beta") == "342-682"
-    assert slots_of(RING_BODY, "nobody") == "none"
 
 
 def test_the_status_table_in_80_columns() -> None:

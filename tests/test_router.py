@@ -167,6 +167,20 @@ def test_a_full_window_of_one_owner_stops_the_stage_and_no_other_stage() -> None
     assert tried.idle()
 
 
+def test_a_chunk_of_many_batches_stops_the_stage_until_all_of_it_has_left() -> None:
+    tried = routed(window_bytes=100, batch_records=2, owners=(PEER,))
+    words = ["word"] * 200
+    tried.put(0, words, words)
+    sent = tried.full_batches([0])
+    while (left := 200 - sum(len(records_of(batch)) for batch in sent)) > 0:
+        assert tried.done(PEER, 0, number_of(sent[-1])) is None
+        assert not tried.open_for(0), f"{left} records wait, and more may come"
+        sent += tried.flush()
+    tried.done(PEER, 0, number_of(sent[-1]))
+    assert tried.open_for(0)
+    assert tried.idle()
+
+
 def test_what_waits_behind_a_full_window_is_no_work_until_it_opens() -> None:
     tried = routed(window_bytes=1, batch_records=1, owners=(PEER,))
     tried.put(0, ["a"], ["a"])

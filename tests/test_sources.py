@@ -25,11 +25,15 @@ def test_every_split_has_one_reader_and_the_counts_differ_by_at_most_one(sizes: 
 
 
 @given(st.lists(st.integers(1, 1000), min_size=1, max_size=40), st.integers(1, 7))
-def test_the_bytes_of_two_readers_differ_by_at_most_the_largest_split_and_one(sizes: list[int], readers: int) -> None:
+def test_the_bytes_of_two_readers_differ_by_at_most_the_largest_split(sizes: list[int], readers: int) -> None:
     splits = [Split(str(number), size) for number, size in enumerate(sizes)]
     taken = deal(splits, list(range(readers)))
     loads = [sum(size for size, reader in zip(sizes, taken, strict=True) if reader == each) for each in range(readers)]
-    assert max(loads) - min(loads) <= 2 * max(sizes)
+    assert max(loads) - min(loads) <= max(sizes)
+
+
+def test_who_takes_the_largest_of_one_round_takes_the_smallest_of_the_next() -> None:
+    assert deal([Split("a", 5), Split("b", 6), Split("c", 7), Split("d", 8)], "xy") == ["x", "y", "y", "x"]
 
 
 @given(sizes, st.lists(st.binary(min_size=2, max_size=2), min_size=1, max_size=6, unique=True))

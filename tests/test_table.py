@@ -93,6 +93,7 @@ def test_who_owns_what() -> None:
     assert table.slots_of(witness.node) == table.slots_of(b"x" * 16) == ()
     assert table.runs() == (Run(0, 2, zero), Run(3, 6, one), Run(7, 7, zero))
     assert [len(run) for run in table.runs()] == [3, 4, 1]
+    assert [table.slots_in_words(name) for name in ("n0", "n1", "n2")] == ["0-2, 7", "3-6", "none"]
     assert (table.owned_counts(), table.backup_counts()) == ((4, 4, 0), (4, 4, 0))
     assert (table.seat_of(one.node), table.seat_of(b"x" * 16)) == (one, None)
     assert (table.seat_named("n2"), table.seat_named("x")) == (witness, None)

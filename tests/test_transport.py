@@ -20,6 +20,7 @@ import zmq
 
 from mesh.core import codec
 from mesh.runtime.transport import MAX_ENDPOINTS, SKIPPED_AT_ONCE, Transport, TransportError, check_library
+from tests.sim_kit import SimulatedPair
 
 ROUNDS = 400  # of 50 ms: how long something that must come may take
 A, B = b"A" * 16, b"B" * 16
@@ -64,7 +65,7 @@ class ZmqPair:
         self._b.close()
 
 
-NETWORKS: list[Callable[[], Pair]] = [ZmqPair]
+NETWORKS: list[Callable[[], Pair]] = [ZmqPair, SimulatedPair]
 
 
 @pytest.fixture(params=NETWORKS, ids=lambda network: network.__name__)

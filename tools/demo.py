@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -19,6 +20,7 @@ sys.path.insert(0, str(ROOT))
 from rich.console import Console  # noqa: E402
 
 from mesh.app.load import load_app  # noqa: E402
+from nodes.ring import picture  # noqa: E402
 
 EXAMPLE = ROOT / "examples" / "word_count.py"
 MESH = [sys.executable, "-P", "-m", "nodes.cli"]
@@ -27,7 +29,7 @@ TOP = 10
 
 
 def main() -> int:
-    console = Console()
+    console = Console(highlight=False)
     console.print(f"[bold]hashmesh[/]: every word of Python's standard library, counted on {NODES} nodes")
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "counts"
@@ -43,13 +45,13 @@ def main() -> int:
         try:
             at = f"http://127.0.0.1:{port}"
             _wait_until_done(run, at)
-            console.print()
-            subprocess.run([*MESH, "ring", "--at", at], cwd=ROOT, check=True)
+            ring, status = (json.load(urlopen(f"{at}/v1/{what}")) for what in ("ring", "status"))
         finally:
             run.send_signal(signal.SIGINT)
             summary, _ = run.communicate(timeout=30)
         counted = _counts(output)
     expected = _plain_counts()
+    console.print("", picture(ring, status, width=78, colours=console.is_terminal), "", sep="\n")
     _show(console, json.loads(summary.splitlines()[-1]), counted)
     equal = counted == expected
     console.print(f"equal to collections.Counter: [bold {'green' if equal else 'red'}]{'yes' if equal else 'no'}[/]")

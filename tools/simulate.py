@@ -10,6 +10,7 @@ A seed decides everything: two runs of it are the same, line for line.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections import Counter
@@ -30,7 +31,11 @@ ENOUGH = 10  # failing seeds; then the rest would say the same
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _options().parse_args(arguments)
     if options.seed is not None:
-        return replay(options.seed, options.nodes, verbose=options.verbose)
+        try:
+            return replay(options.seed, options.nodes, verbose=options.verbose)
+        except BrokenPipeError:  # whoever read along has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
     return search(range(options.start, options.start + options.seeds), options.nodes)
 
 
@@ -113,7 +118,7 @@ def _survives(seed: int, nodes: int | None, totals: Counter[str]) -> bool:
         print(f"seed {seed} FAILS: {violation}\n  python tools/simulate.py --seed {seed}{count}", flush=True)
         return False
     totals.update(simulated=summary.simulated, records=summary.records, messages=summary.messages, lost=summary.lost)
-    totals.update(doubled=summary.doubled, suspicions=summary.suspicions, done=summary.done)
+    totals.update(doubled=summary.doubled, suspicions=summary.suspicions, reads=summary.reads, done=summary.done)
     return True
 
 
@@ -129,7 +134,7 @@ def _total(totals: Counter[str], seconds: float, failed: int) -> str:
         f"{totals['seeds']} seeds in {seconds:.1f} s ({totals['seeds'] / seconds:.1f} a second): {verdict}\n"
         f"{totals['simulated'] / 3_600_000:.1f} hours simulated; {totals['faults']} faults; {totals['suspicions']} "
         f"suspicions; {totals['messages']} messages, {totals['lost']} lost, {totals['doubled']} doubled; "
-        f"{totals['records']} arrivals of records; {totals['done']} jobs done"
+        f"{totals['records']} arrivals of records; {totals['reads']} reads; {totals['done']} jobs done"
     )
 
 

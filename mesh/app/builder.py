@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
 from mesh.app.connectors import Sink, Source
 from mesh.app.graph import WITH_FUNCTION, Graph, Node, SinkNode, SourceNode, StageNode, StepKind, StepNode
@@ -29,6 +29,8 @@ T_co = TypeVar("T_co", covariant=True)
 O_co = TypeVar("O_co", covariant=True)
 T_contra = TypeVar("T_contra", contravariant=True)
 K_co = TypeVar("K_co", bound=str | int | bytes, covariant=True)
+
+_NEED_KEYS = ("fold", "stateful", "flatten", "items", "values")
 
 
 class Stateful(Protocol[T_contra, O_co]):
@@ -155,6 +157,20 @@ class Stream(_Pipe, Generic[T_co]):
     def to(self, sink: Sink[T_co]) -> None:
         """Hand every record to a sink."""
         self._sink(here(), sink)
+
+    if not TYPE_CHECKING:  # a type checker sees it by itself
+
+        def __getattr__(self, name: str) -> Any:
+            """A stage on a stream without keys is the commonest mistake: it is noted like the others."""
+            if name not in _NEED_KEYS:
+                raise AttributeError(f"a Stream has no {name!r}")
+
+            def _as_if_keyed(*arguments: Any, **named: Any) -> Any:
+                self._app.graph.wrong(here(), f"{name} needs keys: put .key_by(...) before it")
+                keyed = KeyedStream(self._app, self._step("key_by", here(), str, keyed=True))
+                return getattr(keyed, name)(*arguments, **named)
+
+            return _as_if_keyed
 
 
 class KeyedStream(_Pipe, Generic[K_co, T_co]):

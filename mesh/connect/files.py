@@ -71,8 +71,10 @@ class _Files:
         if root.is_dir():
             paths = sorted(self._walk(root), key=lambda path: path.relative_to(root).parts)
             yield from ((path.relative_to(root).as_posix(), path) for path in paths)
-        elif root.exists():
+        elif root.is_file():
             yield root.name, root
+        elif root.exists():
+            raise ConnectorError(f"mesh.files: {str(root)!r} is neither a file nor a directory")
         else:
             raise ConnectorError(f"mesh.files: there is no file or directory {str(root)!r} (in {str(Path.cwd())!r})")
 

@@ -1,8 +1,9 @@
 """JSON lines in a directory that the nodes of one run share; every writer adds a part of its own.
 
-The directory must be new or empty, or hold parts of the same run only: mixed results of two runs cannot be told apart
-by who reads them. The names of the parts are the marker: they begin with the run's id. A writer first makes its own
-part, then looks who else is there; so of two runs that start at once, at least one sees the other and stops.
+The directory must be new or empty but for hidden files, or hold parts of the same run only: mixed results of two runs
+cannot be told apart by who reads them. The names of the parts are the marker: they begin with the run's id. A writer
+first makes its own part, then looks who else is there; so of two runs that start at once, at least one sees the other
+and stops.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ class _JsonLines:
             path, file = _new_part(directory, writer)
         except OSError as error:
             raise ConnectorError(f"mesh.jsonl: cannot write into {str(directory)!r}: {error.strerror}") from None
-        strangers = sorted(each.name for each in directory.iterdir() if run_of(each.name) != run_of(writer))
+        names = [each.name for each in directory.iterdir() if not each.name.startswith(".")]
+        strangers = sorted(name for name in names if run_of(name) != run_of(writer))
         if strangers:
             file.close()
             path.unlink()

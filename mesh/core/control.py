@@ -251,7 +251,7 @@ class ControlPlane:
         self.planner.agreed(now)
         self.claims.agreed(table)
         asked = self.contact.agreed(table.epoch, table.electorate(), now)
-        return [table_agreed(table), *told(before, table), *asked]
+        return [table_agreed(table), *told(before, table, self.identity.me.node), *asked]
 
     def _depart(self) -> list[Effect]:
         """A leaving node may go when a decisive set knows the table without it; who lost its seat otherwise must go."""

@@ -21,6 +21,7 @@ from typing import Any
 
 from mesh.app.plan import Fragment, Plan
 from mesh.core import codec, sources
+from mesh.core.codec import MAX_ITEMS
 from mesh.core.columns import slots_from_bytes, slots_to_bytes
 from mesh.core.departure import Departure
 from mesh.core.events import (
@@ -64,6 +65,7 @@ from mesh.core.messages import (
     TakeSplits,
 )
 from mesh.core.owner import Owner
+from mesh.core.pace import Pace
 from mesh.core.packing import BATCH_RECORDS, WINDOW_BYTES, Packed
 from mesh.core.progress import Progress
 from mesh.core.reads import Reads
@@ -72,6 +74,8 @@ from mesh.core.router import Router
 from mesh.core.set_aside import SetAside
 from mesh.core.split_moves import SplitMoves, can_travel
 
+CHUNK_BYTES = 64 << 10  # of a source in one unit of work: ~10,000 words, a few milliseconds
+FIRST_BYTES, FIRST_RECORDS = 1, 1  # of the first unit: nobody knows yet how slow a step is, how much a line becomes
 QUIET_MS = 10  # a source that had nothing to give is asked again after this
 FLUSH_MS = 100  # a node that is never idle sends what is buffered after this, however little it is
 
@@ -109,6 +113,9 @@ class DataPlane:
         self._reading = [False] * len(plan.sources)  # a read was asked for and has not come back
         self._not_before: list[Millis] = [0] * len(plan.sources)
         self._turn = 0  # the source to read next
+        self._read_paces = [Pace(FIRST_BYTES, CHUNK_BYTES) for _ in plan.sources]
+        self._stage_paces = [Pace(FIRST_RECORDS, MAX_ITEMS) for _ in plan.stages]
+        self._unit: tuple[Pace, int] | None = None  # what the last unit of work took on
         self._stopping = False  # no new reads
         self._fenced = False
         self._finishing = False  # the sinks were told to flush
@@ -169,6 +176,7 @@ class DataPlane:
     def work(self, now: Millis) -> list[Effect]:
         """One unit of work: a few milliseconds, unless the application's code is slow."""
         self._now = now
+        self._unit = None
         if self.table is not None and not self._fenced:
             self._effects += self.handoff.send_some()
             if not (self._apply_one() or self._read_one()) or now >= self._flushed_at + FLUSH_MS:
@@ -176,6 +184,12 @@ class DataPlane:
                 self._send(self.router.flush())
         self._advance()
         return self._taken()
+
+    def took(self, elapsed: Millis) -> None:
+        """The driver: the last `work`, with the effects it had, took so long. A driver without a clock never says."""
+        if self._unit is not None:
+            pace, amount = self._unit
+            pace.took(amount, elapsed)
 
     def _taken(self) -> list[Effect]:
         effects, self._effects = self._effects, []
@@ -231,6 +245,10 @@ class DataPlane:
         """Nothing read, routed or delivered waits for anything."""
         return self.router.idle() and self._intake.empty()
 
+    def drained(self) -> bool:
+        """Quiet, but for what waits for a node that is gone: this node need not stay for that."""
+        return self._intake.empty() and self.router.waits_for() <= self._reports.unreachable.keys()
+
     def _readable(self) -> list[int]:
         if self._stopping or self._fenced or self.table is None or self.me not in self.table.workers:
             return []
@@ -253,7 +271,9 @@ class DataPlane:
         assert next_read is not None
         self._turn = source + 1
         self._reading[source] = True
-        self._effects.append(ReadSplit(source, *next_read))
+        pace = self._read_paces[source]
+        self._unit = (pace, pace.most)
+        self._effects.append(ReadSplit(source, *next_read, pace.most))
         return True
 
     def _split_read(self, event: SplitRead) -> None:
@@ -311,9 +331,9 @@ class DataPlane:
                 raise codec.Malformed("cargo", f"{type(message).__name__} does not travel on a link")
 
     def _batch_done(self, sender: NodeId, done: BatchDone) -> None:
-        if len(done.refused) % 2:
-            raise codec.Malformed("batch-done", "a slot is cut")
-        refused = slots_from_bytes(done.refused).tolist()
+        if len(done.refused) != 2 * len(done.starts):
+            raise codec.Malformed("batch-done", "columns of different lengths")
+        refused = dict(zip(slots_from_bytes(done.refused), done.starts, strict=True))
         wrong = self.router.done(sender, done.stage, done.number, done.epoch, refused)
         if wrong is not None:
             raise codec.Malformed("batch-done", wrong)
@@ -328,10 +348,13 @@ class DataPlane:
         stage = next((stage for stage in reversed(self._stages()) if self._may_apply(stage)), None)
         if stage is None:
             return False
-        batch = self._intake.take(stage)
+        pace = self._stage_paces[stage]
+        batch, is_last = self._intake.take(stage, pace.most)
+        self._unit = (pace, len(batch.keys))
         refused = self.handoff.holdings.refused(batch.epoch, batch.slot_set)
         self._apply(stage, batch.without(refused) if refused else batch)
-        self._answer(stage, batch, refused)
+        if is_last:
+            self._answer(stage, batch)
         return True
 
     def _apply(self, stage: int, batch: Waiting) -> None:
@@ -343,14 +366,16 @@ class DataPlane:
         if applied.outs:
             self._run(plan.fragment, applied.out_keys, applied.outs)
 
-    def _answer(self, stage: int, batch: Waiting, refused: list[int]) -> None:
-        epoch = self.handoff.holdings.epoch
+    def _answer(self, stage: int, batch: Waiting) -> None:
+        epoch, refused = self.handoff.holdings.epoch, batch.refused
         if batch.sender is None:
             wrong = self.router.done(self.me, stage, batch.number, epoch, refused)
             assert wrong is None, wrong
             return
         if batch.sender not in self._departure.heard:  # else it was told that all the rest is refused
-            self._transmit(batch.sender, BatchDone(stage, batch.number, epoch, slots_to_bytes(refused)))
+            self._transmit(
+                batch.sender, BatchDone(stage, batch.number, epoch, slots_to_bytes([*refused]), (*refused.values(),))
+            )
         self._effects.append(Consumed(batch.sender, self.plan.stages[stage].level, batch.size))
 
     # -- records leave; this object is the `Emit` of every fragment

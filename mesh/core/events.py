@@ -264,6 +264,7 @@ class ReadSplit(Effect):
     source: int
     split: Split
     offset: int
+    most_bytes: int  # about so much at once
 
 
 @dataclass(frozen=True, slots=True)

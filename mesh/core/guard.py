@@ -69,8 +69,7 @@ class GuardedRun:
         self._items = items
         self._applied = applied
         self.lost_one = False  # a state that was there before could not be made again
-        self._failed: set[int] = set()
-        self._images: dict[Any, _Image] = {}
+        self._images: dict[Any, _Image] = {}  # invariant: no record of the key has failed since its image was taken
 
     def run(self, start: int) -> None:
         """The records from `start` on."""
@@ -119,7 +118,6 @@ class GuardedRun:
             self._applied.outs.append(out)
 
     def _fail(self, index: int, error: BaseException) -> None:
-        self._failed.add(index)
         self._applied.failures.append((index, error))
 
     def _put_back(self, index: int, key: Any) -> None:
@@ -128,7 +126,7 @@ class GuardedRun:
         try:
             state = image.restore(image.kept)
             for earlier in range(image.since, index):
-                if self._keys[earlier] == key and earlier not in self._failed:
+                if self._keys[earlier] == key:
                     state, _ = self._step(self._new() if state is _ABSENT else state, self._items[earlier])
         except Exception as error:  # code that does not do the same twice: tell it, and keep what could be made again
             self._applied.failures.append((index, error))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mesh.app.plan import StagePlan
@@ -26,7 +26,7 @@ LOCAL_BATCHES = 8  # a chunk of a source makes two or three; more would only be 
 
 @dataclass(slots=True)
 class Waiting:
-    """A batch that waits to be applied."""
+    """A batch that waits to be applied, or a part of one."""
 
     sender: NodeId | None  # None: this node itself
     number: int
@@ -35,6 +35,8 @@ class Waiting:
     keys: list[Any]
     values: list[Any]
     slots: bytes | list[int]
+    start: int = 0  # index of the first record in the whole batch
+    refused: dict[int, int] = field(default_factory=dict)  # slot -> start of the part in which it was, for all parts
     _slot_set: frozenset[int] | None = None
 
     def slot_list(self) -> Sequence[int]:
@@ -46,12 +48,20 @@ class Waiting:
             self._slot_set = frozenset(self.slot_list())
         return self._slot_set
 
+    def part(self, start: int, end: int) -> Waiting:
+        keys = self.keys[start:end]
+        values = keys if self.values is self.keys else self.values[start:end]
+        slots = self.slots[2 * start : 2 * end] if isinstance(self.slots, bytes) else self.slots[start:end]
+        return replace(self, keys=keys, values=values, slots=slots, start=self.start + start, _slot_set=None)
+
     def without(self, refused: Collection[int]) -> Waiting:
-        """The same batch, without the records of some slots."""
-        kept = [index for index, slot in enumerate(self.slot_list()) if slot not in refused]
+        """The same records but for those of some slots, which is noted."""
+        for slot in refused:
+            self.refused.setdefault(slot, self.start)
+        kept = [index for index, slot in enumerate(self.slot_list()) if slot not in self.refused]
         keys = [self.keys[index] for index in kept]
         values = keys if self.values is self.keys else [self.values[index] for index in kept]
-        return Waiting(self.sender, self.number, self.epoch, self.size, keys, values, self.slots)
+        return replace(self, keys=keys, values=values)
 
 
 class Intake:
@@ -104,11 +114,15 @@ class Intake:
             return False
         return not shut or queue[0].slot_set().isdisjoint(shut)
 
-    def take(self, stage: int) -> Waiting:
+    def take(self, stage: int, most: int) -> tuple[Waiting, bool]:
+        """At most so many records of the next batch; and whether these are its last, so that it is done with them."""
         batch = self._queues[stage].popleft()
+        if len(batch.keys) > most:
+            self._queues[stage].appendleft(batch.part(most, len(batch.keys)))
+            return batch.part(0, most), False
         if batch.sender is None:
             self._local[stage] -= 1
-        return batch
+        return batch, True
 
     def has_room(self, stage: int) -> bool:
         return self._local[stage] < LOCAL_BATCHES

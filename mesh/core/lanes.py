@@ -14,7 +14,7 @@ Invariant unsent records of a slot are either in its owner's lane or in its `Hel
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,12 +48,13 @@ class Records:
         values = keys if self.values is self.keys else self.values[start:end]
         return Records(self.epoch, keys, values, self.slots[start:end])
 
-    def by_slot(self, wanted: Collection[int]) -> tuple[dict[int, Records], Records]:
-        """Those of each wanted slot, and the rest."""
+    def by_slot(self, wanted: Mapping[int, int]) -> tuple[dict[int, Records], Records]:
+        """Those of each wanted slot, from a given index on, and the rest."""
         indexes: dict[int, list[int]] = {}
         rest: list[int] = []
         for index, slot in enumerate(self.slots):
-            (indexes.setdefault(slot, []) if slot in wanted else rest).append(index)
+            start = wanted.get(slot)
+            (rest if start is None or index < start else indexes.setdefault(slot, [])).append(index)
         return {slot: self._chosen(each) for slot, each in indexes.items()}, self._chosen(rest)
 
     def _chosen(self, indexes: list[int]) -> Records:
@@ -146,6 +147,9 @@ class Held(Buffer):
         self.refused: list[Records] = []  # before all others
         self.behind = False  # a batch with records of this slot is unanswered
 
+    def empty(self) -> bool:
+        return not (self.refused or self.parts or self.slots)
+
     def all_parts(self, epoch: int, same: bool) -> Iterator[Records]:
         """In their order; afterwards this is empty."""
         self.close(epoch, same)
@@ -219,7 +223,7 @@ class StageLanes:
             if slots.keys().isdisjoint(part.slots):
                 kept.append(part)
                 continue
-            found, rest = part.by_slot(slots)
+            found, rest = part.by_slot(dict.fromkeys(slots, 0))
             for slot, records in found.items():
                 self.held[slot].parts.append(records)
             if rest:

@@ -289,7 +289,8 @@ class BatchDone(Message):
     stage: int
     number: int
     epoch: int  # the owner's: what was refused may be sent again under this one or a later one
-    refused: bytes  # slots, 16 bits each as above: this batch's records for them were not applied
+    refused: bytes  # slots, 16 bits each as above: records of this batch for them were not applied,
+    starts: tuple[int, ...]  # for each of these slots from this record of the batch on
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,11 +25,14 @@ def table_agreed(table: Table) -> TableAgreed:
     )
 
 
-def told(before: Table | None, table: Table) -> list[Log]:
+def told(before: Table | None, table: Table, me: NodeId) -> list[Log]:
     """One line for what matters to an operator; what merely moves on is for debugging."""
     names = [seat.name for seat in table.members]
     if before is None:
-        return [Log("partition.agreed", {"epoch": table.epoch, "members": names, "slots": len(table.slots)})]
+        seat = table.seat_of(me)
+        own = "none" if seat is None else table.slots_in_words(seat.name)
+        fields = {"epoch": table.epoch, "members": names, "slots": len(table.slots), "own": own}
+        return [Log("partition.agreed", fields)]
     lines = []
     old, new = _members(before), _members(table)
     if old != new:

@@ -62,6 +62,8 @@ class Node:
 
     def received(self, parts: Sequence[bytes], now: Millis) -> list[Effect]:
         """An envelope came; whatever is in it, this neither raises nor changes anything that was not meant."""
+        if not 2 <= len(parts) <= 3:
+            return [Rejected("parts", f"{len(parts)} parts")]
         try:
             header = codec.decode_header(parts[0])
             message = codec.decode(parts[1])

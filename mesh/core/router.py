@@ -29,7 +29,7 @@ looks at all lanes to learn that nothing is to be done: what it would find is co
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mesh.core import columns
@@ -38,6 +38,8 @@ from mesh.core.lanes import Lane, Sent, StageLanes
 from mesh.core.messages import NodeId
 from mesh.core.packing import BATCH_RECORDS, WINDOW_BYTES, Packed, Packer
 from mesh.core.table import ACTIVE
+
+_NONE: Mapping[int, int] = {}
 
 
 class Router:
@@ -61,6 +63,7 @@ class Router:
         self._epoch = 0
         self._terms: Sequence[int] = ()
         self._owner_of_slot: list[NodeId | None] = [None] * slots  # None: nobody can be sent its records
+        self._table: TableAgreed | None = None
         self._refused_at: dict[int, int] = {}  # slot -> epoch of the owner that refused it, while that is a later one
         self._departed: dict[NodeId, None] = {}  # said farewell, and the table still has them
         self._stages = [StageLanes(stage, level, slots) for stage, level in enumerate(levels)]
@@ -76,6 +79,7 @@ class Router:
         changed = [slot for slot, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
         for stage in self._stages:
             stage.close(self._epoch)
+        self._table = table
         self._epoch, self._terms, self._owner_of_slot = table.epoch, table.term_of_slot, owners
         self._refused_at = {slot: epoch for slot, epoch in self._refused_at.items() if epoch > table.epoch}
         self._departed = {node: None for node in self._departed if node in table.workers}
@@ -116,7 +120,7 @@ class Router:
             stage.hold(lost, self._epoch)
             lane = stage.lanes.get(owner)
             while lane is not None and lane.in_flight:
-                self._answered(stage, lane, sorted(set(lane.in_flight[0].slots())), epoch)
+                self._answered(stage, lane, dict.fromkeys(sorted(set(lane.in_flight[0].slots())), 0), epoch)
 
     # -- records in
 
@@ -185,9 +189,11 @@ class Router:
 
     # -- answers
 
-    def done(self, owner: NodeId, stage: int, number: int, epoch: int = 0, refused: Collection[int] = ()) -> str | None:
-        """The owner worked off all batches up to `number`, but for the records of the refused slots in the last one.
-        Returns what is wrong with that claim, if anything."""
+    def done(
+        self, owner: NodeId, stage: int, number: int, epoch: int = 0, refused: Mapping[int, int] = _NONE
+    ) -> str | None:
+        """The owner worked off all batches up to `number`, but for records in the last one: those of each refused slot
+        from a given index on. Returns what is wrong with that claim, if anything."""
         lane = self._stages[stage].lanes.get(owner) if stage < len(self._stages) else None
         if lane is None:
             return None if owner in self._departed else "not an owner of ours"
@@ -199,11 +205,11 @@ class Router:
                 return f"batch {number} is answered, or has no records of some slots that are refused"
         while lane.in_flight and lane.in_flight[0].number <= number:
             last = lane.in_flight[0].number == number
-            self._answered(self._stages[stage], lane, refused if last else (), epoch)
+            self._answered(self._stages[stage], lane, refused if last else _NONE, epoch)
         self._packer.note_blocked(self._stages[stage], lane)
         return None
 
-    def _answered(self, stage: StageLanes, lane: Lane, refused: Collection[int], epoch: int) -> None:
+    def _answered(self, stage: StageLanes, lane: Lane, refused: Mapping[int, int], epoch: int) -> None:
         sent = lane.in_flight.popleft()
         lane.bytes_in_flight -= sent.size
         left = sent.count
@@ -217,7 +223,7 @@ class Router:
                 stage.held[slot].behind = False
             self._release(stage, free)
 
-    def _take_back(self, stage: StageLanes, sent: Sent, refused: Collection[int], epoch: int) -> int:
+    def _take_back(self, stage: StageLanes, sent: Sent, refused: Mapping[int, int], epoch: int) -> int:
         if epoch > self._epoch:
             for slot in refused:
                 self._refused_at[slot] = max(epoch, self._refused_at.get(slot, 0))
@@ -247,6 +253,14 @@ class Router:
     def unsettled(self, epoch: int) -> int:
         """The deepest level for which something that was put before this epoch is neither applied nor set aside."""
         return max((each.level for each in self._stages if any(put < epoch for put in each.unanswered)), default=0)
+
+    def waits_for(self) -> set[NodeId]:
+        """The owners who have not worked off, or not been sent, all that is theirs."""
+        owners = {lane.owner for lane in self.lanes() if lane.in_flight or lane.parts or lane.slots}
+        if self._table is not None:
+            held = {slot for stage in self._stages for slot, each in stage.held.items() if not each.empty()}
+            owners |= {self._table.workers[self._table.owner_of_slot[slot]] for slot in held}
+        return owners
 
     def bytes_in_flight(self) -> int:
         return sum(lane.bytes_in_flight for lane in self.lanes())

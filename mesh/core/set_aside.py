@@ -34,7 +34,7 @@ class SetAside:
     def record(self, step: str, where: str, value: object, error: BaseException, now: Millis) -> Log | None:
         """Count one record; the line to log, or None if this kind was told a moment ago."""
         self.count += 1
-        self.first = self.first or f"{step} ({where}): {_told(error)}; the value was {show(value)}"
+        self.first = self.first or f"{step} ({where}): {told(error)}; the value was {show(value)}"
         kind = where, type(error).__name__
         seen = self._kinds.get(kind)
         if seen is None and len(self._kinds) < MAX_KINDS:
@@ -45,12 +45,13 @@ class SetAside:
         if now - seen.logged_at < LOG_EVERY_MS:
             return None
         seen.logged_at = now
-        fields = {"step": step, "where": where, "value": show(value), "error": _told(error), "so_far": seen.count}
-        raised_at = _raised_at(error)
-        return Log("record.set_aside", fields | ({"raised_at": raised_at} if raised_at else {}), "error")
+        fields = {"step": step, "where": where, "value": show(value), "error": told(error), "so_far": seen.count}
+        place = raised_at(error)
+        return Log("record.set_aside", fields | ({"raised_at": place} if place else {}), "error")
 
 
-def _told(error: BaseException) -> str:
+def told(error: BaseException) -> str:
+    """Its type and, within bounds, its text."""
     try:
         text = str(error)
     except Exception:
@@ -58,7 +59,7 @@ def _told(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[:MAX_TOLD]}"
 
 
-def _raised_at(error: BaseException) -> str:
+def raised_at(error: BaseException) -> str:
     """file:line of the innermost frame."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:

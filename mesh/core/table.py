@@ -144,6 +144,12 @@ class Table:
         """Slots backed up, one number a member."""
         return self._counts(place for slot in self.slots for place in slot.backups)
 
+    def slots_in_words(self, name: str) -> str:
+        """What the member of this name owns, as a person writes it: "0-341, 900", or "none"."""
+        owned = [run for run in self.runs() if run.owner.name == name]
+        ranges = [f"{run.first}-{run.last}" if run.first < run.last else f"{run.first}" for run in owned]
+        return ", ".join(ranges) or "none"
+
     def runs(self) -> tuple[Run, ...]:
         """The partition as contiguous runs, ascending."""
         return tuple(

@@ -2,15 +2,19 @@
 
 A source that may block is read in a thread of its own, one read at a time, and its answer comes through `post`; all
 others are read on the spot. Sinks belong to the thread that works.
+
+What they raise ends the node: a ConnectorError as it is, for it speaks to the operator; all else as an AppFailed that
+names the source or sink.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from mesh.app.connectors import Chunk, Reader, Split, Writer, writer_name
+from mesh.app.connectors import Chunk, ConnectorError, Reader, Split, Writer, writer_name
 from mesh.app.plan import Plan
 from mesh.core.events import (
     Effect,
@@ -23,12 +27,12 @@ from mesh.core.events import (
     SplitsListed,
     WriteSink,
 )
-
-CHUNK_BYTES = 64 << 10  # one unit of work: ~10,000 words, a few milliseconds
+from mesh.core.set_aside import raised_at, told
+from mesh.runtime.errors import AppFailed
 
 
 class Connections:
-    """Open readers and writers; errors of connectors pass through as they are raised."""
+    """Open readers and writers. Raises ConnectorError and AppFailed."""
 
     def __init__(self, plan: Plan, part: str, post: Callable[[Event | BaseException], None]) -> None:
         self._plan = plan
@@ -37,27 +41,41 @@ class Connections:
         self._post = post
         self._readers: dict[tuple[int, str], Reader[Any]] = {}
         self._writers: dict[int, Writer[Any]] = {}
+        self.unflushed: dict[int, None] = {}  # sinks that were written to since their last flush
 
     def open_writers(self, run: str) -> None:
         """Before the work, so that a sink that cannot be written is told before it; `run` is the same on all nodes."""
         self._run = run
         for sink in self._plan.sinks:
             if not sink.discards:
-                self._writer_of(sink.index)
+                with self._named("sink", sink.name):
+                    self._writer_of(sink.index)
 
     def perform(self, effect: Effect) -> Event | None:
         """Do what the effect says; the answer, if there is one by now."""
         match effect:
             case ListSplits(source):
-                return SplitsListed(source, self._plan.sources[source].connector.splits())
+                with self._named("source", self._plan.sources[source].name):
+                    return SplitsListed(source, self._plan.sources[source].connector.splits())
             case ReadSplit():
                 return self._read(effect)
             case WriteSink(sink, items):
-                self._writer_of(sink).write(items)
+                with self._named("sink", self._plan.sinks[sink].name):
+                    self._writer_of(sink).write(items)
+                    self.unflushed[sink] = None
             case FlushSinks():
                 self.close_writers()
                 return SinksFlushed()
         return None
+
+    @contextmanager
+    def _named(self, kind: str, name: str) -> Iterator[None]:
+        try:
+            yield
+        except ConnectorError:
+            raise
+        except Exception as error:
+            raise AppFailed(f'{kind} "{name}" failed: {told(error)} (at {raised_at(error)})') from error
 
     def _read(self, read: ReadSplit) -> Event | None:
         if not self._plan.sources[read.source].connector.blocking:
@@ -72,11 +90,12 @@ class Connections:
             self._post(error)
 
     def _chunk(self, read: ReadSplit) -> SplitRead:
-        reader = self._reader_of(read.source, read.split, read.offset)
-        chunk: Chunk[Any] = reader.read(CHUNK_BYTES)
-        if chunk.ended:
-            reader.close()
-            del self._readers[read.source, read.split.name]
+        with self._named("source", self._plan.sources[read.source].name):
+            reader = self._reader_of(read.source, read.split, read.offset)
+            chunk: Chunk[Any] = reader.read(read.most_bytes)
+            if chunk.ended:
+                reader.close()
+                del self._readers[read.source, read.split.name]
         return SplitRead(read.source, read.split, chunk.values, chunk.next_offset, chunk.ended)
 
     def _reader_of(self, source: int, split: Split, offset: int) -> Reader[Any]:
@@ -93,15 +112,20 @@ class Connections:
         return writer
 
     def flush(self) -> None:
-        for writer in self._writers.values():
-            writer.flush()
+        """Let others see what was written."""
+        for sink in self.unflushed:
+            with self._named("sink", self._plan.sinks[sink].name):
+                self._writer_of(sink).flush()
+        self.unflushed.clear()
 
     def close_writers(self) -> None:
         """Flush and close; a later item opens a new writer."""
-        for writer in self._writers.values():
-            writer.flush()
-            writer.close()
+        for sink, writer in self._writers.items():
+            with self._named("sink", self._plan.sinks[sink].name):
+                writer.flush()
+                writer.close()
         self._writers.clear()
+        self.unflushed.clear()
 
     def close(self) -> None:
         self.close_writers()

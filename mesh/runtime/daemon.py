@@ -47,7 +47,7 @@ from mesh.core.planner import Declared
 from mesh.runtime import view
 from mesh.runtime.config import ClusterConfig, NodeConfig
 from mesh.runtime.data_dir import DataDir
-from mesh.runtime.errors import StartError
+from mesh.runtime.errors import AppFailed, StartError
 from mesh.runtime.reports import RateLimited
 from mesh.runtime.status import Metric, Ownership, Reading, RingRun, Status
 from mesh.runtime.transport import Transport, TransportError
@@ -58,7 +58,10 @@ HEART_S = 0.025  # how often the heart looks
 HEART_AFTER_MS = 50  # the main thread may be away this long before the heart pumps
 LAG_MS = 200  # a pump later than this is told to membership: the silence may have been ours
 DRAIN_S = 5.0  # how long a stop waits for what is on its way
+WAITING_MS, WAITING_AGAIN_MS = 2_000, 30_000  # when a node that waits for others says so, and says it again
+ABANDON_S = 15.0  # how long it waits for the application's code to come back at all; its parent gives up after 30
 FAREWELL_S = 0.1  # for the last datagrams to leave the process; who misses them finds out by probing
+MAX_WAIT_MS = 1_000  # of the main thread, when nothing is due
 DEAD_LOOP_S = 120
 REARM_MS = 5_000
 
@@ -76,6 +79,7 @@ class Daemon:
         tuning: Tuning | None = None,
     ) -> None:
         self.config = node
+        self._declared = declared
         self._log = log
         self._lock = threading.RLock()
         self._data_dir = DataDir(node.data_dir, node.name) if node.data_dir else None
@@ -94,9 +98,13 @@ class Daemon:
         self._rejected: Counter[str] = Counter()
         self._limited = RateLimited()
         self._stopping = False
+        self._stop_by: float | None = None  # when the heart gives up on the application's code
         self._exit_code: int | None = None
         self._working = False  # the main thread is in the application's code
+        self._pump_failure: Exception | None = None  # in the heart; a pump that failed is not gone on from
         self._pumped_at = self._now()
+        self._pump_due_at = self._pumped_at  # later when there is nothing to do until then
+        self._tell_waiting_at = self._pumped_at + WAITING_MS
         self._armed_at = 0
         self._formed_at: float | None = None
         self._was_ready = False
@@ -114,8 +122,11 @@ class Daemon:
         except ConnectorError as error:
             self._log.error("app.failed", error=str(error))
             self._exit_code = 2
-        except OSError as error:
-            self._log.error("app.failed", error=f"{type(error).__name__}: {error}")
+        except AppFailed as error:
+            self._log.error("app.failed", error=str(error))
+            self._exit_code = 1
+        except SystemExit as error:
+            self._log.error("app.failed", error=f"the application's code called sys.exit({error.code!r})")
             self._exit_code = 1
         finally:
             self._farewell()
@@ -137,12 +148,13 @@ class Daemon:
         """Read nothing more; let what was read arrive; flush the sinks."""
         deadline = time.monotonic() + DRAIN_S
         self.node.data.stop_reading()
-        self._loop(lambda: self.node.data.quiet() or time.monotonic() > deadline)
+        self._loop(lambda: self.node.data.drained() or time.monotonic() > deadline)
         if not self.node.data.quiet():
             self._log.warning("node.stopped_undrained", bytes_in_flight=self.node.data.router.bytes_in_flight())
         self.worker.connections.close()
 
     def _farewell(self) -> None:
+        self.worker.stop_answering()
         with self._lock:
             self._perform(self.node.handle_control(Leave(), self._now()))
             time.sleep(FAREWELL_S)
@@ -153,10 +165,12 @@ class Daemon:
             if self._data_dir:
                 self._data_dir.close()
         faulthandler.cancel_dump_traceback_later()
-        self._log.info("node.left", name=self.config.name)
+        self._log.info("node.left", **self._counts())
 
     def request_stop(self) -> None:
         """From any thread or signal handler: drain and leave."""
+        if not self._stopping:
+            self._stop_by = time.monotonic() + ABANDON_S
         self._stopping = True
         self._transport.wake()
 
@@ -169,17 +183,39 @@ class Daemon:
         while self._exit_code is None:
             time.sleep(HEART_S)
             if self._working and self._now() - self._pumped_at > HEART_AFTER_MS:
-                self._pump(self._now())
+                self._pump_instead()
+            if self._working and self._stop_by is not None and time.monotonic() > self._stop_by:
+                self._abandon()
+
+    def _pump_instead(self) -> None:
+        try:
+            self._pump(self._now())
+        except Exception as error:  # a disk that failed: nothing is known any more, and the main thread ends the node
+            self._pump_failure = error
+        finally:
+            self._transport.wake()  # the main thread may be back by now, on its way to wait for what we took
+
+    def _abandon(self) -> None:
+        """Asked to stop, and the application's code does not return. Its unfinished batch is not committed."""
+        with self._lock:
+            if self._exit_code is not None:
+                return  # it did
+            self._perform(self.node.handle_control(Leave(), self._now()))
+            time.sleep(FAREWELL_S)
+            self._log.warning("node.stopped_in_a_step", name=self.config.name, waited_s=ABANDON_S)
+            os._exit(0)
 
     def _pump(self, now: Millis) -> None:
         """What came in and what is due, without the application's code."""
         with self._lock:
             if self._exit_code is not None:
                 return
+            if self._pump_failure is not None:
+                raise self._pump_failure
             self._arm(now)
-            if now - self._pumped_at > LAG_MS:
-                self._perform(self.node.handle_control(Lagged(now - self._pumped_at), now))
-            self._pumped_at = now
+            if now - self._pump_due_at > LAG_MS:
+                self._perform(self.node.handle_control(Lagged(now - self._pump_due_at), now))
+            self._pumped_at = self._pump_due_at = now
             for parts in self._transport.receive(RECEIVE_AT_ONCE):
                 self._perform(self.node.received(parts, now))
             deadline = self.node.control.next_deadline()
@@ -195,8 +231,10 @@ class Daemon:
     def _until_next_deadline(self) -> int:
         with self._lock:
             deadlines = [self.node.control.next_deadline(), self.node.data.next_deadline()]
-        due = min((each for each in deadlines if each is not None), default=self._now() + 1_000)
-        return max(0, min(due - self._now(), 1_000))
+        now = self._now()
+        due = min((each for each in deadlines if each is not None), default=now + MAX_WAIT_MS)
+        self._pump_due_at = max(now, min(due, now + MAX_WAIT_MS))
+        return self._pump_due_at - now
 
     def _perform(self, effects: list[Effect]) -> None:
         """Under the lock."""
@@ -243,6 +281,11 @@ class Daemon:
         if self._formed_at is None and self.node.control.table is not None:
             self._formed_at = time.monotonic()
             self._beliefs_changed = True
+            if outside := view.why_not_a_member(self.node):
+                self._log.warning("node.not_a_member", name=self.config.name, detail=outside)
+        if self._formed_at is None and self._pumped_at >= self._tell_waiting_at:
+            self._tell_waiting_at = self._pumped_at + WAITING_AGAIN_MS
+            self._log.info("node.waiting", name=self.config.name, detail=view.awaited(self.node, self._declared))
         if not self._beliefs_changed:
             return
         self._beliefs_changed = False
@@ -255,18 +298,21 @@ class Daemon:
                 self._log.warning("node.not_ready", name=self.config.name)
 
     def _tell_done(self) -> None:
+        self._log.info("app.done", **self._counts())
+
+    def _counts(self) -> dict[str, Any]:
+        """What this node has done since there is a partition."""
         report = self.node.data.report()
-        self._log.info(
-            "app.done",
-            name=self.config.name,
-            seconds=round(time.monotonic() - (self._formed_at or time.monotonic()), 3),
-            records_in=sum(source.records for source in report.sources),
-            records_keyed=report.records_keyed,
-            records_out=report.records_out,
-            keys=report.keys,
-            failed=report.failed,
-            first_failure=self.node.data.set_aside.first,
-        )
+        return {
+            "name": self.config.name,
+            "seconds": 0.0 if self._formed_at is None else round(time.monotonic() - self._formed_at, 3),
+            "records_in": sum(source.records for source in report.sources),
+            "records_keyed": report.records_keyed,
+            "records_out": report.records_out,
+            "keys": report.keys,
+            "failed": report.failed,
+            "first_failure": self.node.data.set_aside.first,
+        }
 
     # -- reads, from any thread
 

@@ -67,6 +67,7 @@ class Embedded:
                 self._wait_if_idle(int(now * 1000))
             self._drain()
         finally:
+            self.worker.stop_answering()
             self.worker.connections.close()
         return self.result(finished or time.monotonic())
 

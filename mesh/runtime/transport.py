@@ -41,7 +41,7 @@ HIGH_WATER_MARK = 20_000  # messages a peer; links' credits are spent long befor
 READ_AHEAD = 1_000  # messages a peer that libzmq holds for us unread; then TCP slows the peer down
 SKIPPED_AT_ONCE = 10_000  # parts of a message that is dropped, ~10 ms; part counts bypass libzmq's limits
 MAX_ENDPOINTS = 1_000  # DEALERs; gossip may name any number of addresses
-RECONNECT_MS, RECONNECT_MAX_MS = 50, 1_000  # nodes start seconds apart and should meet within one
+RECONNECT_MS, RECONNECT_MAX_MS = 20, 100  # below a probe's verdict: who has just started must not be suspected for it
 HEARTBEAT_MS, SILENCE_MS = 5_000, 20_000  # ZMTP's own, from libzmq's thread: ends half-open connections
 
 _ADDRESS = re.compile(r"tcp://(\[[\w:.%]+\]|[^\s;/:\[\]]+):(\*|0|[1-9]\d{0,4})", re.ASCII)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from mesh.core.data import DataPlane
 from mesh.core.keys import Key, hash_key, interval_of_slot, slot_of_hash
 from mesh.core.messages import ALIVE, DEAD, LEFT, STATUS_NAMES, SUSPECT, Member, NodeId, Report
 from mesh.core.node import Node
-from mesh.core.table import ACTIVE, Seat, Table
+from mesh.core.table import ACTIVE, Seat
+from mesh.runtime.config import NodeConfig
 from mesh.runtime.status import Metric, NodeStatus, Ownership, RingRun, SlotCounts, SourceStatus, Status
 
 
@@ -159,9 +160,26 @@ def _slot_counts(node: Node) -> SlotCounts:
     return SlotCounts(len(table.slots), counts["active"], 0, counts["unavailable"], counts["lost"])
 
 
-def lost_runs(table: Table, name: str) -> str:
-    """A node's slots in words, as in "0-341, 900-910"."""
-    return ", ".join(f"{run.first}-{run.last}" for run in table.runs() if run.owner.name == name)
+def awaited(node: Node, declared: Sequence[NodeConfig]) -> str:
+    """A sentence on what the founding waits for."""
+    here = {member.name for member in node.control.membership.alive()}
+    workers = sum(each.role == "worker" and each.name in here for each in declared)
+    missing = [f"{each.name} at {each.endpoint}" for each in declared if each.name not in here]
+    told = f"the founding takes {node.identity.expect} workers, so far {workers} here"
+    return f"{told}; not met yet: {', '.join(missing)}" if missing else f"{told}; the partition is being agreed"
+
+
+def why_not_a_member(node: Node) -> str:
+    """A sentence for a node that the partition does without, else nothing."""
+    table, me = node.control.table, node.identity.me
+    if table is None or table.seat_of(me.node) is not None:
+        return ""
+    told = f"cluster {node.identity.cluster} has its partition already, and this process is not in it"
+    if any(seat.name == me.name for seat in table.members):
+        told += f": an earlier process of node {me.name} is"
+        lost = table.slots_in_words(me.name)
+        told += f", and the state in its slots {lost} is gone with it" if lost != "none" else ""
+    return f"{told}. This one owns no slots and does no work; it answers for any key that others hold"
 
 
 def _member_states(node: Node) -> dict[str, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -30,24 +31,34 @@ from mesh.core.events import (
 from mesh.core.lookups import UNAVAILABLE
 from mesh.runtime.connections import Connections
 
+FLUSH_MS = 500  # how long a busy node may keep its results to itself
 MAX_EVENTS_A_TURN = 64  # then work goes on, so that a flood of messages does not starve it
 
 
 class Worker:
     """One node's data plane with its surroundings.
 
-    `part` names its share of every sink; `wake` interrupts the thread's wait for something to do.
+    `part` names its share of every sink; `wake` interrupts the thread's wait for something to do; `clock` says in
+    milliseconds how long the work takes.
     """
 
     def __init__(
-        self, data: DataPlane, part: str, wake: Callable[[], None], inbox: deque[Event | BaseException]
+        self,
+        data: DataPlane,
+        part: str,
+        wake: Callable[[], None],
+        inbox: deque[Event | BaseException],
+        clock: Callable[[], Millis] = lambda: time.monotonic_ns() // 1_000_000,
     ) -> None:
         self.data = data
         self.inbox = inbox
         self.connections = Connections(data.plan, part, self.post)
         self.job_done = False
         self._wake = wake
+        self._clock = clock
+        self._flushed_at: Millis = 0
         self._tickets: dict[int, _Ticket] = {}
+        self._answering = True
         self._last_ticket = 0
         self._tickets_lock = threading.Lock()
 
@@ -73,8 +84,17 @@ class Worker:
         if deadline is not None and deadline <= now:
             self._perform(self.data.handle(Woke(), now), now, outward)
         if self.data.runnable(now):
+            started = self._clock()
             self._perform(self.data.work(now), now, outward)
+            self.data.took(self._clock() - started)
+        self._flush_if_due(now)
         return outward
+
+    def _flush_if_due(self, now: Millis) -> None:
+        """Sinks show what they have when there is nothing else to do, and now and then on a busy node."""
+        if self.connections.unflushed and (now >= self._flushed_at + FLUSH_MS or not self.data.runnable(now)):
+            self._flushed_at = now
+            self.connections.flush()
 
     def _perform(self, effects: list[Effect], now: Millis, outward: list[Effect]) -> None:
         """In order: what an answer leads to comes after what was asked for before it was there."""
@@ -101,12 +121,22 @@ class Worker:
         with self._tickets_lock:
             self._last_ticket += 1
             number = self._last_ticket
+            if not self._answering:
+                return UNAVAILABLE, None
             ticket = self._tickets[number] = _Ticket()
         self.post(LookupAsked(number, stage, key))
         answered = ticket.done.wait(timeout)
         with self._tickets_lock:
             self._tickets.pop(number, None)
         return ticket.answer if answered else (UNAVAILABLE, None)
+
+    def stop_answering(self) -> None:
+        """Nobody takes turns any more: who waits for a read need not wait for its timeout."""
+        with self._tickets_lock:
+            self._answering = False
+            waiting = list(self._tickets.values())
+        for ticket in waiting:
+            ticket.done.set()
 
     def _answer(self, number: int, outcome: str, state: bytes) -> None:
         with self._tickets_lock:

@@ -3,9 +3,11 @@
 It runs the same `mesh.core.node.Node` and the same `mesh.runtime.worker.Worker` as production. The seed decides
 everything, so one number replays a run. `tools/simulate.py` is its command.
 
-    scenario   what a seed means: nodes, network, workload, faults         world      the clock, and who acts when
-    network    delays, loses, doubles, overtakes, cuts, resets             process    one life of a node
-    workload   an application whose every record says who it is            faults     what is done, and its words
-    ledger     what became of every record                                 checkers   PROTOCOL I, after every event
-    goals      what must be true in the end                                transcript   a run in words
+    scenario    what a seed means: nodes, network, workload, faults
+    world       the clock, and who acts when          process     one life of a node
+    network     delays, loses, doubles, cuts          faults      what is done, and its words
+    workload    an application whose every record says who it is
+    ledger      what became of every record           reads       single states, asked for at any time
+    checkers    PROTOCOL I, after every event         goals       what must be true in the end
+    transcript  a run in words                        violation   what all of these raise
 """

@@ -74,8 +74,11 @@ class Checkers:
         declared = [each.name for each in self._world.scenario.declared if each.role == "worker" and each.name in voted]
         if len(declared) < self._world.scenario.expect:
             raise Violation("I2", f"epoch {table.epoch} was chosen by {declared} alone")
+        if len(table.workers()) < self._world.scenario.expect:
+            raise Violation("A6", f"a cluster of {len(table.workers())} workers was founded")
         self._history.append(value)
         self.table = table
+        self._world.founded()
 
     def _has_accepted(self, process: Process, value: bytes) -> bool:
         agreement = process.node.control.agreement
@@ -197,6 +200,7 @@ class Checkers:
         if drained == self._drained.get(process.id, 0):
             return
         self._drained[process.id] = drained
+        self._world.transcript.say(process.name, f"has nothing left to do at level {drained - 1}")
         for (consumer, stream, _), owed in self._world.ledger.owed.items():
             if owed.seqs and owed.producer == process.id and self._world.ledger.level_of(stream) < drained:
                 raise Violation(

@@ -24,7 +24,7 @@ SETTLED: Millis = 3_000  # without a member nothing says that it is over: look a
 def unmet(world: World) -> str | None:
     """The first goal that is not reached, as a sentence."""
     living = [process for process in world.processes if process.alive]
-    return _beliefs(living) or _founding(world, living) or _work(world, living)
+    return _beliefs(living) or _founding(world, living) or _work(world, living) or _answers(world)
 
 
 def _beliefs(living: list[Process]) -> str | None:
@@ -64,7 +64,7 @@ def _work(world: World, living: list[Process]) -> str | None:
 
 
 def _without_the_dead(world: World, living: set[bytes]) -> str | None:
-    if world.now < world.scenario.calm_at + SETTLED:
+    if world.now < world.calm_since + SETTLED:
         return "settling"
     for (consumer, stream, key), owed in world.ledger.owed.items():
         if owed.seqs and owed.producer in living and (isinstance(consumer, str) or _free(world, key, living)):
@@ -88,6 +88,11 @@ def _states(world: World, members: list[Process]) -> str | None:
     if set_aside != world.ledger.set_aside:
         return f"{set_aside} records were set aside, and {world.ledger.set_aside} had to be"
     return None
+
+
+def _answers(world: World) -> str | None:
+    waiting = [question for question in world.reads.open.values() if question.process.alive]
+    return f"a question to {waiting[0].process.name} has not been answered" if waiting else None
 
 
 def _reports(members: list[Process]) -> str | None:

@@ -11,15 +11,15 @@ Time passes only between events: a turn that takes 300 ms changes the data plane
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from mesh.app.connectors import writer_name
 from mesh.core.control import Identity
 from mesh.core.events import (
     Effect,
     Envelope,
+    Event,
     JobDone,
     Log,
     MemberChanged,
@@ -72,8 +72,9 @@ class Process:
             scenario.window_bytes,
             scenario.batch_records,
         )
-        writer = writer_name(identity.cluster, f"{self.name}-{self.id[:3].hex()}")
-        self.worker = Worker(self.node.data, writer, lambda: None, self.node.inbox)
+        part = f"{self.name}-{self.id[:3].hex()}"
+        self.worker = _Worker(self.node.data, part, lambda: None, self.node.inbox, lambda: self._toil)
+        self.worker.answered = lambda *answer: world.reads.answer(self, *answer)
         self._received: deque[Sequence[bytes]] = deque()
         self._pumped_at: Millis = world.now
         self._paused_until: Millis = 0
@@ -82,16 +83,25 @@ class Process:
         self._busy_until: Millis | None = None  # the main thread is in the application's code
         self._said: list[Effect] = []  # what the turn under way has to say when it is over
         self._toil: Millis = 0  # what the application's code has taken in this turn
-        self._writes: deque[tuple[str, bytes, Millis]] = deque()  # under way to the disk
+        self._writes: deque[tuple[str, bytes]] = deque()  # the first is under way to the disk
         self._written: deque[str] = deque()  # on the disk, and the node does not know it yet
         self._schedule()
 
     # -- from outside
 
     def arrive(self, parts: Sequence[bytes]) -> None:
-        if len(self._received) < RECEIVE_QUEUE:
-            self._received.append(parts)
+        if len(self._received) >= RECEIVE_QUEUE:
+            return
+        self._received.append(parts)
+        if self._busy_until is not None:
             self._schedule()
+        elif self._due > self._world.now:
+            self._wake(self._world.now)
+
+    def post(self, event: Event) -> None:
+        """Somebody at this node wants something of the data plane."""
+        self.worker.post(event)
+        self._schedule()
 
     def pause(self, until: Millis) -> None:
         self._paused_until = max(self._paused_until, until)
@@ -101,15 +111,17 @@ class Process:
         self.alive = False
         if self.host.disk is not None:
             for _ in range(self.random.randint(0, len(self._writes))):
-                name, value, _ = self._writes.popleft()
+                name, value = self._writes.popleft()
                 self.host.disk[name] = value
 
     # -- when to run next
 
     def _schedule(self) -> None:
-        now = self._world.now
-        self._due = max(now, self._next_run())
-        wake_at = max(self._due, self._paused_until)
+        self._wake(max(self._world.now, self._next_run()))
+
+    def _wake(self, due: Millis) -> None:
+        self._due = due if self._wake_at is None else min(due, self._due)
+        wake_at = max(due, self._paused_until)
         if self._wake_at is None or wake_at < self._wake_at:
             self._wake_at = wake_at
             self._world.at(wake_at, self._woken, wake_at)
@@ -224,16 +236,20 @@ class Process:
         if self.host.disk is None:
             self._perform(self.node.handle_control(Persisted(name), self._world.now))
             return
-        last = self._writes[-1][2] if self._writes else 0
-        done_at = max(self._world.now, last) + self.host.disk_takes(self.random)
-        self._writes.append((name, value, done_at))
-        self._world.at(done_at, self._write_done, done_at)
+        self._writes.append((name, value))
+        if len(self._writes) == 1:
+            self._write()
 
-    def _write_done(self, _at: Millis) -> None:
+    def _write(self) -> None:
+        self._world.at(self._world.now + self.host.disk_takes(self.random), self._write_done, None)
+
+    def _write_done(self, _: None) -> None:
         if self.alive and self.host.disk is not None:
-            name, value, _ = self._writes.popleft()
+            name, value = self._writes.popleft()
             self.host.disk[name] = value
             self._written.append(name)
+            if self._writes:
+                self._write()
             self._schedule()
 
     # -- the application's code
@@ -244,6 +260,15 @@ class Process:
             self._toil += self.random.choice((10, 100, 1_000, 2_500))
         else:
             self._toil += usual
+
+
+class _Worker(Worker):
+    """Answers are looked at instead of waited for."""
+
+    answered: Callable[[int, str, bytes], None]
+
+    def _answer(self, number: int, outcome: str, state: bytes) -> None:
+        self.answered(number, outcome, state)
 
 
 class _Instruments:

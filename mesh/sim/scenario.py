@@ -19,7 +19,7 @@ from mesh.sim.network import Conditions
 from mesh.sim.workload import Workload, random_workload
 
 NAMES = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta")
-MOODS = ("quiet", "splits", "pauses", "resets", "storms", "early crash", "late crash", "everything")
+MOODS = ("quiet", "splits", "pauses", "resets", "storms", "founding", "early crash", "late crash", "everything")
 LAST_FAULT: Millis = 7_000  # formation takes up to three seconds, work a few more
 CALM_PAUSE: Millis = 500
 
@@ -49,6 +49,8 @@ class Scenario:
     workload: Workload
     pace: Millis  # what reading a chunk takes; such that the job lasts for some seconds, or is done at once
     faults: tuple[Fault, ...]
+    reads: tuple[Millis, ...] = ()  # when somebody asks for the state of some key
+    at_founding: tuple[Fault, ...] = ()  # counted from the moment at which the first node knows the partition
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -64,7 +66,7 @@ class Scenario:
 
     @property
     def calm_at(self) -> Millis:
-        """All are started, the last fault has ended."""
+        """All are started, the last fault has ended, but for those that wait for the founding."""
         ends = [fault.at + fault.lasting for fault in self.faults]
         return max([*ends, *(setup.starts for setup in self.setups)]) + CALM_PAUSE
 
@@ -83,14 +85,16 @@ class Scenario:
         ]
 
 
-def scenario_of(seed: int, nodes: int | None = None) -> Scenario:
-    """The scenario of a seed; `nodes` overrides how many."""
+def scenario_of(seed: int, nodes: int | None = None, mood: str | None = None) -> Scenario:
+    """The scenario of a seed; `nodes` overrides how many, `mood` what kind of trouble."""
     random = Random(seed)
-    mood = random.choice(MOODS)
-    setups = _setups(random, nodes, everybody_known="crash" in mood)
+    drawn = random.choice(MOODS)
+    mood = mood or drawn
+    setups = _setups(random, nodes, mood)
     workers = sum(setup.role == WORKER for setup in setups)
-    expect = workers if random.random() < 0.7 else random.randint(len(setups) // 2 + 1, workers)
+    expect = workers if random.random() < (0.2 if mood == "founding" else 0.7) else len(setups) // 2 + 1
     workload = random_workload(random, random.choice((0, 100, 400, 1_000)))
+    faults, at_founding = _faults(random, mood, setups, 2 * expect - workers - 1)
     return Scenario(
         seed=seed,
         mood=mood,
@@ -103,16 +107,20 @@ def scenario_of(seed: int, nodes: int | None = None) -> Scenario:
         batch_records=random.choice((1, 8, 64, 4096)),
         workload=workload,
         pace=random.choice((0, 2_000, 5_000, 5_000)) * workers // max(workload.chunks(), workers),
-        faults=_faults(random, mood, setups, 2 * expect - workers - 1),
+        faults=faults,
+        reads=tuple(random.randrange(LAST_FAULT) for _ in range(random.choice((0, 5, 30)))),
+        at_founding=at_founding,
     )
 
 
-def _setups(random: Random, nodes: int | None, *, everybody_known: bool) -> tuple[Setup, ...]:
-    names = NAMES[: nodes or random.choice((1, 2, 2, 3, 3, 3, 3, 4, 5, 5, 7))]
+def _setups(random: Random, nodes: int | None, mood: str) -> tuple[Setup, ...]:
+    sizes = (3, 3, 3, 4, 5) if mood == "founding" else (1, 2, 2, 3, 3, 3, 3, 4, 5, 5, 7)
+    names = NAMES[: nodes or random.choice(sizes)]
     witness = names[-1] if len(names) > 2 and random.random() < 0.15 else None
-    disks = random.choice((0.0, 0.5, 1.0))
+    disks = 1.0 if mood == "founding" else random.choice((0.0, 0.5, 1.0))
     spread = random.choice((0, 300, 3_000))
-    shape = "all" if everybody_known else random.choice(("all", "chain", "hub"))  # who crashes may be the only link
+    crashes = mood in ("founding", "early crash", "late crash")  # who crashes may be the only link of a sparse graph
+    shape = "all" if crashes else random.choice(("all", "chain", "hub"))
     return tuple(
         Setup(
             name,
@@ -144,29 +152,34 @@ def _conditions(random: Random) -> Conditions:
     )
 
 
-def _faults(random: Random, mood: str, setups: tuple[Setup, ...], may_forget: int) -> tuple[Fault, ...]:
-    """In the order of time. `may_forget`: how many declared workers may lose their memory without a vote being lost."""
+def _faults(
+    random: Random, mood: str, setups: tuple[Setup, ...], may_forget: int
+) -> tuple[tuple[Fault, ...], tuple[Fault, ...]]:
+    """By the clock, and from the founding on. `may_forget`: how many workers may lose their memory, and no vote is."""
     maker = _Maker(random, setups, may_forget)
-    for each in {
+    network, node = (
+        (maker.split, maker.one_way, maker.reset, maker.storm),
+        (maker.pause, maker.slow_code, maker.slow_disk),
+    )
+    makers = {
         "quiet": (),
-        "splits": (maker.split,) * 2 + (maker.one_way,),
-        "pauses": (maker.pause, maker.slow_code, maker.slow_disk),
+        "splits": (maker.split, maker.split, maker.one_way),
+        "pauses": node,
         "resets": (maker.reset,),
         "storms": (maker.storm, maker.reset),
+        "founding": (maker.split, maker.one_way, maker.slow_disk_from_the_start),
         "early crash": (maker.early_restart, maker.split, maker.slow_disk),
         "late crash": (maker.late_crash, maker.split),
-        "everything": (
-            maker.split,
-            maker.one_way,
-            maker.pause,
-            maker.slow_code,
-            maker.slow_disk,
-            maker.reset,
-            maker.storm,
-        ),
-    }[mood]:
+        "everything": (*network, *node),
+    }
+    for each in makers[mood]:
         maker.some(each)
-    return tuple(sorted(maker.faults, key=lambda fault: fault.at))
+    faults = maker.sorted()
+    if mood == "founding":
+        maker.faults.clear()
+        maker.founding()
+        return faults, maker.sorted()
+    return faults, ()
 
 
 class _Maker:
@@ -221,19 +234,35 @@ class _Maker:
     def slow_disk(self, at: Millis) -> None:
         self.faults.append(SlowDisk(at, self._random.choice((500, 3_000)), self._some_name()))
 
+    def founding(self) -> None:
+        """Some crash and start again while only some know of the partition, and those are cut off."""
+        for _ in range(self._random.randint(1, 3)):
+            self._crash(self._random.choice((0, 0, 1, 10, 40, 300)), restarts=True)
+        for _ in range(self._random.randint(0, 2)):
+            self.split(self._random.choice((0, 0, 1, 5, 20)))
+
+    def sorted(self) -> tuple[Fault, ...]:
+        """So far, in the order of time."""
+        return tuple(sorted(self.faults, key=lambda fault: fault.at))
+
+    def slow_disk_from_the_start(self, at: Millis) -> None:
+        self.faults.append(SlowDisk(0, at, self._some_name()))
+
     def early_restart(self, at: Millis) -> None:
         """Around the founding."""
-        self._crash(at // 3, restarts=True)
+        self._crash_started(at // 3, restarts=True)
 
     def late_crash(self, at: Millis) -> None:
         """After it, or so."""
-        self._crash(LAST_FAULT // 4 + at * 3 // 4, restarts=self._random.random() < 0.5)
+        self._crash_started(LAST_FAULT // 4 + at * 3 // 4, restarts=self._random.random() < 0.5)
+
+    def _crash_started(self, at: Millis, *, restarts: bool) -> None:
+        self._crash(max([at, *(setup.starts + 1 for setup in self._setups)]), restarts=restarts)
 
     def _crash(self, at: Millis, *, restarts: bool) -> None:
         if not self._unbroken:
             return
         setup = self._unbroken.pop(self._random.randrange(len(self._unbroken)))
-        at = max(at, setup.starts + 1)
         self.faults.append(Crash(at, 0, setup.name))
         forgets = setup.role == WORKER and not setup.has_disk
         if restarts and (not forgets or self._may_forget > 0):

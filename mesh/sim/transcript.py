@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mesh.core import codec
 from mesh.core.events import Log, Millis, Rejected
-from mesh.core.messages import Frame, Member, Message
+from mesh.core.messages import Frame, Introduction, Member, Message
 
 if TYPE_CHECKING:
     from mesh.sim.process import Process
@@ -68,7 +68,8 @@ def _told(event: str, fields: Mapping[str, Any]) -> str:
 def _shown(message: Message) -> str:
     if isinstance(message, Frame):
         return f"frame {message.number} of channel {message.channel}"
-    fields = [f"{name}={_short(getattr(message, name))}" for name in message.__slots__]
+    names: tuple[str, ...] = message.__slots__
+    fields = [f"{name}={_short(getattr(message, name))}" for name in names]
     return f"{type(message).__name__} {' '.join(fields)}".rstrip()
 
 
@@ -77,4 +78,7 @@ def _short(value: Any) -> str:
         return value[:4].hex() if len(value) == 16 else f"{len(value)} bytes"
     if isinstance(value, tuple):
         return f"({', '.join(_short(each) for each in value)})"
+    if isinstance(value, Introduction):
+        formed = "formed" if value.formed else "not formed"
+        return f"({_short(value.member)} of {value.cluster}, {formed}, met {value.met})"
     return f"{value.name}/{value.incarnation}/{value.status}" if isinstance(value, Member) else str(value)

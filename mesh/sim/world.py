@@ -21,6 +21,7 @@ from mesh.sim.faults import Fault
 from mesh.sim.ledger import Ledger
 from mesh.sim.network import Letter, Network
 from mesh.sim.process import Process
+from mesh.sim.reads import Reads
 from mesh.sim.scenario import Scenario, Setup
 from mesh.sim.transcript import Transcript
 from mesh.sim.violation import Violation
@@ -56,6 +57,7 @@ class Summary:
     lost: int
     doubled: int
     suspicions: int
+    reads: int
     done: bool
 
 
@@ -70,11 +72,14 @@ class World:
         self.processes: list[Process] = []  # all that ever were
         self.current: Process | None = None  # who acts in this event
         self.events = 0
+        self.calm_since: Millis = 0
         self._heap: list[tuple[Millis, int, Callable[[Any], None], Any]] = []
         self._over = False
+        self._going_on = 0  # faults that have not ended
         self.network = Network(scenario.conditions, Random(f"network {scenario.seed}"), self.at, self._deliver)
         self.ledger = Ledger(scenario.workload)
         self.checkers = Checkers(self)
+        self.reads = Reads(self)
         self.hosts = {setup.name: self._host(setup) for setup in scenario.setups}
         self._names = {_endpoint(name): name for name in self.hosts}
 
@@ -91,7 +96,9 @@ class World:
         for setup in self.scenario.setups:
             self.at(setup.starts, self.start, setup.name)
         for fault in self.scenario.faults:
-            self.at(fault.at, self._begin, fault)
+            self._expect(fault, fault.at)
+        for time in self.scenario.reads:
+            self.at(time, self.reads.ask, None)
         self.at(self.scenario.calm_at, self._calm, None)
         while not self._over:
             self._step()
@@ -115,17 +122,24 @@ class World:
 
     def _calm(self, _: None) -> None:
         """From now on nothing is lost or doubled; late it may be."""
+        if self._going_on:
+            self.at(self.now + LOOK_EVERY, self._calm, None)
+            return
+        self.calm_since = self.now
         self.transcript.fault("nothing goes wrong any more")
         self.network.conditions = replace(self.network.conditions, lost=0, doubled=0)
         self._look(None)
 
     def _look(self, _: None) -> None:
         """Is everything as it must be in the end?"""
+        if self._going_on:  # the founding came late, and with it more faults
+            self._calm(None)
+            return
         lacking = goals.unmet(self)
         if lacking is None:
             self._over = True
             self.transcript.say("*****", self._verdict())
-        elif self.now > self.scenario.calm_at + goals.PATIENCE:
+        elif self.now > self.calm_since + goals.PATIENCE:
             raise Violation("I17", f"{goals.PATIENCE // 1000} s after the last fault {lacking}")
         else:
             self.at(self.now + LOOK_EVERY, self._look, None)
@@ -145,20 +159,33 @@ class World:
             network.lost,
             network.doubled,
             self.checkers.suspicions,
+            self.reads.answered,
             self.ledger.complete(),
         )
 
     # -- faults
+
+    def founded(self) -> None:
+        """The first node knows the partition."""
+        for fault in self.scenario.at_founding:
+            self._expect(fault, self.now + fault.at)
+
+    def _expect(self, fault: Fault, at: Millis) -> None:
+        self._going_on += 1
+        self.at(at, self._begin, fault)
 
     def _begin(self, fault: Fault) -> None:
         self.transcript.fault(fault.words())
         fault.begin(self)
         if fault.lasting:
             self.at(self.now + fault.lasting, self._end, fault)
+        else:
+            self._going_on -= 1
 
     def _end(self, fault: Fault) -> None:
         self.transcript.fault(f"over: {fault.words()}")
         fault.end(self)
+        self._going_on -= 1
 
     # -- hosts
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from mesh import Param
-from mesh.app.plan import SourcePlan
+from mesh.app.plan import SinkPlan, SourcePlan
 from nodes.application import Application, load, missing_input
 from nodes.commands import options
 from nodes.local import SOLO, chosen_app
@@ -55,12 +55,16 @@ def _app_lines(application: Application) -> list[str]:
     lines = [f"app {plan.app_name} is well built"]
     lines += _listed("sources", [_source(source) for source in plan.sources])
     lines += _listed("stages", [f"{stage.name}  level {stage.level}, {_short(stage.where)}" for stage in plan.stages])
-    lines += _listed("sinks", [f"{sink.name}  {sink.connector!r:.300}" for sink in plan.sinks])
+    lines += _listed("sinks", [_sink(sink) for sink in plan.sinks])
     return lines + _listed("params", [_param(name, param) for name, param in app.params.items()])
 
 
 def _source(source: SourcePlan) -> str:
     return f"{source.name}  {source.connector!r:.300}" + "  endless" * source.connector.endless
+
+
+def _sink(sink: SinkPlan) -> str:
+    return f"{sink.name}  " + ("nothing is written" if sink.discards else f"{sink.connector!r:.300}")
 
 
 def _param(name: str, param: Param[Any]) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import click
 
 from nodes import logs
-from nodes.application import load, reads_stdin
+from nodes.application import Application, load, reads_stdin
 from nodes.commands import options
 from nodes.mistakes import Failure
 from nodes.starting import chosen_node, refuse_to_start
-from nodes.topology import examine_topology, outside_values
+from nodes.topology import Topology, examine_topology, outside_values
 from nodes.upkeep import Upkeep
 
 
@@ -24,7 +24,7 @@ def node(topology: str, name: str, sets: tuple[str, ...], insecure: bool, parent
     from nodes import daemon  # sockets and web servers: no other command waits for their import
 
     logs.configure()
-    loaded, application = load(examine_topology(topology, outside_values(sets)))
+    loaded, application = _load(topology, sets)
     chosen = chosen_node(loaded, name)
     refuse_to_start(loaded, [chosen], insecure=insecure)
     return daemon.serve(loaded, chosen, application.plan, parent_pipe=parent_pipe)
@@ -40,11 +40,19 @@ def up(topology: str, sets: tuple[str, ...], insecure: bool) -> int:
     On this machine, until Ctrl-C.
     """
     logs.configure()
-    loaded, application = load(examine_topology(topology, outside_values(sets)))
+    loaded, application = _load(topology, sets)
     refuse_to_start(loaded, loaded.nodes, insecure=insecure)
     if reads_stdin(application.plan):
         raise Failure(2, "the app reads standard input, which only one process can: use `mesh run` or `mesh node`")
     return Upkeep(topology, [each.name for each in loaded.nodes], pass_on(sets, insecure=insecure)).run()
+
+
+def _load(topology: str, sets: tuple[str, ...]) -> tuple[Topology, Application]:
+    if topology.endswith(".py"):
+        raise Failure(
+            2, f"{topology} is an app, and a topology file is needed; to run the app alone: mesh run {topology}"
+        )
+    return load(examine_topology(topology, outside_values(sets)))
 
 
 def pass_on(sets: tuple[str, ...], *, insecure: bool) -> list[str]:
