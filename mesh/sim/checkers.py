@@ -16,7 +16,8 @@ from mesh.core.intake import LOCAL_BATCHES
 from mesh.core.keys import hash_key, slot_of_hash
 from mesh.core.membership.merge import rank
 from mesh.core.messages import Batch, BatchDone, Member, NodeId
-from mesh.core.table import Table
+from mesh.core.succession import fault
+from mesh.core.table import ACTIVE, Table
 from mesh.sim.violation import Violation
 from mesh.sim.workload import Record
 
@@ -41,12 +42,13 @@ class Checkers:
 
     def __init__(self, world: World) -> None:
         self.table: Table | None = None
+        self.seated: dict[NodeId, None] = {}  # who was ever a member
         self.refusals: Counter[str] = Counter()
         self.suspicions = 0
         self._world = world
-        self._history: list[bytes] = []  # the chosen values, by epoch
+        self._history: dict[int, Table] = {}  # what was chosen, by epoch
         self._epochs: dict[NodeId, int] = {}
-        self._owner_of: dict[Any, NodeId] = {}
+        self._slots: dict[Any, int] = {}  # of keys
         self._channels: dict[tuple[NodeId, NodeId, int], Channel] = {}
         self._unapplied: dict[tuple[NodeId, NodeId, int], dict[int, list[tuple[str, int, Any]]]] = {}
         self._drained: dict[NodeId, int] = {}
@@ -59,47 +61,85 @@ class Checkers:
         known = self._epochs.get(process.id, 0)
         if table is None or table.epoch == known:
             return
-        if table.epoch != known + 1:
-            raise Violation("I1", f"{process.name} goes from epoch {known} to {table.epoch}")
+        if table.epoch < known:
+            raise Violation("I1", f"{process.name} goes back from epoch {known} to {table.epoch}")
         self._epochs[process.id] = table.epoch
-        value = table.to_bytes()
-        if len(self._history) < table.epoch:
-            self._first_seen(table, value)
-        if self._history[table.epoch - 1] != value:
+        if table.epoch not in self._history:
+            self._first_seen(table)
+        if self._history[table.epoch] != table:
             raise Violation("I1", f"{process.name} holds another epoch {table.epoch} than others")
 
-    def _first_seen(self, table: Table, value: bytes) -> None:
-        table.invariants(target=True)
-        voted = {process.name for process in self._world.processes if self._has_accepted(process, value)}
-        declared = [each.name for each in self._world.scenario.declared if each.role == "worker" and each.name in voted]
-        if len(declared) < self._world.scenario.expect:
-            raise Violation("I2", f"epoch {table.epoch} was chosen by {declared} alone")
-        if len(table.workers()) < self._world.scenario.expect:
+    def _first_seen(self, table: Table) -> None:
+        """A node that was away may leap over epochs; of the one before, somebody's memory is asked."""
+        table.invariants(target=table.epoch == 1)
+        before = self._history.get(table.epoch - 1) or self._remembered(table.epoch - 1)
+        told = fault(before, table) if table.epoch == 1 or before is not None else None
+        if told is not None:
+            raise Violation("A2", f"epoch {table.epoch}: {told}")
+        if table.epoch == 1 or before is not None:
+            self._check_votes(table, before)
+        if table.epoch == 1 and len(table.workers()) < self._world.scenario.expect:
             raise Violation("A6", f"a cluster of {len(table.workers())} workers was founded")
-        self._history.append(value)
-        self.table = table
-        self._world.founded()
+        self._history[table.epoch] = table
+        self.seated |= {seat.node: None for seat in table.members}
+        if self.table is None:
+            self._world.founded()
+        if self.table is None or table.epoch > self.table.epoch:
+            self.table = table
 
-    def _has_accepted(self, process: Process, value: bytes) -> bool:
+    def _check_votes(self, table: Table, before: Table | None) -> None:
+        held = [process for process in self._world.processes if self._has_accepted(process, table)]
+        if before is None:
+            names = {each.name for each in held}
+            voted = [
+                each.name for each in self._world.scenario.declared if each.role == "worker" and each.name in names
+            ]
+            enough = len(voted) >= self._world.scenario.expect
+        else:
+            nodes = {each.id for each in held}
+            voted = [seat.name for seat in before.voters() if seat.node in nodes]
+            enough = before.electorate().enough(voted)
+        if not enough:
+            raise Violation("I2", f"epoch {table.epoch} was chosen by {voted} alone")
+
+    def _remembered(self, epoch: int) -> Table | None:
+        values = (each.node.control.agreement._history.get(epoch) for each in self._world.processes)
+        return next((Table.from_bytes(value) for value in values if value is not None), None)
+
+    def _has_accepted(self, process: Process, table: Table) -> bool:
+        """Or holds it, or a later one: then it has learnt that this one was chosen."""
         agreement = process.node.control.agreement
-        return value in (agreement._vote.accepted, agreement.newest)
+        return agreement._vote.accepted == table.to_bytes() or agreement.epoch >= table.epoch
 
     def owner_of(self, key: Any) -> NodeId:
-        """By the table, and by nothing that a node computes."""
-        owner = self._owner_of.get(key)
-        if owner is None:
-            assert self.table is not None
-            owner = self.table.owner_of(slot_of_hash(hash_key(key, 0), len(self.table))).node
-            self._owner_of[key] = owner
-        return owner
+        """By the newest table, and by nothing that a node computes."""
+        assert self.table is not None
+        return self.table.owner_of(self._slot_of(key)).node
+
+    def is_active(self, key: Any) -> bool:
+        """Its slot has an owner that is there."""
+        return self.table is not None and self.table.state_of(self._slot_of(key)) == "active"
+
+    def _slot_of(self, key: Any) -> int:
+        slot = self._slots.get(key)
+        if slot is None:
+            slot = self._slots[key] = slot_of_hash(hash_key(key, 0), self._world.scenario.slots)
+        return slot
 
     def stepping(self, process: Process, stage: int, record: Record) -> None:
-        """Called in the application's code, where raising would be taken for its own."""
+        """Called in the application's code, where raising would be taken for its own.
+
+        A node works by the newest table that its data plane knows; a term names one owner, and one memory.
+        """
         key = self._world.scenario.workload.key(stage, record[2])
-        if self.table is None:
+        known = process.node.data.table
+        table = None if known is None else self._history.get(known.epoch)
+        if table is None:
             self._found("I3", f"{process.name} works on {key!r} before there is a partition")
-        elif self.owner_of(key) != process.id:
-            self._found("I3", f"{process.name} works on {key!r} at stage {stage} and does not own it")
+            return
+        slot = table.slots[self._slot_of(key)]
+        if table.members[slot.owner].node != process.id or slot.status != ACTIVE:
+            self._found("I3", f"{process.name} works on {key!r} at stage {stage} and does not own it: {slot}")
 
     def _found(self, rule: str, detail: str) -> None:
         self._world.ledger.found.append(Violation(rule, detail))

@@ -54,7 +54,7 @@ def _work(world: World, living: list[Process]) -> str | None:
     if table is None:
         return None
     ids = {process.id for process in living}
-    members = [process for process in world.processes if table.seat_of(process.id) is not None]
+    members = [process for process in world.processes if process.id in world.checkers.seated]
     if any(process.id not in ids for process in members):
         return _without_the_dead(world, ids)
     for process in members:
@@ -67,14 +67,14 @@ def _without_the_dead(world: World, living: set[bytes]) -> str | None:
     if world.now < world.calm_since + SETTLED:
         return "settling"
     for (consumer, stream, key), owed in world.ledger.owed.items():
-        if owed.seqs and owed.producer in living and (isinstance(consumer, str) or _free(world, key, living)):
+        if owed.seqs and owed.producer in living and (isinstance(consumer, str) or _free(world, key)):
             return f"{consumer} lacks {stream} (key {key!r})"
     return None
 
 
-def _free(world: World, key: object, living: set[bytes]) -> bool:
+def _free(world: World, key: object) -> bool:
     """Nothing stands in a record's way to its owner: windows that a dead owner fills stop the others' records too."""
-    return world.scenario.window_bytes > world.ledger.sent * 100 and world.checkers.owner_of(key) in living
+    return world.scenario.window_bytes > world.ledger.sent * 100 and world.checkers.is_active(key)
 
 
 def _states(world: World, members: list[Process]) -> str | None:
