@@ -117,8 +117,11 @@ class Checkers:
         return self.table.owner_of(self._slot_of(key)).node
 
     def is_active(self, key: Any) -> bool:
-        """Its slot has an owner that is there."""
-        return self.table is not None and self.table.state_of(self._slot_of(key)) == "active"
+        """Its slot has an owner that is there, and the voters can still decide."""
+        if self.table is None or self.table.state_of(self._slot_of(key)) != "active":
+            return False
+        living = {process.id for process in self._world.processes if process.alive}
+        return self.table.electorate().enough(seat.name for seat in self.table.voters() if seat.node in living)
 
     def _slot_of(self, key: Any) -> int:
         slot = self._slots.get(key)
@@ -188,7 +191,15 @@ class Checkers:
         elif isinstance(message, BatchDone):
             batches = self._unapplied.get((sent.to, process.id, message.stage), {})
             for number in [number for number in batches if number <= message.number]:
-                self._all_applied(process, message.stage, batches.pop(number))
+                records = batches.pop(number)
+                applied = records if number < message.number else self._not_refused(records, message)
+                self._all_applied(process, message.stage, applied)
+
+    def _not_refused(self, records: list[tuple[str, int, Any]], done: BatchDone) -> list[tuple[str, int, Any]]:
+        """What a former owner refused of its last batch is sent again, to the new one."""
+        slots = [int.from_bytes(done.refused[at : at + 2], "little") for at in range(0, len(done.refused), 2)]
+        start = dict(zip(slots, done.starts, strict=True))
+        return [each for at, each in enumerate(records) if at < start.get(self._slot_of(each[2]), len(records))]
 
     def _all_applied(self, process: Process, stage: int, records: list[tuple[str, int, Any]]) -> None:
         for stream, seq, key in records:
