@@ -33,7 +33,6 @@ from mesh.core.events import (
     SinksFlushed,
     SplitRead,
     SplitsListed,
-    TableAgreed,
     Transmit,
     Woke,
     WriteSink,
@@ -41,6 +40,7 @@ from mesh.core.events import (
 from mesh.core.intake import LOCAL_BATCHES
 from mesh.core.keys import slot_of_key
 from mesh.core.messages import NodeId
+from tests.tables import agreed
 
 STEPS = 200_000  # far more than any of these jobs needs
 
@@ -110,9 +110,8 @@ class Cluster:
         self.by_id = {node.id: node for node in self.nodes}
         self.links: dict[tuple[NodeId, NodeId, int], deque[bytes]] = {}
         self.unconsumed: dict[tuple[NodeId, NodeId, int], int] = {}
-        self.table = TableAgreed(
-            1, tuple(ids), tuple(ids[:owners]), tuple(slot * owners // slots for slot in range(slots)), ids[0]
-        )
+        shares = [slot * owners // slots for slot in range(slots)]
+        self.table = agreed(1, ids[:owners], shares, witnesses=ids[owners:])
         for node in self.nodes:
             node.pending.append(self.table)
 
@@ -223,10 +222,9 @@ class Cluster:
 
     def _check_bounds(self) -> None:
         for node in self.nodes:
-            for lanes in node.data.router._lanes:
-                for lane in lanes:
-                    newest = lane.in_flight[-1][1] if lane.in_flight else 0
-                    assert lane.bytes_in_flight - newest < self.window
+            for lane in node.data.router.lanes():
+                newest = lane.in_flight[-1].size if lane.in_flight else 0
+                assert lane.bytes_in_flight - newest < self.window
             assert max(node.data._intake._local, default=0) <= LOCAL_BATCHES + 1
 
     # -- what came of it
@@ -252,5 +250,5 @@ class Cluster:
 
 def _traces(node: Node) -> object:
     """What a unit of work may change without having anything to say."""
-    waiting = [len(queue) for queue in node.data._intake._queues]
-    return waiting, [len(lane.keys) for lanes in node.data.router._lanes for lane in lanes], node.data.report()
+    waiting = [[(batch.number, len(batch.keys)) for batch in queue] for queue in node.data._intake._queues]
+    return waiting, [len(lane.keys) for lane in node.data.router.lanes()], node.data.report()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import mesh
 from mesh.app.connectors import Chunk, Split
 from mesh.app.plan import Plan, compile
-from mesh.core import codec, data
+from mesh.core import codec, data, reports
 from mesh.core.events import (
     Answered,
     Consumed,
@@ -29,7 +29,20 @@ from mesh.core.events import (
 )
 from mesh.core.keys import slot_of_key
 from mesh.core.lookups import LOOKUP_MS
-from mesh.core.messages import ALIVE, DEAD, Batch, BatchDone, Found, Lookup, Member, Message, Report
+from mesh.core.messages import (
+    ALIVE,
+    DEAD,
+    Batch,
+    BatchDone,
+    Found,
+    Lookup,
+    Member,
+    Message,
+    Report,
+    SlotChunk,
+    SplitsTaken,
+    TakeSplits,
+)
 from tests.data_kit import Cluster, Given, Nowhere
 
 # -- random applications ----------------------------------------------------------------------------------------------
@@ -242,7 +255,7 @@ def test_an_app_without_stages_writes_everything_and_ends(owners: int) -> None:
     assert sorted(cluster.items(0)) == [1, 2, 3]
 
 
-def test_fifteen_stages_one_after_the_other_work_and_a_sixteenth_is_a_mistake() -> None:
+def test_fourteen_stages_one_after_the_other_work_and_a_fifteenth_is_a_mistake() -> None:
     def chain(stages: int) -> mesh.App:
         app = mesh.App("chain")
         stream: Any = app.source("s", Given([[1, 2, 3]]))
@@ -252,11 +265,11 @@ def test_fifteen_stages_one_after_the_other_work_and_a_sixteenth_is_a_mistake() 
         stream.to(Nowhere())
         return app
 
-    cluster = Cluster(compile(chain(15)), Random(3), owners=2)
+    cluster = Cluster(compile(chain(14)), Random(3), owners=2)
     cluster.run()
     assert sorted(cluster.items(0)) == [1, 2, 3]
-    (mistake,) = chain(17).check()
-    assert "15" in mistake.text
+    (mistake,) = chain(16).check()
+    assert "14" in mistake.text
     assert mistake.file == __file__
 
 
@@ -331,8 +344,7 @@ def test_a_node_that_is_never_idle_does_not_keep_a_few_records_to_itself() -> No
     node = cluster.nodes[0]
     cluster.give(node, node.pending.pop())
     for stage in (0, 1):
-        for lane in node.data.router._lanes[stage]:
-            lane.full_at = 4096  # as after the first batches
+        node.data.router._stages[stage].lane(node.id).full_at = 4096  # as after the first batches
     for now in range(3 * data.FLUSH_MS):
         cluster.now = now
         while node.pending:
@@ -363,7 +375,7 @@ def test_an_owner_that_takes_nothing_stops_the_sources() -> None:
     cluster, read = silenced(counting(Given([[f"w{number}" for number in range(5_000)], []])), 5_000)
     assert 0 < read < 200
     assert 0 < cluster.nodes[0].data.router.bytes_in_flight() < 200 + 4096
-    buffered = sum(len(lane.keys) for lanes in cluster.nodes[0].data.router._lanes for lane in lanes)
+    buffered = sum(len(lane.keys) for lane in cluster.nodes[0].data.router.lanes())
     assert buffered < 50
 
 
@@ -409,17 +421,25 @@ def payload(message: Message) -> bytes:
     ("channel", "message"),
     [
         (0, Batch(0, 1, 1, b"\0\0", ["a"], None)),
-        (1, BatchDone(0, 1)),
+        (1, BatchDone(0, 1, 1, b"", ())),
         (1, Batch(0, 1, 99, b"\0\0", ["a"], None)),
-        (1, Batch(0, 7, 1, b"\0\0", ["a"], None)),
         (1, Batch(5, 1, 1, b"\0\0", ["a"], None)),
         (1, Batch(0, 1, 1, b"\0\0", [True], None)),
-        (0, BatchDone(0, 1 << 40)),
-        (0, BatchDone(3, 1)),
+        (0, BatchDone(0, 1 << 40, 1, b"", ())),
+        (0, BatchDone(3, 1, 1, b"", ())),
+        (0, BatchDone(0, 1, 1, b"\0\0", ())),
+        (0, SplitsTaken(1, True)),
+        (0, TakeSplits(1, 0, ("a",), (), (0,))),
+        (0, TakeSplits(1, 9, ("a",), (1,), (0,))),
+        (15, Batch(0, 1, 99, b"\0\0", ["a"], None)),
+        (15, SlotChunk(1, 7, 0, 2, 0, [], [], True, 0)),
+        (15, SlotChunk(1, 1, 99, 2, 0, [], [], True, 0)),
+        (15, SlotChunk(1, 1, 0, 2, 0, ["a"], [], True, 0)),
+        (15, SlotChunk(1, 1, 0, 2, 0, ["a", "b", "c", "d"], [1, 1, 1, 1], True, 0)),
         (0, Lookup(1, "count", [])),
         (0, Lookup(1, "count", ["a", "b"])),
         (0, Lookup(1, "count", [1.5])),
-        (0, Report(99, 0, 0, 0, 0, ())),
+        (0, Report(1, 99, False, 0, 0, 0, 0, ())),
     ],
 )
 def test_cargo_that_is_not_right_is_rejected_and_changes_nothing_but_gives_its_credit_back(
@@ -444,7 +464,7 @@ def test_bytes_that_are_no_cargo_are_rejected(cargo: bytes) -> None:
 def test_a_report_of_who_is_no_member_counts_for_nothing() -> None:
     cluster = two_nodes()
     node = cluster.nodes[0]
-    node.data.handle(Delivered(b"x" * 16, 0, payload(Report(1, 7, 7, 7, 7, ()))), cluster.now)
+    node.data.handle(Delivered(b"x" * 16, 0, payload(Report(1, 1, False, 7, 7, 7, 7, ()))), cluster.now)
     assert b"x" * 16 not in node.data.reports
 
 
@@ -465,7 +485,7 @@ def test_news_that_came_before_the_partition_are_not_lost() -> None:
 def test_early_cargo_gives_its_credit_back_only_when_it_is_handled() -> None:
     cluster = Cluster(counting(Given([])), Random(0), owners=2)
     node, other = cluster.nodes
-    report = payload(Report(0, 0, 0, 0, 0, ()))
+    report = payload(Report(1, 0, True, 0, 0, 0, 0, ()))
     assert node.data.handle(Delivered(other.id, 0, report), 0) == []
     assert Consumed(other.id, 0, len(report)) in node.data.handle(cluster.table, 0)
 
@@ -479,7 +499,7 @@ def test_news_wait_for_who_is_gone_and_are_told_when_it_returns() -> None:
     node, other = cluster.nodes
     cluster.give(node, MemberChanged(member(other.id, DEAD), ALIVE))
     for _ in range(5):
-        cluster.now += data.REPORT_MS
+        cluster.now += reports.REPORT_MS
         node.data.records_out += 1  # something to report
         effects = node.data.handle(Woke(), cluster.now)
         assert not [effect for effect in effects if isinstance(effect, Transmit)]
@@ -521,7 +541,7 @@ def test_a_key_that_no_state_can_have_is_absent(key: Any) -> None:
 def test_who_is_not_there_to_answer_is_told_within_its_time() -> None:
     cluster = two_nodes()
     node, other = cluster.nodes
-    remote = next(key for key in "abcd" if node.data._owner_of(key) == other.id)
+    remote = next(key for key in "abcd" if node.data._reads.owner_of(key) == other.id)
     cluster.give(node, LookupAsked(1, "count", remote))
     deadline = node.data.next_deadline()
     assert deadline is not None

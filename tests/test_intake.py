@@ -11,7 +11,7 @@ from mesh.app.plan import StagePlan
 from mesh.core.codec import Malformed
 from mesh.core.columns import slots_to_bytes
 from mesh.core.events import Delivered
-from mesh.core.intake import LOCAL_BATCHES, Intake
+from mesh.core.intake import LOCAL_BATCHES, Intake, Waiting
 from mesh.core.messages import Batch, BatchDone, Message
 
 PEER, STRANGER = b"p" * 16, b"s" * 16
@@ -24,7 +24,7 @@ def stage(index: int, level: int) -> StagePlan:
 @pytest.fixture
 def intake() -> Intake:
     made = Intake([stage(0, 1), stage(1, 2)])
-    made.set_table(5, [PEER])
+    made.set_table(5, (PEER,))
     return made
 
 
@@ -32,6 +32,10 @@ def batch(number: int = 1, keys: list[Any] | None = None, **changes: Any) -> Bat
     keys = ["a", 1, b"c"] if keys is None else keys
     fields = {"stage": 0, "epoch": 5, "slots": slots_to_bytes([0] * len(keys)), "values": None, **changes}
     return Batch(number=number, keys=keys, **fields)
+
+
+def own(number: int, keys: list[Any], values: list[Any]) -> Waiting:
+    return Waiting(None, number, 5, 0, keys, values, [0] * len(keys))
 
 
 def came(channel: int = 1, sender: bytes = PEER) -> Delivered:
@@ -51,7 +55,7 @@ def test_a_batch_waits_with_its_sender_number_and_size(intake: Intake) -> None:
 @pytest.mark.parametrize(
     ("event", "message"),
     [
-        (came(), BatchDone(0, 1)),
+        (came(), BatchDone(0, 1, 5, b"", ())),
         (came(), batch(stage=2)),
         (came(channel=2), batch()),
         (came(channel=1), batch(stage=1)),
@@ -62,7 +66,6 @@ def test_a_batch_waits_with_its_sender_number_and_size(intake: Intake) -> None:
         (came(), batch(keys=[None])),
         (came(), batch(keys=[1.0])),
         (came(), batch(keys=[["a"]])),
-        (came(), batch(epoch=4)),
         (came(), batch(number=0)),
         (came(), batch(number=2)),
         (came(sender=STRANGER), batch()),
@@ -88,10 +91,10 @@ def test_an_empty_batch_is_a_batch(intake: Intake) -> None:
 def test_own_batches_have_room_up_to_their_number_and_stages_do_not_share_it(intake: Intake) -> None:
     for number in range(LOCAL_BATCHES):
         assert intake.has_room(0)
-        intake.put_own(0, [number], [number])
+        intake.put_own(0, own(number, [number], [number]))
     assert not intake.has_room(0)
     assert intake.has_room(1)
-    assert not intake.waiting_at(1)
+    assert not intake.ready(1, ())
     assert intake.take(0, 10)[0].keys == [0]
     assert intake.has_room(0)
     assert not intake.empty()
@@ -114,7 +117,7 @@ def test_a_batch_may_be_worked_off_in_parts_and_is_done_with_its_last(intake: In
 
 def test_an_own_batch_keeps_its_room_until_its_last_part(intake: Intake) -> None:
     for number in range(LOCAL_BATCHES):
-        intake.put_own(0, [number, number], ["x", "y"])
+        intake.put_own(0, own(number, [number, number], ["x", "y"]))
     assert intake.take(0, 1)[0].values == ["x"]
     assert not intake.has_room(0)
     assert intake.take(0, 1)[0].values == ["y"]

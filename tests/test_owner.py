@@ -15,8 +15,12 @@ from hypothesis import strategies as st
 from mesh.app.fragment import Emit, Fragment
 from mesh.app.graph import StageKind
 from mesh.app.plan import StagePlan
-from mesh.core import owner
-from mesh.core.owner import Applied, Owner, StageStates
+from mesh.core import guard, owner
+from mesh.core.guard import Applied
+from mesh.core.owner import Owner, StageStates
+
+SLOTS = 16
+SHIFT = 33 - SLOTS.bit_length()
 
 
 def nothing(keys: list[Any] | None, values: list[Any], out: Emit) -> None:
@@ -26,7 +30,7 @@ def nothing(keys: list[Any] | None, values: list[Any], out: Emit) -> None:
 def stage(kind: StageKind, new: Callable[[], Any], step: Any, *, read: bool = True) -> StageStates:
     """One whose outputs somebody reads, or nobody."""
     fragment = Fragment(nothing, (0,) if read else (), ())
-    return StageStates(StagePlan(0, "stage", 1, new, step, kind, fragment, "app.py:1"))
+    return StageStates(StagePlan(0, "stage", 1, new, step, kind, fragment, "app.py:1"), SHIFT, 0)
 
 
 def failed(applied: Applied) -> list[int]:
@@ -142,7 +146,7 @@ def test_batches_do_what_a_deep_copy_around_every_record_would_do(
     got_outs: list[Any] = []
     got_failures: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(owner, "SMALL_IMAGE", small_image)  # 0: images once a batch, so what is good runs again
+        patch.setattr(guard, "SMALL_IMAGE", small_image)  # 0: images once a batch, so what is good runs again
         for batch in batches:
             applied = tried.apply([key for key, _ in batch], [value for _, value in batch])
             got_outs += zip(applied.out_keys, applied.outs, strict=True)
@@ -302,7 +306,7 @@ def test_a_state_that_cannot_be_copied_any_more_stays_as_it_is_and_is_told() -> 
 
 
 def test_code_that_fails_when_it_runs_again_does_not_end_the_node(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(owner, "SMALL_IMAGE", 0)
+    monkeypatch.setattr(guard, "SMALL_IMAGE", 0)
     calls: list[int] = []
 
     def step(state: list[int], value: int) -> list[int]:
@@ -359,7 +363,7 @@ class Mute:
 
 def reading(new: Callable[[], Any]) -> Owner:
     plan = StagePlan(0, "stage", 1, new, lambda state, _: state, "fold", Fragment(nothing, (), ()), "app.py:1")
-    all_states = Owner([plan])
+    all_states = Owner([plan], SLOTS, 0)
     all_states.apply(0, ["a"], [1])
     return all_states
 

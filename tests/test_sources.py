@@ -83,7 +83,8 @@ class SourcesMachine(RuleBasedStateMachine):
     def it_has_ended_when_every_split_has(self) -> None:
         if not hasattr(self, "sources"):
             return
-        assert self.sources.ended() == (not self.left)
+        assert self.sources.nothing_left() == (not self.left)
+        assert self.sources.ended() == (not self.left and not self.endless)
         assert sum(count.records for count in self.sources.counts()) == sum(self.offsets.values())
         assert sum(count.splits - count.splits_done for count in self.sources.counts()) == len(self.left)
         if not self.endless:
@@ -136,10 +137,18 @@ def test_a_source_is_quiet_only_when_each_of_its_splits_had_nothing() -> None:
 
 
 def test_a_source_without_splits_has_ended_once_that_is_known() -> None:
-    sources = Sources([("s", False), ("t", True)])
+    sources = Sources([("s", False), ("t", False)])
     assert not sources.ended()
     sources.listed(0, [])
     assert not sources.ended()
     sources.listed(1, [])
     assert sources.ended()
     assert sources.next_read(0) is None
+
+
+def test_an_endless_source_never_ends_even_where_nothing_of_it_is_read() -> None:
+    """Somebody else reads it, and may have to give it away."""
+    sources = Sources([("t", True)])
+    sources.listed(0, [])
+    assert sources.nothing_left()
+    assert not sources.ended()

@@ -475,19 +475,16 @@ class DataPlane:
         takers = self._takers()
         if takers and not self.sources.nothing_left() and self._has_drained_sources():
             self._effects += self._split_moves.give_away(takers)
-        others = [node for node in self._others() if node not in self._reports.unreachable]
+        others = [node for node in self.table.workers if node != self.me]
         self._effects += self._departure.step(self.table.epoch, self._is_empty(), others)
-
-    def _others(self) -> list[NodeId]:
-        """Workers that are there, as far as is known."""
-        assert self.table is not None
-        return [node for node in self.table.workers if node != self.me and node not in self.table.down]
 
     def _takers(self) -> list[NodeId]:
         """Who may still take splits."""
         if not all(can_travel(split) for split in self.sources.unfinished()):
             return []
-        there = [each for each in self._others() if each not in self._reports.unreachable]
+        assert self.table is not None
+        away = (self.me, *self.table.down, *self._reports.unreachable)
+        there = [node for node in self.table.workers if node not in away]
         staying = [each for each in there if self._staying.get(each, True) and not self._has_claimed(each)]
         return self._split_moves.takers(staying)
 

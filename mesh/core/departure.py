@@ -1,4 +1,4 @@
-"""How a node's data plane leaves: it waits until it has nothing left, says farewell to everybody, and has it confirmed.
+"""How a node's data plane leaves: it waits until it has nothing left, says farewell to all, and has that confirmed.
 
     staying -> leaving -> empty (nothing to read, to send, to apply, to hand over) -> all others have heard -> gone
 
@@ -6,8 +6,8 @@ Why a farewell: a sender must know of each record whether it was applied. While 
 this process has exited it never will. After its farewell a node applies nothing, so what it has not answered by then is
 refused, and since the farewell travels behind the answers, who has confirmed it has them all.
 
-Invariant HandedOver is said once, after every worker that is up has confirmed. Who is away meanwhile is not waited for;
-it keeps what this node has not answered, unsent.
+Invariant HandedOver is said once, after every worker has confirmed. Also who is away is waited for, as long as it has a
+seat: it may return with records that only this node can answer for.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Departure:
         self._gone = False
 
     def step(self, epoch: int, empty: bool, others: Sequence[NodeId]) -> list[Effect]:
-        """What to say now; `others` are the workers that are there."""
+        """What to say now; `others` are the workers."""
         if not self.leaving or not (empty or self.heard):
             return []
         untold = [node for node in others if node not in self.heard]

@@ -57,11 +57,11 @@ class Progress:
         self.drained += 1
 
     def may_flush(self) -> bool:
-        """Nothing can reach this node's sinks any more."""
+        """Nothing can reach this node's sinks any more; who comes later has nothing to send."""
         return self.drained == self._levels and self._all_at_least(self._levels)
 
     def flushed(self) -> None:
-        assert self.may_flush()
+        assert self.drained == self._levels
         self.drained += 1
 
     def done(self) -> bool:

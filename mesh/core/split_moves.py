@@ -88,6 +88,8 @@ class SplitMoves:
     def answered(self, sender: NodeId, answer: SplitsTaken) -> None:
         """Raises Malformed for an answer to nothing."""
         offer = self._offers.get(answer.number)
+        if offer is None and not answer.taken and sender in self._refusers:
+            return  # its farewell had said so already
         if offer is None or offer.to != sender:
             raise Malformed("splits", f"no offer {answer.number} was made to this node")
         del self._offers[answer.number]
