@@ -55,6 +55,7 @@ class Seat:
     in_table: bool = False
     exited: bool = False
     killed: bool = False
+    attention: float = 1.0  # how soon it looks at a new table
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ class Moving(Cluster):
         node = Node(me, data)
         self.nodes.append(node)
         self.by_id[me] = node
-        self.seats.append(Seat(node))
+        self.seats.append(Seat(node, attention=self.random.choice((1.0, 1.0, 0.1, 0.01))))
         return self.seats[-1]
 
     def seat(self, node: NodeId) -> Seat:
@@ -354,7 +355,7 @@ class Moving(Cluster):
                 choices.append(lambda node=node: self._answer(node))  # type: ignore[misc]
             if node.data.runnable(self.now):
                 choices += [lambda node=node: self.work(node)] * 2  # type: ignore[misc]
-            if seat.known < len(self.history):
+            if seat.known < len(self.history) and self.random.random() < seat.attention:
                 choices.append(lambda seat=seat: self._learn(seat))  # type: ignore[misc]
             if seat.handed_over and not seat.in_table and self._is_known_without(seat):
                 choices.append(lambda seat=seat: self._exit(seat))  # type: ignore[misc]

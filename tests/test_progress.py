@@ -28,7 +28,7 @@ class ProgressMachine(RuleBasedStateMachine):
         self.records = [(at % nodes, level) for at, level in records]  # all sources begin at level 0
         self.progress = [Progress(levels) for _ in self.ids]
         self.flushed = [False] * nodes
-        self.reports = [(number, 0) for number in range(nodes)]
+        self.reports = [(number, 0, True) for number in range(nodes)]
         for me, progress in enumerate(self.progress):
             progress.set_workers(each for each in self.ids if each != self.ids[me])
 
@@ -51,18 +51,18 @@ class ProgressMachine(RuleBasedStateMachine):
             assert not self.records, "flushed with records on their way"
             self.flushed[node] = True
             progress.flushed()
-        self.reports.append((node, progress.drained))
+        self.reports.append((node, progress.drained, any((at, level) == (node, 0) for at, level in self.records)))
 
     @rule(data=st.data(), to=st.integers(0, 3))
     def a_report_arrives(self, data: Any, to: int) -> None:
-        sender, drained = data.draw(st.sampled_from(self.reports))
+        sender, drained, reading = data.draw(st.sampled_from(self.reports))
         to %= len(self.ids)
         if sender != to:
-            self.progress[to].reported(self.ids[sender], drained)
+            self.progress[to].reported(self.ids[sender], drained, reading)
 
     @rule(to=st.integers(0, 3), drained=st.integers(0, 9))
     def a_stranger_reports(self, to: int, drained: int) -> None:
-        self.progress[to % len(self.ids)].reported(b"stranger" * 2, drained)
+        self.progress[to % len(self.ids)].reported(b"stranger" * 2, drained, False)
 
     @invariant()
     def done_is_never_early(self) -> None:
@@ -81,13 +81,13 @@ class ProgressMachine(RuleBasedStateMachine):
         if not hasattr(self, "progress"):
             return
         self.records.clear()
-        for _ in range(self.levels + 2):
+        for _ in range(self.levels + 3):
             for node in range(len(self.ids)):
                 self.claims(node)
             for sender, progress in enumerate(self.progress):
                 for to, other in enumerate(self.progress):
                     if sender != to:
-                        other.reported(self.ids[sender], progress.drained)
+                        other.reported(self.ids[sender], progress.drained, False)
         assert all(progress.done() for progress in self.progress)
 
 
@@ -112,8 +112,8 @@ def test_an_older_report_takes_nothing_back() -> None:
     other = b"o" * 16
     progress = Progress(1)
     progress.set_workers([other])
-    progress.reported(other, 1)
-    progress.reported(other, 0)
+    progress.reported(other, 1, False)
+    progress.reported(other, 0, False)
     progress.drain()
     assert progress.may_flush()
 
@@ -121,7 +121,46 @@ def test_an_older_report_takes_nothing_back() -> None:
 def test_a_level_cannot_be_drained_before_the_others_have_drained_those_below() -> None:
     progress = Progress(2)
     progress.set_workers([b"o" * 16])
+    progress.reported(b"o" * 16, 0, False)
     progress.drain()
     assert not progress.may_drain()
     with pytest.raises(AssertionError):
         progress.drain()
+
+
+def test_nobody_is_through_with_reading_while_others_have_splits_that_they_may_give_away() -> None:
+    reader, idle = b"r" * 16, b"i" * 16
+    progress = Progress(1)
+    progress.set_workers([reader, idle])
+    progress.reported(idle, 0, False)
+    assert not progress.may_drain(), "one has said nothing yet"
+    progress.reported(reader, 0, True)
+    assert not progress.may_drain()
+    progress.reported(reader, 0, False)
+    assert progress.may_drain()
+
+
+def test_who_left_properly_is_not_asked_and_who_is_gone_otherwise_is() -> None:
+    leaver, lost, late = b"v" * 16, b"x" * 16, b"n" * 16
+    progress = Progress(1)
+    progress.set_workers([leaver, lost])
+    progress.set_workers([late], [leaver])
+    for node in (lost, late):
+        progress.reported(node, 0, False)
+    progress.drain()
+    progress.reported(late, 1, False)
+    assert not progress.may_flush(), "one took its work along"
+    progress.reported(lost, 1, False)
+    assert progress.may_flush()
+
+
+def test_what_a_worker_has_claimed_stands_when_others_come() -> None:
+    one, two = b"1" * 16, b"2" * 16
+    progress = Progress(1)
+    progress.set_workers([one])
+    progress.reported(one, 1, False)
+    progress.drain()
+    progress.set_workers([one, two])
+    assert not progress.may_flush()
+    progress.reported(two, 1, False)
+    assert progress.may_flush()

@@ -59,6 +59,8 @@ class Holdings:
     def set_table(self, table: TableAgreed) -> Moves:
         before, self._table = self._table, table
         moves = Moves()
+        if before is None:
+            self.settled = table.epoch  # what was before is not known
         for slot in _changed(before, table):
             moves.changed.append(slot)
             concerned = slot in self.active or slot in self.promised

@@ -2,7 +2,7 @@
 
 Bounds    a lane packs at `batch_records` or about BATCH_BYTES (known from its last batch), so it holds that plus what
           one chunk adds; a batch leaves only while less than `window_bytes` are on their way, so what an owner has not
-          worked off is at most that plus one batch.
+          worked off is at most that plus one batch. Of this node's own at most OWN_BATCHES are on their way.
 Invariant batches of one lane are numbered from 1 without holes and leave in that order. The records of a batch were put
           in one epoch. What cannot travel even alone is set aside, and nothing else.
 """
@@ -20,6 +20,7 @@ from mesh.core.values import NotSerializable, pack
 
 BATCH_RECORDS = 4096  # large enough that per-batch costs vanish (~30 us over 4096 records), small enough to flow
 BATCH_BYTES = 256 << 10  # a sixteenth of a window; what is twice as large is cut, down to single records
+OWN_BATCHES = 8  # of this node's own a stage: a chunk of a source makes two or three; more would only be memory
 WINDOW_BYTES = 4 << 20  # per (owner, stage): ~50 batches of short records, 10 ms of work at full speed
 
 
@@ -46,14 +47,19 @@ class Packer:
         self.set_aside: list[tuple[int, Any, Exception]] = []  # (stage, value, why)
 
     def is_open(self, lane: Lane) -> bool:
+        if lane.owner == self._me:
+            return len(lane.in_flight) < OWN_BATCHES
         return lane.bytes_in_flight < self._window_bytes
 
     def pack(self, stage: StageLanes, lane: Lane, epoch: int, *, flush: bool) -> list[Packed]:
         """What may leave this lane under this epoch: full batches, or all there is."""
+        packed: list[Packed] = []
         if lane.owner == self._me:
             lane.close(epoch, stage.same)
-            return [self._packed_here(stage, lane, epoch) for _ in range(len(lane.parts))]
-        packed: list[Packed] = []
+            while lane.parts and self.is_open(lane):
+                packed.append(self._packed_here(stage, lane, epoch))
+            self.note_blocked(stage, lane)
+            return packed
         while self.is_open(lane):
             if not lane.parts:
                 if len(lane.slots) < (1 if flush else lane.full_at):
@@ -68,7 +74,7 @@ class Packer:
         return packed
 
     def note_blocked(self, stage: StageLanes, lane: Lane) -> None:
-        blocked = lane.owner != self._me and (bool(lane.parts) or not self.is_open(lane))
+        blocked = bool(lane.parts) or not self.is_open(lane)
         if blocked != lane.blocked:
             lane.blocked = blocked
             stage.blocked += 1 if blocked else -1

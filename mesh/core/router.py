@@ -65,7 +65,7 @@ class Router:
         self._owner_of_slot: list[NodeId | None] = [None] * slots  # None: nobody can be sent its records
         self._table: TableAgreed | None = None
         self._refused_at: dict[int, int] = {}  # slot -> epoch of the owner that refused it, while that is a later one
-        self._departed: dict[NodeId, None] = {}  # said farewell, and the table still has them
+        self._departed: dict[NodeId, None] = {}  # said farewell, perhaps before a table here has them
         self._stages = [StageLanes(stage, level, slots) for stage, level in enumerate(levels)]
         self._released = False
 
@@ -82,7 +82,7 @@ class Router:
         self._table = table
         self._epoch, self._terms, self._owner_of_slot = table.epoch, table.term_of_slot, owners
         self._refused_at = {slot: epoch for slot, epoch in self._refused_at.items() if epoch > table.epoch}
-        self._departed = {node: None for node in self._departed if node in table.workers}
+        self._departed = {node: None for node in self._departed if node not in table.left}
         for stage in self._stages:
             stage.hold(changed, self._epoch)
             self._release(stage, list(stage.held))

@@ -59,7 +59,7 @@ class SplitMoves:
         effects: list[Effect] = []
         for source in range(self._count):
             share = self._sources.unread(source) // workers
-            for node in newcomers:
+            for node in self.takers(newcomers):  # a table may be old news: one has come, and said farewell
                 effects += self._offer(node, source, self._sources.give_unread(source, share))
         return effects
 
