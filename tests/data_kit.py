@@ -37,9 +37,9 @@ from mesh.core.events import (
     Woke,
     WriteSink,
 )
-from mesh.core.intake import LOCAL_BATCHES
 from mesh.core.keys import slot_of_key
 from mesh.core.messages import NodeId
+from mesh.core.packing import OWN_BATCHES
 from tests.tables import agreed
 
 STEPS = 200_000  # far more than any of these jobs needs
@@ -225,7 +225,7 @@ class Cluster:
             for lane in node.data.router.lanes():
                 newest = lane.in_flight[-1].size if lane.in_flight else 0
                 assert lane.bytes_in_flight - newest < self.window
-            assert max(node.data._intake._local, default=0) <= LOCAL_BATCHES + 1
+                assert lane.owner != node.id or len(lane.in_flight) <= OWN_BATCHES
 
     # -- what came of it
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import mesh
 from mesh.app.connectors import Chunk, Split
 from mesh.app.plan import Plan, compile
-from mesh.core import codec, data, reports
+from mesh.core import codec, data, reading, reports
 from mesh.core.events import (
     Answered,
     Consumed,
@@ -310,7 +310,7 @@ def test_an_endless_source_that_is_quiet_is_not_asked_all_the_time() -> None:
         deadline = node.data.next_deadline()
         assert deadline is not None
         assert cluster.now > before
-    assert 3 * 100 < len(reads) <= 3 * (5_000 // data.QUIET_MS + 1)
+    assert 3 * 100 < len(reads) <= 3 * (5_000 // reading.QUIET_MS + 1)
     assert not node.done
 
 
@@ -500,7 +500,7 @@ def test_news_wait_for_who_is_gone_and_are_told_when_it_returns() -> None:
     cluster.give(node, MemberChanged(member(other.id, DEAD), ALIVE))
     for _ in range(5):
         cluster.now += reports.REPORT_MS
-        node.data.records_out += 1  # something to report
+        node.data._emitting.records_out += 1  # something to report
         effects = node.data.handle(Woke(), cluster.now)
         assert not [effect for effect in effects if isinstance(effect, Transmit)]
     effects = node.data.handle(MemberChanged(member(other.id, ALIVE), DEAD), cluster.now)

@@ -11,7 +11,7 @@ from mesh.app.plan import StagePlan
 from mesh.core.codec import Malformed
 from mesh.core.columns import slots_to_bytes
 from mesh.core.events import Delivered
-from mesh.core.intake import LOCAL_BATCHES, Intake, Waiting
+from mesh.core.intake import Intake, Waiting
 from mesh.core.messages import Batch, BatchDone, Message
 
 PEER, STRANGER = b"p" * 16, b"s" * 16
@@ -88,22 +88,48 @@ def test_an_empty_batch_is_a_batch(intake: Intake) -> None:
     assert intake.take(0, 10)[0].keys == []
 
 
-def test_own_batches_have_room_up_to_their_number_and_stages_do_not_share_it(intake: Intake) -> None:
-    for number in range(LOCAL_BATCHES):
-        assert intake.has_room(0)
-        intake.put_own(0, own(number, [number], [number]))
-    assert not intake.has_room(0)
-    assert intake.has_room(1)
+def test_stages_have_queues_of_their_own(intake: Intake) -> None:
+    intake.put_own(0, own(1, [0], [0]))
     assert not intake.ready(1, ())
-    assert intake.take(0, 10)[0].keys == [0]
-    assert intake.has_room(0)
     assert not intake.empty()
+    assert intake.take(0, 10)[0].keys == [0]
+    assert intake.empty()
 
 
-def test_batches_of_peers_take_no_room_of_own_ones(intake: Intake) -> None:
-    for number in range(1, 3 * LOCAL_BATCHES):
-        intake.delivered(came(), batch(number))
-    assert intake.has_room(0)
+def test_a_batch_of_an_epoch_that_is_not_known_yet_waits_with_all_behind_it(intake: Intake) -> None:
+    intake.delivered(came(), batch(1, epoch=6))
+    intake.delivered(came(), batch(2, epoch=6))
+    intake.put_own(0, own(1, [0], [0]))
+    assert not intake.ready(0, ())
+    intake.set_table(6, (PEER,))
+    assert intake.ready(0, ())
+    assert [intake.take(0, 10)[0].number for _ in range(3)] == [1, 2, 1]
+
+
+def test_who_is_a_worker_only_in_a_later_epoch_is_listened_to_and_a_stranger_is_not(intake: Intake) -> None:
+    intake.delivered(came(sender=STRANGER), batch(1, epoch=6))
+    intake.set_table(5, (PEER,))
+    intake.delivered(came(sender=STRANGER), batch(2, epoch=6))
+    with pytest.raises(Malformed):
+        intake.delivered(came(sender=STRANGER), batch(3, epoch=5))
+
+
+def test_a_batch_with_a_slot_that_is_shut_waits_and_another_one_does_not(intake: Intake) -> None:
+    intake.delivered(came(), batch(1, [1, 2], slots=slots_to_bytes([3, 4])))
+    assert not intake.ready(0, [4])
+    assert intake.ready(0, [5])
+
+
+def test_what_is_refused_is_left_out_and_noted_with_the_part_that_it_was_in(intake: Intake) -> None:
+    intake.delivered(came(), batch(1, [1, 2, 3, 4, 5], slots=slots_to_bytes([3, 4, 3, 4, 3])))
+    first, _ = intake.take(0, 2)
+    assert first.without([]).keys == [1, 2]
+    second, _ = intake.take(0, 2)
+    assert second.without([3]).keys == [4]
+    third, last = intake.take(0, 2)
+    assert last
+    assert third.without([4]).keys == [], "a slot that was refused once is refused to the end of the batch"
+    assert third.refused == {3: 2, 4: 4}
 
 
 def test_a_batch_may_be_worked_off_in_parts_and_is_done_with_its_last(intake: Intake) -> None:
@@ -113,12 +139,3 @@ def test_a_batch_may_be_worked_off_in_parts_and_is_done_with_its_last(intake: In
     assert [(part.keys, last) for part, last in taken] == [([1, 2], False), ([3, 4], False), ([5], True)]
     assert all(part.values is part.keys and part.number == 1 for part, _ in taken)
     assert intake.take(0, 2)[0].number == 2
-
-
-def test_an_own_batch_keeps_its_room_until_its_last_part(intake: Intake) -> None:
-    for number in range(LOCAL_BATCHES):
-        intake.put_own(0, own(number, [number, number], ["x", "y"]))
-    assert intake.take(0, 1)[0].values == ["x"]
-    assert not intake.has_room(0)
-    assert intake.take(0, 1)[0].values == ["y"]
-    assert intake.has_room(0)

@@ -1,4 +1,5 @@
-"""How a node's data plane leaves: it waits until it has nothing left, says farewell to all, and has that confirmed.
+"""How a node's data plane leaves: it gives its splits away, waits until it has nothing left, says farewell to all, and
+has that confirmed.
 
     staying -> leaving -> empty (nothing to read, to send, to apply, to hand over) -> all others have heard -> gone
 
@@ -12,11 +13,11 @@ seat: it may return with records that only this node can answer for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from mesh.core.codec import encode_with_values
-from mesh.core.events import Effect, HandedOver, Transmit
-from mesh.core.messages import Farewell, NodeId
+from mesh.core.events import Effect, HandedOver, TableAgreed, Transmit
+from mesh.core.messages import STAYING, Farewell, Member, NodeId
+from mesh.core.reading import Reading
+from mesh.core.reports import Reports
 
 CONTROL = 0  # the channel
 
@@ -24,19 +25,42 @@ CONTROL = 0  # the channel
 class Departure:
     """`leaving` from StartLeaving on."""
 
-    def __init__(self) -> None:
+    def __init__(self, me: NodeId, reading: Reading, reports: Reports) -> None:
+        self._me = me
+        self._reading = reading
+        self._reports = reports
+        self.table: TableAgreed | None = None
         self.leaving = False
         self.heard: dict[NodeId, bool] = {}  # who was told -> has confirmed
+        self._leavers: dict[NodeId, None] = {}
         self._gone = False
 
-    def step(self, epoch: int, empty: bool, others: Sequence[NodeId]) -> list[Effect]:
-        """What to say now; `others` are the workers."""
-        if not self.leaving or not (empty or self.heard):
+    def member_changed(self, member: Member) -> None:
+        if member.leaving != STAYING:
+            self._leavers[member.node] = None
+
+    def takers(self) -> list[NodeId]:
+        """Who may still take splits; nobody if one of them cannot be told."""
+        if self.table is None or not self._reading.may_be_taken():
             return []
+        away = (self._me, *self.table.down, *self._reports.unreachable, *self._leavers)
+        there = [node for node in self.table.workers if node not in away and not self._has_claimed(node)]
+        return self._reading.moves.takers(there)
+
+    def _has_claimed(self, node: NodeId) -> bool:
+        report = self._reports.others.get(node)
+        return report is not None and report.drained > 0
+
+    def step(self, empty: bool) -> list[Effect]:
+        """What to say now; `empty`: this node has nothing left."""
+        if self.table is None or not self.leaving or not (empty or self.heard):
+            return []
+        others = [node for node in self.table.workers if node != self._me]
         untold = [node for node in others if node not in self.heard]
         self.heard |= dict.fromkeys(untold, False)
-        effects: list[Effect] = [Transmit(node, CONTROL, encode_with_values(Farewell(epoch))) for node in untold]
-        if not self._gone and all(self.heard.get(node) for node in others):
+        farewell = encode_with_values(Farewell(self.table.epoch))
+        effects: list[Effect] = [Transmit(node, CONTROL, farewell) for node in untold]
+        if not self._gone and all(self.heard[node] for node in others):
             self._gone = True
             effects.append(HandedOver())
         return effects

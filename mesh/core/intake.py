@@ -2,8 +2,8 @@
 
 States    waiting for its epoch, or for a gate -> its turn has come -> taken. Batches of a stage are taken in the order
           in which they came: one that waits holds up those behind it, for as long as an epoch takes to arrive.
-Bounds    what came over a link is within that link's credit, which is given back when the batch has been applied; of
-          this node's own batches at most LOCAL_BATCHES a stage are let wait before their producers stop (`has_room`).
+Bounds    what came over a link is within that link's credit, which is given back when the batch has been applied; this
+          node's own are within the window of the router's lane to itself.
 
 Taken is what workers send, in their numbering. What a batch may change is for the holdings to say.
 """
@@ -20,8 +20,6 @@ from mesh.core import columns
 from mesh.core.codec import Malformed
 from mesh.core.events import Delivered
 from mesh.core.messages import Batch, Message, NodeId
-
-LOCAL_BATCHES = 8  # a chunk of a source makes two or three; more would only be memory
 
 
 @dataclass(slots=True)
@@ -70,7 +68,6 @@ class Intake:
     def __init__(self, stages: Sequence[StagePlan]) -> None:
         self._stages = stages
         self._queues: list[deque[Waiting]] = [deque() for _ in stages]
-        self._local = [0] * len(stages)  # invariant: own batches in each queue
         self._epoch = 0
         self._workers: tuple[NodeId, ...] = ()
         self._numbers: dict[tuple[NodeId, int], int] = {}  # (sender, stage) -> its last batch
@@ -104,7 +101,6 @@ class Intake:
         self._numbers[sender, batch.stage] = batch.number
 
     def put_own(self, stage: int, batch: Waiting) -> None:
-        self._local[stage] += 1
         self._queues[stage].append(batch)
 
     def ready(self, stage: int, shut: Collection[int]) -> bool:
@@ -120,12 +116,7 @@ class Intake:
         if len(batch.keys) > most:
             self._queues[stage].appendleft(batch.part(most, len(batch.keys)))
             return batch.part(0, most), False
-        if batch.sender is None:
-            self._local[stage] -= 1
         return batch, True
-
-    def has_room(self, stage: int) -> bool:
-        return self._local[stage] < LOCAL_BATCHES
 
     def empty(self) -> bool:
         return not any(self._queues)

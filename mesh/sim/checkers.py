@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from mesh.core import codec
 from mesh.core.events import Delivered, Effect, Rejected, Transmit
-from mesh.core.intake import LOCAL_BATCHES
 from mesh.core.keys import hash_key, slot_of_hash
 from mesh.core.membership.merge import rank
 from mesh.core.messages import Batch, BatchDone, Member, NodeId
+from mesh.core.packing import OWN_BATCHES
 from mesh.core.succession import fault
 from mesh.core.table import ACTIVE, Table
 from mesh.sim.violation import Violation
@@ -218,13 +218,12 @@ class Checkers:
 
     def _check_windows(self, process: Process) -> None:
         window = self._world.scenario.window_bytes
-        router, intake = process.node.data.router, process.node.data._intake
-        for lane in router.lanes():
+        for lane in process.node.data.router.lanes():
             newest = lane.in_flight[-1].size if lane.in_flight else 0
             if lane.bytes_in_flight - newest >= max(window, 1):
                 raise Violation("I16", f"{process.name} has {lane.bytes_in_flight} bytes on their way to one owner")
-        if max(intake._local, default=0) > LOCAL_BATCHES + 1:
-            raise Violation("I16", f"{process.name} keeps {max(intake._local)} of its own batches waiting")
+            if lane.owner == process.id and len(lane.in_flight) > OWN_BATCHES:
+                raise Violation("I16", f"{process.name} keeps {len(lane.in_flight)} of its own batches waiting")
 
     def _check_links(self, process: Process) -> None:
         window = self._world.scenario.window_bytes
