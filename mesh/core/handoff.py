@@ -154,7 +154,7 @@ class HandOff:
         assert staged is not None, f"slot {slot} is to be here, and was never handed over"
         assert staged.complete, f"slot {slot} is to be here, and has not arrived"
         for stage, keys, states in staged.parts:
-            self._owner.stages[stage].put(slot, keys, states)
+            self._owner.stages[stage].put(keys, states)
         if staged.unsettled:
             name = staged.donor, slot, staged.term
             self._gates[slot] = self._shut[name] = _Gate(name, staged.unsettled)
@@ -185,7 +185,9 @@ class HandOff:
         return any(each.giving and each.bytes_in_flight < self._window for each in self._targets.values())
 
     def send_some(self) -> list[Effect]:
-        """The next chunk to each target that has room."""
+        """The next chunk to each target that has room; before the first one, all keys are filed by their slots."""
+        if not self.may_send() or not self._owner.file_some():
+            return []
         for node, target in self._targets.items():
             if target.giving and target.bytes_in_flight < self._window:
                 self._send_chunk(node, target, target.giving[0])

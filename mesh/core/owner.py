@@ -1,7 +1,7 @@
 """The owner's side: the states of this node's keys, created lazily, changed one batch at a time.
 
 States    per stage a dict key -> state. Keys are str, int or bytes, so equal keys are the same key (no 1 == 1.0).
-          Beside it each slot's keys, in the order of their creation, so that a slot can move without a look at all.
+          Beside it, once a slot is to move, each slot's keys: filed a part at a time, and never as records come.
 Events    `apply(stage, keys, values)`, in the order in which the link delivered the batches; `put` and `drop` of a slot
           that moves.
 Invariant a record whose step raises leaves no trace: its state is what it was, its output does not exist, the records
@@ -10,8 +10,7 @@ Invariant a record whose step raises leaves no trace: its state is what it was, 
 Plain states (int, str, tuples of them ...) are replaced, not changed, and give both for nothing: their loops are in
 `columns`. The first state of a stage that is not plain makes the stage guarded for good, see `guard`.
 
-New keys stand at the end of a dict, so that after a batch it is enough to look at those: a key costs its second hash
-once, and a record nothing.
+New keys stand at the end of a dict, so that each is filed once, and a record costs nothing.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ from mesh.core.guard import Applied, GuardedRun
 
 MAX_STATE = 8 << 20  # bytes of JSON: what the HTTP door takes, and far below what a link takes
 TOO_LARGE = {"repr": f"a state of more than {MAX_STATE >> 20} MiB of JSON"}
+FILED_AT_ONCE = 1 << 14  # keys a stage: a few milliseconds
 FOUND, ABSENT, UNKNOWN_STAGE = "found", "absent", "unknown-stage"
 
 
@@ -42,7 +42,8 @@ class StageStates:
         self._shift = shift
         self._seed = seed
         self._keys_of_slot: dict[int, list[Any]] = {}
-        self._filed = 0  # invariant: the keys in _keys_of_slot; they are the first ones of `states`
+        self._unfiled: list[Any] = []  # keys that are next to be filed, the last one first
+        self._seen = 0  # invariant: the keys in these two; they are the first ones of `states`
 
     def apply(self, keys: list[Any], items: list[Any]) -> Applied:
         """Run the stage's step for every record, in order."""
@@ -51,8 +52,6 @@ class StageStates:
             self._run_guarded(self._guard(keys, items, applied), 0)
         else:
             self._run(keys, items, applied)
-        if len(self.states) != self._filed:
-            self._file_new_keys()
         return applied
 
     def _run(self, keys: list[Any], items: list[Any], applied: Applied) -> None:
@@ -79,7 +78,8 @@ class StageStates:
         guard.run(start)
         if guard.lost_one:  # not the first keys any more: file all anew
             self._keys_of_slot.clear()
-            self._filed = 0
+            self._unfiled.clear()
+            self._seen = 0
 
     def _loop(self, keys: Any, items: Any, applied: Applied) -> tuple[Any, Any] | None:
         plan = self.plan
@@ -91,27 +91,32 @@ class StageStates:
 
     # -- slots
 
-    def _file_new_keys(self) -> None:
-        keys = list(islice(reversed(self.states), len(self.states) - self._filed))
-        keys.reverse()
+    def file_some(self, most: int) -> bool:
+        """File so many keys; True when all are filed."""
+        if not self._unfiled:
+            self._unfiled = list(islice(reversed(self.states), len(self.states) - self._seen))
+            self._seen = len(self.states)
+        keys = self._unfiled[: -most - 1 : -1]
+        del self._unfiled[-most:]
         for key, slot in zip(keys, columns.slots_of(keys, self._seed, self._shift), strict=True):
             self._keys_of_slot.setdefault(slot, []).append(key)
-        self._filed = len(self.states)
+        return not self._unfiled and self._seen == len(self.states)
 
     def keys_of(self, slot: int) -> Sequence[Any]:
+        """All of the slot's, once all keys are filed."""
         return self._keys_of_slot.get(slot, ())
 
-    def put(self, slot: int, keys: Sequence[Any], states: Sequence[Any]) -> None:
+    def put(self, keys: Sequence[Any], states: Sequence[Any]) -> None:
         """A part of a slot that comes from another node."""
         self._guarded = self._guarded or not all(map(columns.is_plain, states))
         self.states.update(zip(keys, states, strict=True))
-        self._keys_of_slot.setdefault(slot, []).extend(keys)
-        self._filed = len(self.states)
 
     def drop(self, slot: int) -> None:
+        while not self.file_some(FILED_AT_ONCE):
+            pass
         for key in self._keys_of_slot.pop(slot, ()):
             self.states.pop(key, None)
-        self._filed = len(self.states)
+        self._seen = len(self.states)
 
 
 def _normal_step(plan: StagePlan) -> Callable[[Any, Any], tuple[Any, Any]]:
@@ -152,6 +157,10 @@ class Owner:
                 text = to_json(each.states[key]).encode("utf-8", "replace")
                 return FOUND, text if len(text) <= MAX_STATE else to_json(TOO_LARGE).encode()
         return UNKNOWN_STAGE, b""
+
+    def file_some(self) -> bool:
+        """Find out a few milliseconds' worth of which key is in which slot; True when all is known."""
+        return all([stage.file_some(FILED_AT_ONCE) for stage in self.stages])
 
     def drop(self, slot: int) -> None:
         """Another node owns this slot now, and has its states."""
