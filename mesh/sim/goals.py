@@ -1,4 +1,4 @@
-"""What must come true once nothing is broken any more (PROTOCOL I 17), in bounded simulated time.
+"""What must come true once nothing is broken any more (rule I17), in bounded simulated time.
 
 everybody sees the living alive and the dead dead, and holds the partition if enough of the declared live
 all members live: the job is done everywhere, and states and outputs are those of a single process
