@@ -88,6 +88,7 @@ class DataPlane:
         self._lookups = lookups.Lookups()
         self._early: list[Delivered] = []  # came before the partition did
         self._unreachable: dict[NodeId, None] = {}
+        self._differ: dict[str, None] = {}  # sources that another node lists differently
         self._reading = [False] * len(plan.sources)  # a read was asked for and has not come back
         self._not_before: list[Millis] = [0] * len(plan.sources)
         self._turn = 0  # the source to read next
@@ -191,7 +192,17 @@ class DataPlane:
         assert self.table is not None
         readers = sources.deal(event.splits, self.table.owners)
         mine = [split for split, reader in zip(event.splits, readers, strict=True) if reader == self.me]
-        self.sources.listed(event.source, mine)
+        self.sources.listed(event.source, mine, sources.fingerprint(event.splits))
+        for report in self.reports.values():
+            self._compare_listings(report)
+
+    def _compare_listings(self, theirs: Report) -> None:
+        """Nodes that list a source differently deal it differently: some of it is read twice, and some by nobody."""
+        for mine, other in zip(self.sources.counts(), theirs.sources, strict=False):
+            if mine.listing and other.listing and mine.listing != other.listing and mine.name not in self._differ:
+                self._differ[mine.name] = None
+                error = sources.SplitsDiffer("another node lists other splits, or other sizes; all must see the same")
+                self.failed(f"source {mine.name}", "its list of splits", mine.splits, error)
 
     # -- records come from a source
 
@@ -261,6 +272,7 @@ class DataPlane:
                 if self.table is not None and sender in self.table.members:
                     self.reports[sender] = message
                     self.progress.reported(sender, message.drained)
+                    self._compare_listings(message)
             case BatchDone(stage, number):
                 wrong = self.router.done(sender, stage, number)
                 if wrong is not None:
