@@ -28,6 +28,7 @@ lint: $(VENV)/.developer    ## style, types, floors
 
 bench: install       ## the numbers in ARCHITECTURE.md
 	$(BIN)/python -P tools/bench.py
+	$(BIN)/python -P tools/bench_columns.py
 
 simulate: install    ## seeded clusters on a broken network
 	$(BIN)/python -P tools/simulate.py --seeds 500

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
+from dataclasses import asdict
+from typing import Any
 
 from mesh import ConnectorError
 from mesh.app.plan import Plan
@@ -27,7 +29,8 @@ NAME = "node-1"
 
 def run_solo(cluster: ClusterConfig, plan: Plan, http: Address | None, *, keep: bool) -> tuple[int, Summary | None]:
     """The exit code, and the summary if the job was done."""
-    embedded = Embedded(plan, slots=cluster.slots, seed=cluster.seed, log=logs.logger())
+    log = logs.logger(node=NAME)
+    embedded = Embedded(plan, slots=cluster.slots, seed=cluster.seed, log=log)
     on_stop_signals(embedded.request_stop)
     with ExitStack() as stack:
         if http:
@@ -36,7 +39,10 @@ def run_solo(cluster: ClusterConfig, plan: Plan, http: Address | None, *, keep: 
         progress = stack.enter_context(RunProgress(plan.app_name, bar=bar))
         telling = _Telling(plan, embedded, progress)
         try:
-            telling.tell(embedded.run(telling.tell, keep=keep))
+            result = embedded.run(telling.tell, keep=keep)
+            telling.tell(result)
+            if http:
+                log.info("node.left", **_counts(result))
         except ConnectorError as error:
             raise Failure(2, str(error)) from None
         except AppFailed as error:
@@ -60,12 +66,19 @@ class _Telling:
             return
         if result.done:
             self._progress.stop()
+            logs.logger(node=NAME).info("app.done", **_counts(result))
             self.summary = _summary(self._plan, result)
             tell_summary(self.summary)
             return
         counts = self._embedded.data.sources.counts()
         splits = sum(count.splits for count in counts)
         self._progress.tell(result.records_in, sum(count.splits_done for count in counts), splits)
+
+
+def _counts(result: RunResult) -> dict[str, Any]:
+    """As a node of a cluster tells them."""
+    counts = {name: value for name, value in asdict(result).items() if name != "done"}
+    return {"name": NAME, **counts, "seconds": round(result.seconds, 3)}
 
 
 def _summary(plan: Plan, result: RunResult) -> Summary:
@@ -88,7 +101,9 @@ def _open_door(stack: ExitStack, embedded: Embedded, cluster: ClusterConfig, pla
     door = Door(make_app(_Shown(embedded, cluster, plan, str(address))), server)
     door.start()
     stack.callback(door.stop)
-    logs.logger(node=NAME).info("node.listening", name=NAME, listen="", http=str(address))
+    log = logs.logger(node=NAME)
+    log.info("node.listening", name=NAME, listen="", http=str(address))
+    log.info("node.ready", name=NAME, epoch=1)
 
 
 class _Shown:

@@ -389,7 +389,9 @@ def test_a_run_answers_over_http_until_ctrl_c(folder: Path) -> None:
     assert running.stderr is not None
     listening = json.loads(running.stderr.readline())
     assert listening["event"] == "node.listening"
-    assert json.loads(running.stderr.readline())["event"] == "run.done"  # told when it is so, not when it is stopped
+    told = [json.loads(running.stderr.readline()) for _ in range(3)]  # when it is so, not when it is stopped
+    assert [each["event"] for each in told] == ["node.ready", "app.done", "run.done"]
+    assert (told[1]["name"], told[1]["records_in"], told[1]["keys"]) == ("node-1", 2, 2)
     at = f"http://{listening['http']}"
     waited = run_mesh("status", "--wait", "done", "--timeout", "60", "--at", at)
     assert ": epoch 1, app words, ready, done\n" in waited.out

@@ -355,6 +355,25 @@ def test_a_node_that_is_never_idle_does_not_keep_a_few_records_to_itself() -> No
     assert cluster.items(0) == [("x", 1)]
 
 
+class Growing(Given):
+    """Somebody adds to it while the nodes look at it, one after the other."""
+
+    def splits(self) -> list[Split]:
+        self.records.append(["more"])
+        return super().splits()
+
+
+@pytest.mark.parametrize(("kind", "told"), [(Given, 0), (Growing, 1)])
+def test_nodes_that_list_a_source_differently_say_so(kind: type[Given], told: int) -> None:
+    app = mesh.App("listed")
+    app.source("lines", kind([["a", "b"], ["a"]])).key_by(lambda word: word).fold("count", int, lambda n, _: n + 1)
+    cluster = Cluster(compile(app), Random(1), owners=2)
+    cluster.run()
+    for node in cluster.nodes:
+        assert node.data.set_aside.count == told
+        assert ("source lines (its list of splits): SplitsDiffer" in node.data.set_aside.first) == bool(told)
+
+
 def silenced(plan: Plan, records: int) -> tuple[Cluster, int]:
     """Work until nothing moves, while the other owner takes nothing; how many records were read."""
     cluster = Cluster(plan, Random(1), owners=2, window=200, batch_records=4)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -209,6 +211,37 @@ def test_an_endless_run_lasts_until_it_is_stopped_and_loses_nothing_that_was_rea
     assert sink.items == [("a", 1), ("a", 2), ("b", 1)]
     assert sink.calls[-2:] == ["flush", "close"]
     assert source.closed.is_set()
+
+
+class Quiet(Fed):
+    """Never has anything."""
+
+    blocking = False
+
+    def read(self, max_bytes: int) -> Chunk[Any]:
+        return Chunk([], 0, False)
+
+
+@pytest.mark.parametrize("moment", range(25))
+def test_a_stop_may_come_at_any_moment_of_a_wait(moment: int) -> None:
+    """A signal handler runs in the main thread between two lines, and any of them may hold a lock."""
+    embedded = Embedded(compile(counting(Quiet())))
+    lines = 0
+
+    def trace(frame: FrameType, event: str, _argument: object) -> Any:
+        nonlocal lines
+        if frame.f_code.co_name == "_wait_if_idle" or frame.f_code.co_filename == threading.__file__:
+            lines += 1
+            if lines == moment + 1:
+                embedded.request_stop()
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        assert not embedded.run().done
+    finally:
+        sys.settrace(before)
 
 
 def test_a_stop_works_off_what_was_read() -> None:

@@ -277,7 +277,7 @@ MUTANTS: list[tuple[Callable[[Patch], None], str, list[Scenario]]] = [
     (acknowledges_before_it_applies, "I11", HEALTHY),
     (applies_twice, "I8", HEALTHY),
     (applies_the_newest_first, "I9 I11", PAUSE),
-    (loses_a_batch_in_the_owners_hands, "I9", HEALTHY),
+    (loses_a_batch_in_the_owners_hands, "I9 I11", HEALTHY),
     (drops_what_comes_before_the_partition, "honest", LATE_DISK),
     (knows_no_window, "I16", PAUSE),
     (claims_to_be_drained_with_work_in_hand, "E7", HEALTHY),

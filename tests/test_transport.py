@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import socket
 import subprocess
 import sys
@@ -328,6 +329,18 @@ def test_gossip_cannot_make_a_node_open_sockets_without_end(node: Transport, mon
     sent = [node.send(f"tcp://127.0.0.1:{port}", [b"h", b"m"]) for port in range(1, 9)]
     assert sent == [True] * 5 + [False] * 3
     assert node.rejected == {"endpoints": 3}
+
+
+def test_without_a_descriptor_left_a_message_is_lost_and_the_next_one_is_not(node: Transport) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        assert not node.send(node.bound, [b"1", b"2"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert node.unsent == 1
+    assert node.send(node.bound, [b"3", b"4"])
+    assert collect(node, bool) == [[b"3", b"4"]]
 
 
 def test_a_port_in_use_is_told_with_its_address(node: Transport) -> None:

@@ -127,6 +127,7 @@ class DataPlane:
                 self._table_agreed(event)
             case SplitsListed():
                 self._reading.listed(event)
+                self._compare_listings()
             case SinksFlushed():
                 self.progress.flushed()
             case LookupAsked():
@@ -201,6 +202,10 @@ class DataPlane:
         for event in early:  # others may have learned of the partition, worked, and told their last news before
             self._delivered(event)
 
+    def _compare_listings(self) -> None:
+        for source, splits, error in self._reading.differing(self._reports.others.values()):
+            self._emitting.failed(f"source {source}", "its list of splits", splits, error)
+
     # -- records come from a source
 
     def stop_reading(self) -> None:
@@ -251,6 +256,7 @@ class DataPlane:
                 if message.drained > self.plan.levels + 2:
                     raise codec.Malformed("report", f"{message.drained} levels of {self.plan.levels}")
                 self._reports.received(sender, message)
+                self._compare_listings()
             case BatchDone():
                 self._batch_done(sender, message)
             case Lookup():

@@ -254,6 +254,7 @@ class SourceCount(Message):
     splits: int
     splits_done: int
     endless: bool
+    listing: int  # CRC-32 of all splits as this node lists them, or 0: it has not, or never will
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,7 +160,8 @@ class Owner:
 
     def file_some(self) -> bool:
         """Find out a few milliseconds' worth of which key is in which slot; True when all is known."""
-        return all([stage.file_some(FILED_AT_ONCE) for stage in self.stages])
+        done = [stage.file_some(FILED_AT_ONCE) for stage in self.stages]  # each gets its turn
+        return all(done)
 
     def drop(self, slot: int) -> None:
         """Another node owns this slot now, and has its states."""

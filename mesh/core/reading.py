@@ -10,14 +10,14 @@ another node reads it again, from the offset that was given.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from mesh.app.plan import Fragment, Plan
 from mesh.core.events import Effect, ListSplits, Millis, ReadSplit, SplitRead, SplitsListed, TableAgreed
-from mesh.core.messages import NodeId
+from mesh.core.messages import NodeId, Report
 from mesh.core.pace import Pace
-from mesh.core.sources import Sources, deal
+from mesh.core.sources import Sources, SplitsDiffer, deal, fingerprint
 from mesh.core.split_moves import SplitMoves, can_travel
 
 CHUNK_BYTES = 64 << 10  # of a source in one unit of work: ~10,000 words, a few milliseconds
@@ -37,6 +37,7 @@ class Reading:
         self._founders: tuple[NodeId, ...] = ()
         self._asked = [False] * len(plan.sources)  # a read was asked for and has not come back
         self._not_before: list[Millis] = [0] * len(plan.sources)
+        self._differ: dict[str, None] = {}  # sources that another node lists differently
         self._turn = 0  # the source to read next
         self._paces = [Pace(FIRST_BYTES, CHUNK_BYTES) for _ in plan.sources]
 
@@ -54,7 +55,19 @@ class Reading:
     def listed(self, event: SplitsListed) -> None:
         readers = deal(event.splits, self._founders)
         mine = [split for split, reader in zip(event.splits, readers, strict=True) if reader == self._me]
-        self.sources.listed(event.source, mine)
+        self.sources.listed(event.source, mine, fingerprint(event.splits))
+
+    def differing(self, others: Iterable[Report]) -> list[tuple[str, int, SplitsDiffer]]:
+        """(source, own splits, error), once a source: who lists it differently deals it differently, and some of it is
+        read twice and some by nobody."""
+        found: list[tuple[str, int, SplitsDiffer]] = []
+        for report in others:
+            for mine, other in zip(self.sources.counts(), report.sources, strict=False):
+                if mine.listing and other.listing and mine.listing != other.listing and mine.name not in self._differ:
+                    self._differ[mine.name] = None
+                    error = SplitsDiffer("another node lists other splits, or other sizes; all must see the same")
+                    found.append((mine.name, mine.splits, error))
+        return found
 
     def share(self, before: TableAgreed, table: TableAgreed) -> list[Effect]:
         """With those who joined."""

@@ -15,6 +15,7 @@ Invariant at most OPEN_SPLITS of a finite source are open at once (each may hold
 
 from __future__ import annotations
 
+import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,16 @@ OPEN_SPLITS = 16
 
 T = TypeVar("T")
 Place: TypeAlias = tuple[Split, int]  # a split, and the offset of what is next to read
+
+
+class SplitsDiffer(Exception):
+    """Two nodes list a source differently, so that they deal it differently."""
+
+
+def fingerprint(splits: Sequence[Split]) -> int:
+    """Of all that dealing looks at; never 0."""
+    text = "\n".join(f"{split.size} {split.name}" for split in splits)
+    return zlib.crc32(text.encode("utf-8", "backslashreplace")) or 1
 
 
 def deal(splits: Sequence[Split], readers: Sequence[T]) -> list[T]:
@@ -53,6 +64,7 @@ class _Reading:
     done: int = 0
     records: int = 0
     listed: bool = False
+    listing: int = 0  # fingerprint of all nodes' splits
     waiting: deque[Place] = field(default_factory=deque)  # own splits that are not open
     open: deque[Place] = field(default_factory=deque)  # the next to read first
     in_vain: int = 0  # reads since the last one that gave something, or since a pause
@@ -64,9 +76,10 @@ class Sources:
     def __init__(self, names_and_endless: Sequence[tuple[str, bool]]) -> None:
         self._readings = [_Reading(name, endless) for name, endless in names_and_endless]
 
-    def listed(self, source: int, mine: Sequence[Split]) -> None:
-        """The splits of this source that this node shall read."""
+    def listed(self, source: int, mine: Sequence[Split], listing: int = 0) -> None:
+        """The splits of this source that this node shall read, and the fingerprint of all there are."""
         self._readings[source].listed = True
+        self._readings[source].listing = listing
         self.received(source, [(split, 0) for split in mine])
 
     def next_read(self, source: int) -> Place | None:
@@ -157,5 +170,6 @@ class Sources:
 
     def counts(self) -> tuple[SourceCount, ...]:
         return tuple(
-            SourceCount(each.name, each.records, each.mine, each.done, each.endless) for each in self._readings
+            SourceCount(each.name, each.records, each.mine, each.done, each.endless, each.listing)
+            for each in self._readings
         )

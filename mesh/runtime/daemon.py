@@ -151,7 +151,9 @@ class Daemon:
         self._loop(lambda: self.node.data.drained() or time.monotonic() > deadline)
         if not self.node.data.quiet():
             self._log.warning("node.stopped_undrained", bytes_in_flight=self.node.data.router.bytes_in_flight())
+        self._working = True  # a sink's end may take long, too
         self.worker.connections.close()
+        self._working = False
 
     def _farewell(self) -> None:
         self.worker.stop_answering()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -36,13 +37,30 @@ class RunResult:
     done: bool  # False: it was stopped
 
 
+class _Wake:
+    """Lets one thread wait. A `threading.Event` has a lock inside: a signal handler that sets it while its own thread
+    looks at it would wait for itself."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # free: there is something to wake for
+        self._lock.acquire()
+
+    def set(self) -> None:
+        with contextlib.suppress(RuntimeError):  # set already
+            self._lock.release()
+
+    def wait(self, seconds: float) -> None:
+        """Until `set`, now or before, or the time is over; -1: for ever."""
+        self._lock.acquire(timeout=seconds)
+
+
 class Embedded:
     """One run. `request_stop` may be called from any thread and from a signal handler."""
 
     def __init__(self, plan: Plan, *, slots: int = 1024, seed: int = 0, log: Any = None) -> None:
         me = os.urandom(16)
         self._log = log or structlog.get_logger()
-        self._wake = threading.Event()
+        self._wake = _Wake()
         self._stop = False
         self._started = time.monotonic()
         self.data = DataPlane(me, plan, slots, seed)
@@ -83,8 +101,7 @@ class Embedded:
     def _wait_if_idle(self, now: int) -> None:
         if not self.worker.busy(now):
             deadline = self.data.next_deadline()
-            self._wake.wait(None if deadline is None else max(0.001, (deadline - now) / 1000))
-            self._wake.clear()
+            self._wake.wait(-1 if deadline is None else max(0.001, (deadline - now) / 1000))
 
     def _tell(self, effects: list[Effect]) -> None:
         for effect in effects:

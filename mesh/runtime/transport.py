@@ -121,7 +121,10 @@ class Transport:
         if len(self._dealers) >= MAX_ENDPOINTS:
             self._rejected["endpoints"] += 1
             return None
-        dealer = self._socket(zmq.DEALER, endpoint)
+        try:
+            dealer = self._socket(zmq.DEALER, endpoint)
+        except zmq.ZMQError:  # no descriptor is left in this process; what is lost is sent again
+            return None
         self._dealers_made += 1
         dealer.routing_id = self._routing_id + self._dealers_made.to_bytes(4)
         dealer.setsockopt(zmq.SNDHWM, HIGH_WATER_MARK)

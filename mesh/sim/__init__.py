@@ -8,6 +8,6 @@ everything, so one number replays a run. `tools/simulate.py` is its command.
     network     delays, loses, doubles, cuts          faults      what is done, and its words
     workload    an application whose every record says who it is
     ledger      what became of every record           reads       single states, asked for at any time
-    checkers    PROTOCOL I, after every event         goals       what must be true in the end
+    checkers    the rules, after every event           goals       what must be true in the end
     transcript  a run in words                        violation   what all of these raise
 """

@@ -1,4 +1,4 @@
-"""The rules of PROTOCOL I that hold at any time. They look after every event and change nothing.
+"""The rules (docs/protocol.md) that hold at any time. They look after every event and change nothing.
 
 They look inside the machines: what a checker may trust is what a node does, not what it says of itself. Rules about
 single records are the ledger's; what must come true in the end are the goals'.

@@ -1,4 +1,4 @@
-"""What must come true once nothing is broken any more (PROTOCOL I 17), in bounded simulated time.
+"""What must come true once nothing is broken any more (rule I17), in bounded simulated time.
 
 everybody sees the living alive and the dead dead, and holds the partition if enough of the declared live
 all members live: the job is done everywhere, and states and outputs are those of a single process
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mesh.sim.world import World
 
 PATIENCE: Millis = 60_000  # from the calm on; the slowest is a probe's turn among the reconnections of a LAN
+SLOW_READS = 40  # and for so many reads of a source at the scenario's pace, as one node may have all of them
 SETTLED: Millis = 3_000  # without a member nothing says that it is over: look a little longer
 
 

@@ -1,4 +1,4 @@
-"""The book of all records: what each consumer is owed, in which order, and what it has got (PROTOCOL I 8, 9 and 11).
+"""The book of all records: what each consumer is owed, in which order, and what it has got.
 
 A consumer is a stage or a sink. Within (consumer, stream, key) the records must arrive exactly in the order in which
 they were sent, each once, none left out; what is owed when a job says that it is done is lost. All of this is noted

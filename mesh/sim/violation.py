@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Violation(Exception):
-    """The cluster did what it must not do, or did not do what it must; `rule` is a number of PROTOCOL, or one word."""
+    """The cluster did what it must not do, or did not do what it must; `rule` is its name in docs/protocol.md."""
 
     def __init__(self, rule: str, detail: str) -> None:
         super().__init__(f"{rule}: {detail}")

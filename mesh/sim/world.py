@@ -139,8 +139,8 @@ class World:
         if lacking is None:
             self._over = True
             self.transcript.say("*****", self._verdict())
-        elif self.now > self.calm_since + goals.PATIENCE:
-            raise Violation("I17", f"{goals.PATIENCE // 1000} s after the last fault {lacking}")
+        elif self.now > self.calm_since + goals.PATIENCE + goals.SLOW_READS * self.scenario.pace:
+            raise Violation("I17", f"{(self.now - self.calm_since) // 1000} s after the last fault {lacking}")
         else:
             self.at(self.now + LOOK_EVERY, self._look, None)
 

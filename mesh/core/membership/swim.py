@@ -1,4 +1,4 @@
-"""Membership: SWIM with Lifeguard's corrections (PROTOCOL M). It finds and spreads; it decides nothing.
+"""Membership: SWIM with Lifeguard's corrections. It finds and spreads; it decides nothing.
 
 This file is the conversation: who is asked what, and when. What is believed, and of whom, is in `beliefs`.
 
