@@ -34,5 +34,5 @@ def agreed(
         workers[0],
         tuple(down),
         tuple(left),
-        tuple(founders),
+        tuple(founders or workers),
     )

@@ -203,7 +203,7 @@ class TableAgreed(Event, Effect):
     cluster_id: bytes
     down: tuple[NodeId, ...] = ()  # workers that are agreed to be unreachable: their slots are unavailable
     left: tuple[NodeId, ...] = ()  # that left properly, the newest last; whoever else is gone took its work along
-    founders: tuple[NodeId, ...] = ()  # the workers of epoch 1, who share the splits; () is for the table of epoch 1
+    founders: tuple[NodeId, ...] = ()  # the workers of epoch 1, who share the splits
 
     @property
     def owners(self) -> tuple[NodeId, ...]:

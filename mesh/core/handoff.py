@@ -154,7 +154,8 @@ class HandOff:
         assert staged is not None, f"slot {slot} is to be here, and was never handed over"
         assert staged.complete, f"slot {slot} is to be here, and has not arrived"
         for stage, keys, states in staged.parts:
-            self._owner.stages[stage].put(keys, states)
+            if keys:
+                self._owner.stages[stage].put(keys, states)
         if staged.unsettled:
             name = staged.donor, slot, staged.term
             self._gates[slot] = self._shut[name] = _Gate(name, staged.unsettled)

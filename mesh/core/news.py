@@ -22,6 +22,7 @@ def table_agreed(table: Table) -> TableAgreed:
         table.cluster_id,
         tuple(seat.node for seat in workers if not seat.up),
         table.left,
+        table.founders,
     )
 
 

@@ -188,6 +188,6 @@ def first_table(present: Sequence[Member], cluster_id: bytes, slots: int, copies
         Slot(1, place_of[owner], tuple(place_of[name] for name in names), ACTIVE)
         for owner, names in zip(owners, backups, strict=True)
     )
-    table = Table(1, cluster_id, seats, configurations)
+    table = Table(1, cluster_id, seats, configurations, founders=tuple(seat.node for seat in workers))
     table.invariants(target=True)
     return table

@@ -45,7 +45,7 @@ class Reading:
 
     def begin(self, table: TableAgreed) -> list[Effect]:
         """The first table that this node has."""
-        self._founders = table.founders or (table.workers if table.epoch == 1 else ())
+        self._founders = table.founders
         if self._me in self._founders:
             return [ListSplits(source) for source in range(len(self._plans))]
         for source in range(len(self._plans)):

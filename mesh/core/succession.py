@@ -42,6 +42,8 @@ def fault(old: Table | None, new: Table) -> str | None:
         return f"epoch {new.epoch} does not come after epoch {old.epoch}"
     if new.cluster_id != old.cluster_id or len(new) != len(old):
         return "another cluster, or another number of slots"
+    if new.founders != old.founders:
+        return "other founders"
     if new.epoch > old.epoch + 1:
         return next(_leap_faults(old, new), None)
     return _seats_fault(old, new) or next(_slot_faults(old, new), None) or _left_fault(old, new)

@@ -83,6 +83,7 @@ class Table:
     members: tuple[Seat, ...]
     slots: tuple[Slot, ...]
     left: tuple[bytes, ...] = ()  # node ids that were seats and left properly, the newest last; at most MAX_LEFT
+    founders: tuple[bytes, ...] = ()  # node ids of the first epoch's workers: the sources' splits were dealt to them
 
     def __len__(self) -> int:
         """The number of slots."""
@@ -189,7 +190,7 @@ class Table:
             [count, slot.term, slot.owner, slot.status, list(slot.backups), slot.donor]
             for _, count, slot in _runs(self.slots)
         ]
-        fields = [FORMAT, self.epoch, self.cluster_id, members, runs, list(self.left)]
+        fields = [FORMAT, self.epoch, self.cluster_id, members, runs, list(self.left), list(self.founders)]
         packed: bytes = msgpack.packb(fields, use_bin_type=True)
         return packed
 
@@ -270,12 +271,13 @@ def _parsed(data: bytes) -> Table:
 
 
 def _table(plain: Any) -> Table:
-    items = _list(plain, 6)
+    items = _list(plain, 7)
     if items[0] != FORMAT:
         raise ValueError(f"a table of format {items[0]!r:.40}, not {FORMAT}")
     members = tuple(_seat(each) for each in _list(items[3], None, MAX_MEMBERS))
     left = tuple(_id(each) for each in _list(items[5], None, MAX_LEFT))
-    table = Table(_count(items[1], 1, MAX_TERM), _id(items[2]), members, _slots(items[4]), left)
+    founders = tuple(_id(each) for each in _list(items[6], None, MAX_MEMBERS))
+    table = Table(_count(items[1], 1, MAX_TERM), _id(items[2]), members, _slots(items[4]), left, founders)
     fault = _fault(table)
     if fault is not None:
         raise ValueError(f"a table in which {fault}")

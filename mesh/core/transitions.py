@@ -175,7 +175,7 @@ class _Draft:
         left = tuple(self.seats[place].node for place in gone if self._left_properly(place))
         place_of = {old: new for new, old in enumerate(stay)}
         slots = _renumbered(self.slots, place_of) if gone else tuple(self.slots)
-        table = Table(self.table.epoch, self.table.cluster_id, seats, slots, (*self.table.left, *left)[-MAX_LEFT:])
+        table = replace(self.table, members=seats, slots=slots, left=(*self.table.left, *left)[-MAX_LEFT:])
         return None if table == self.table else replace(table, epoch=self.table.epoch + 1)
 
     def _gone(self) -> list[int]:

@@ -65,7 +65,9 @@ class Embedded:
         self._started = time.monotonic()
         self.data = DataPlane(me, plan, slots, seed)
         self.worker = Worker(self.data, "embedded", self._wake.set, deque())
-        self.worker.post(TableAgreed(1, (me,), (me,), (0,) * slots, (-1,) * slots, (ACTIVE,) * slots, (1,) * slots, me))
+        ones = (1,) * slots
+        table = TableAgreed(1, (me,), (me,), (0,) * slots, (-1,) * slots, (ACTIVE,) * slots, ones, me, founders=(me,))
+        self.worker.post(table)
 
     def run(self, on_progress: Callable[[RunResult], None] | None = None, *, keep: bool = False) -> RunResult:
         """Until the sources are exhausted and all is flushed (and, with `keep`, beyond), or `request_stop`."""
