@@ -88,6 +88,7 @@ class ClusterSection(Section):
     durability: Annotated[str, AfterValidator(_one_of("memory", "disk"))] = "memory"
     seed: Annotated[int, AfterValidator(_between(0, 2**32 - 1))] = 0
     expect: Annotated[int, AfterValidator(_between(1, 10_000))] | None = None
+    network: Annotated[str, AfterValidator(_one_of("auto", "loopback", "lan", "wan"))] = "auto"
 
 
 class AppSection(Section):

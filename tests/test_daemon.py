@@ -13,8 +13,9 @@ import structlog
 import mesh
 from mesh.app.plan import compile as compile_app
 from mesh.core.events import TableAgreed
+from mesh.core.membership.tuning import LAN, LOOPBACK, WAN, Tuning
 from mesh.runtime.config import ClusterConfig, NodeConfig
-from mesh.runtime.daemon import Daemon
+from mesh.runtime.daemon import Daemon, _tuning_for
 
 
 def plan_of(source: mesh.Source[int]) -> mesh.app.plan.Plan:
@@ -59,3 +60,20 @@ def test_whoever_reads_a_state_at_the_end_is_told_at_once() -> None:
     assert answers == [("unavailable", None)]
     assert alone.worker.lookup("count", 7, 1_000_000) == ("unavailable", None)
     alone._transport.close()
+
+
+@pytest.mark.parametrize(
+    ("network", "endpoint", "tuning"),
+    [
+        ("auto", "tcp://127.0.0.1:7400", LOOPBACK),
+        ("auto", "tcp://[::1]:7400", LOOPBACK),
+        ("auto", "tcp://10.0.0.1:7400", LAN),
+        ("lan", "tcp://127.0.0.1:7400", LAN),
+        ("wan", "tcp://10.0.0.1:7400", WAN),
+        ("loopback", "tcp://10.0.0.1:7400", LOOPBACK),
+    ],
+)
+def test_the_detector_is_tuned_as_the_operator_says_else_by_the_address(
+    network: str, endpoint: str, tuning: Tuning
+) -> None:
+    assert _tuning_for(network, endpoint) is tuning

@@ -15,6 +15,7 @@ class ClusterConfig:
     durability: str = "memory"  # memory | disk
     seed: int = 0  # of the key hash
     expect: int = 1  # workers that must be present before the cluster is founded
+    network: str = "auto"  # auto | loopback | lan | wan: what the failure detector expects of it
 
 
 @dataclass(frozen=True, slots=True)
