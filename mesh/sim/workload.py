@@ -24,7 +24,7 @@ Line: TypeAlias = tuple[str, int, tuple[int, ...]]  # stream, seq of the first n
 Tally: TypeAlias = tuple[int, int]  # how many records a key has had, and the sum of their numbers
 
 OUT, QUIET, RAISES = "out", "quiet", "raises"
-KINDS = ("step", "fold", "class")
+KINDS = ("step", "fold", "in place")
 
 
 class Observer(Protocol):
@@ -154,15 +154,7 @@ class Workload:
             return keyed.stateful(
                 name, lambda: (0, 0), lambda state, record: self._step(stage, state, record, observer)
             )
-        workload = self
-
-        class Counted(Count):
-            def on_record(self, record: Record) -> tuple[int, int] | None:
-                after, out = workload._step(stage, (self.count, self.total), record, observer)
-                self.count, self.total = after
-                return out
-
-        return keyed.stateful(name, Counted)
+        return keyed.stateful(name, Count, lambda state, record: self._count(stage, state, record, observer))
 
     def _fold(self, stage: int, state: tuple[int, int, int], record: Record, observer: Observer) -> Any:
         observer.stepping(stage, record, state[0] + 1)
@@ -179,10 +171,14 @@ class Workload:
         count = state[0] + 1
         return (count, state[1] + number), (count, number) if fate == OUT else None
 
+    def _count(self, stage: int, state: Count, record: Record, observer: Observer) -> tuple[Count, Any]:
+        (state.count, state.total), out = self._step(stage, (state.count, state.total), record, observer)
+        return state, out
+
 
 @dataclass
 class Count:
-    """A state that changes in place."""
+    """A state that changes in place. Another node must find it under its name, so it stands here, and not in a plan."""
 
     count: int = 0
     total: int = 0
