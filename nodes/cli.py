@@ -16,7 +16,7 @@ from typing import NoReturn
 
 import click
 
-from nodes.commands.asking import get, owner, show_ring, status
+from nodes.commands.asking import get, leave, owner, show_ring, status
 from nodes.commands.checking import check
 from nodes.commands.running import run
 from nodes.commands.starting import node, up
@@ -34,7 +34,7 @@ def mesh() -> None:
     """
 
 
-for command in (run, up, node, status, show_ring, owner, get, check):
+for command in (run, up, node, status, show_ring, owner, get, leave, check):
     mesh.add_command(command)
 
 

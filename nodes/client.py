@@ -45,11 +45,18 @@ class Client:
 
     def get(self, *path: str, **query: str) -> Answer:
         """Raises `Unreachable`. Any answer of a node is an answer, also an error."""
+        return self._ask("GET", path, query)
+
+    def post(self, *path: str, **query: str) -> Answer:
+        """The same, for an order."""
+        return self._ask("POST", path, query)
+
+    def _ask(self, method: str, path: tuple[str, ...], query: Mapping[str, str]) -> Answer:
         url = "/".join([self.at, *[quote(part, safe="") for part in path]])
         if query:
             url += "?" + urlencode(query)
         try:
-            code, text = self._fetch(url)
+            code, text = self._fetch(urllib.request.Request(url, method=method))
         except (OSError, HTTPException) as error:
             raise Unreachable(self.at, _reason(error)) from None
         try:
@@ -58,9 +65,9 @@ class Client:
             raise Unreachable(self.at, "what listens there is not a mesh node") from None
         return Answer(code, body, text.decode().strip().replace("\n", " "))
 
-    def _fetch(self, url: str) -> tuple[int, bytes]:
+    def _fetch(self, request: urllib.request.Request) -> tuple[int, bytes]:
         try:
-            with _NO_PROXY.open(url, timeout=self._timeout) as response:
+            with _NO_PROXY.open(request, timeout=self._timeout) as response:
                 return int(response.status), response.read(MAX_BODY)
         except urllib.error.HTTPError as error:
             with error:
@@ -81,7 +88,7 @@ def refusal(answer: Answer) -> Failure:
     """A node's error as the end of a command."""
     said = answer.body if isinstance(answer.body, dict) else {}
     sentence = str(said.get("detail", f"the node answered {answer.code}"))
-    code = {400: 2, 404: 4, 405: 2, 503: 3, 504: 3}.get(answer.code, 1)
+    code = {400: 2, 404: 4, 405: 2, 409: 2, 503: 3, 504: 3}.get(answer.code, 1)
     return Failure(code, sentence)
 
 

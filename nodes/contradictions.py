@@ -29,6 +29,13 @@ def contradictions(tree: dict[str, Any], good: Good) -> Found:
         yield from _twins(view, views[:index])
 
 
+def own_contradictions(node: dict[str, Any], good: Good) -> Found:
+    """Of one node by itself."""
+    view = _NodeView(0, node, good)
+    yield from _advertised(view)
+    yield from _own_ports(view)
+
+
 class _NodeView:
     """The good values of one [[node]]."""
 

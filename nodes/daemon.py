@@ -26,11 +26,13 @@ from nodes.topology import Topology
 ORPHAN_SECONDS = 10.0  # a node whose parent is gone may drain for so long
 
 
-def serve(topology: Topology, node: NodeConfig, plan: Plan, *, parent_pipe: bool = False) -> int:
-    """Run one node until it is stopped; its exit code."""
+def serve(
+    topology: Topology, node: NodeConfig, plan: Plan, *, join: tuple[str, ...] = (), parent_pipe: bool = False
+) -> int:
+    """Run one node until it is stopped or has left; its exit code."""
     log = logs.logger(node=node.name)
     try:
-        return _serve(topology, node, plan, parent_pipe)
+        return _serve(topology, node, plan, join, parent_pipe)
     except (Failure, StartError) as error:
         log.error("node.refused", detail=str(error))
         return error.code if isinstance(error, Failure) else 2
@@ -39,14 +41,14 @@ def serve(topology: Topology, node: NodeConfig, plan: Plan, *, parent_pipe: bool
         return 1
 
 
-def _serve(topology: Topology, node: NodeConfig, plan: Plan, parent_pipe: bool) -> int:
+def _serve(topology: Topology, node: NodeConfig, plan: Plan, join: tuple[str, ...], parent_pipe: bool) -> int:
     log = logs.logger(node=node.name)
     address = parse_host_port(node.http) if node.http else None
     server = bind(address) if address else None
     if server and address:
         node = replace(node, http=str(bound_address(server, address)))
     try:
-        daemon = Daemon(topology.cluster, node, topology.nodes, plan, log)
+        daemon = Daemon(topology.cluster, node, topology.nodes, plan, log, join=join)
     except BaseException:
         if server:
             server.close()

@@ -25,7 +25,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from mesh.core.keys import BadKey, Key, key_to_json, parse_key
-from mesh.runtime.status import Metric, Ownership, Reading, RingRun, Status
+from mesh.runtime.status import Metric, Ownership, Reading, Ring, RingRun, Status
 from nodes import logs
 from nodes.mistakes import did_you_mean
 
@@ -34,6 +34,7 @@ LOOKUPS_AT_ONCE = 32  # each holds a thread
 LOOKUPS_WAITING = 256  # more are refused at once
 MAX_KEY = 4000  # characters; Python writes no number of more than 4300 digits
 RETRY_AFTER = {"Retry-After": "1"}
+MAX_NAME = 200  # characters of a name that are said again
 
 T = TypeVar("T")
 
@@ -43,18 +44,21 @@ class Served(Protocol):
 
     def status(self) -> Status: ...
 
-    def ready(self) -> bool: ...
+    def why_not_ready(self) -> str:
+        """Nothing if it is."""
 
     def owner(self, key: Key) -> Ownership | None:
         """None before there is a partition."""
 
-    def ring(self) -> tuple[RingRun, ...]:
-        """The partition as runs of slots, in order; empty before it exists."""
+    def ring(self) -> Ring: ...
 
     def lookup(self, stage: str, key: Key, timeout: float) -> Reading:
         """Waits for the owner's answer, at most so many seconds."""
 
     def metrics(self) -> list[Metric]: ...
+
+    def leave(self, name: str) -> str | None:
+        """Have a node hand over and go; else why not: unknown | last-worker | out-of-touch."""
 
 
 def make_app(served: Served) -> Starlette:
@@ -69,7 +73,10 @@ def make_app(served: Served) -> Starlette:
         "/v1/state/{stage}": door.state,
     }
     app = Starlette(
-        routes=[Route(path, endpoint, methods=["GET"]) for path, endpoint in routes.items()],
+        routes=[
+            *[Route(path, endpoint, methods=["GET"]) for path, endpoint in routes.items()],
+            Route("/v1/leave", door.leave, methods=["POST"]),
+        ],
         exception_handlers={HTTPException: _http_error, BadKey: _bad_key, Exception: _internal_error},
     )
     app.router.redirect_slashes = False  # one address a thing
@@ -85,9 +92,8 @@ class _Door:
         return PlainTextResponse("alive\n")
 
     async def readyz(self, request: Request) -> Response:
-        if await _in_thread(self._served.ready):
-            return PlainTextResponse("ready\n")
-        return _not_now("not-ready", "not yet a member with all its slots active and a majority in contact")
+        why_not = await _in_thread(self._served.why_not_ready)
+        return _not_now("not-ready", why_not) if why_not else PlainTextResponse("ready\n")
 
     async def metrics(self, request: Request) -> Response:
         return Response(exposition(await _in_thread(self._served.metrics)), media_type=CONTENT_TYPE_LATEST)
@@ -96,16 +102,8 @@ class _Door:
         return _json(dataclasses.asdict(await _in_thread(self._served.status)))
 
     async def ring(self, request: Request) -> Response:
-        runs = await _in_thread(self._served.ring)
-        status = await _in_thread(self._served.status)
-        return _json(
-            {
-                "cluster": status.cluster,
-                "epoch": status.epoch,
-                "total": status.slots.total,
-                "runs": [_run(run, status.slots.total) for run in runs],
-            }
-        )
+        ring = await _in_thread(self._served.ring)
+        return _json({**dataclasses.asdict(ring), "runs": [_run(run, ring.total) for run in ring.runs]})
 
     async def owner(self, request: Request) -> Response:
         key = _key(request)
@@ -123,6 +121,30 @@ class _Door:
         except TimeoutError:
             return _not_now("unavailable", f"the owner of {_shown(key)} did not answer within {LOOKUP_SECONDS:g} s")
         return _reading(stage, key, reading)
+
+    async def leave(self, request: Request) -> Response:
+        _refuse_other_sites(request)
+        name = _query(request, ("name",)).get("name")
+        if not name:
+            raise HTTPException(400, "the query needs name=N")
+        return _leaving(name[:MAX_NAME], await _in_thread(lambda: self._served.leave(name)))
+
+
+def _refuse_other_sites(request: Request) -> None:
+    """A page that somebody looks at on this machine must not give orders to its nodes."""
+    origin = request.headers.get("origin")
+    if origin is not None and origin != f"http://{request.headers.get('host')}":
+        raise HTTPException(403, f"orders do not come from pages of {origin[:MAX_NAME]}")
+
+
+def _leaving(name: str, refused: str | None) -> Response:
+    if refused is None:
+        return _json({"leaving": name}, 202)
+    if refused == "unknown":
+        return _error(404, "unknown-node", f"no node named {json.dumps(name, ensure_ascii=False)} is here")
+    if refused == "last-worker":
+        return _error(409, "last-worker", f"{name} is the last worker: its slots have nowhere to go")
+    return _not_now(refused, "a majority of the voters is out of touch with this node; ask one that has it")
 
 
 def _run(run: RingRun, total: int) -> dict[str, object]:
@@ -144,7 +166,7 @@ def _reading(stage: str, key: Key, reading: Reading) -> Response:
         return _error(404, "not-found", f"stage {stage} has never seen the key {_shown(key)}")
     if reading.outcome == "unknown-stage":
         return _error(404, "unknown-stage", f"the application has no stage {json.dumps(stage)}")
-    why = f"its owner is {reading.owner}" if reading.owner else "the cluster is not founded yet"
+    why = reading.why or "ask again"
     return _not_now("unavailable", f"the slot of {_shown(key)} is not active now; {why}")
 
 
@@ -204,7 +226,7 @@ def _shown(key: Key) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-_ERROR_NAMES = {400: "bad-request", 404: "not-found", 405: "method-not-allowed"}
+_ERROR_NAMES = {400: "bad-request", 403: "forbidden", 404: "not-found", 405: "method-not-allowed"}
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -14,11 +14,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from nodes.tables import moving_lines
+
 COLOURS = ("cyan", "magenta", "yellow", "green", "bright_blue", "bright_magenta", "bright_cyan", "bright_green")
 LETTERS = string.ascii_uppercase + string.ascii_lowercase + string.digits
 FILL_OF_STATE = {"pending": ".", "unavailable": "?", "lost": "!"}  # "active" is filled with the owner's letter
 TICKS = ("0", "2^30", "2^31", "3*2^30", "2^32")
 ROWS = 3
+MAX_RANGES = 8  # of slots that are not active; those that move are many small ones
 MAX_INTERVALS = 1  # shown of one node; a joiner has many small ones
 
 
@@ -54,7 +57,8 @@ def picture(ring: Mapping[str, Any], status: Mapping[str, Any], *, width: int, c
     names = [node["name"] for node in status["nodes"]]
     names += sorted({run.owner for run in runs} - set(names))
     bar = _bar(cells(runs, total, width), names, colours)
-    return Group(title, _scale(width), *bar, Text(), _table(runs, total, names, status, colours), *_troubles(runs))
+    table = _table(runs, total, names, status, colours)
+    return Group(title, _scale(width), *bar, Text(), table, *_troubles(runs), *moving_lines(ring.get("moving")))
 
 
 def cells(runs: Sequence[Run], total: int, width: int) -> list[Cell]:
@@ -150,4 +154,5 @@ def _troubles(runs: Sequence[Run]) -> list[Text]:
 
 def ranges(runs: Sequence[Run]) -> str:
     """Slots as a person writes them: 0-341, 1000."""
-    return ", ".join(f"{run.first}-{run.last}" if run.slots > 1 else str(run.first) for run in runs)
+    shown = [f"{run.first}-{run.last}" if run.slots > 1 else str(run.first) for run in runs[:MAX_RANGES]]
+    return ", ".join(shown) + (f" and {len(runs) - MAX_RANGES} more" if len(runs) > MAX_RANGES else "")

@@ -13,7 +13,7 @@ from mesh.core.keys import Key, hash_key, interval_of_slot, slot_of_hash
 from mesh.runtime.config import ClusterConfig
 from mesh.runtime.embedded import Embedded, RunResult
 from mesh.runtime.errors import AppFailed
-from mesh.runtime.status import Metric, NodeStatus, Ownership, Reading, RingRun, SlotCounts, SourceStatus, Status
+from mesh.runtime.status import Metric, NodeStatus, Ownership, Reading, Ring, RingRun, SlotCounts, SourceStatus, Status
 from nodes import logs
 from nodes.addresses import Address
 from nodes.application import writes_stdout
@@ -133,20 +133,24 @@ class _Shown:
             sources=tuple(sources),
         )
 
-    def ready(self) -> bool:
-        return True
+    def why_not_ready(self) -> str:
+        return ""
 
     def owner(self, key: Key) -> Ownership:
         hashed = hash_key(key, self._cluster.seed)
         slot = slot_of_hash(hashed, self._cluster.slots)
         return Ownership(hashed, slot, interval_of_slot(slot, self._cluster.slots), NAME, (), 1, 1)
 
-    def ring(self) -> tuple[RingRun, ...]:
-        return (RingRun(0, self._cluster.slots - 1, NAME, "active"),)
+    def ring(self) -> Ring:
+        slots = self._cluster.slots
+        return Ring(self._cluster.name, 1, slots, (RingRun(0, slots - 1, NAME, "active"),))
+
+    def leave(self, name: str) -> str | None:
+        return "last-worker" if name == NAME else "unknown"
 
     def lookup(self, stage: str, key: Key, timeout: float) -> Reading:
         outcome, state = self._embedded.worker.lookup(stage, key, timeout)
-        return Reading(outcome, state, NAME, 1)
+        return Reading(outcome, state, NAME, 1, "this process is ending")
 
     def metrics(self) -> list[Metric]:
         data = self._embedded.data

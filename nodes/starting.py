@@ -7,20 +7,11 @@ from dataclasses import replace
 
 from mesh.runtime.config import ClusterConfig, NodeConfig
 from nodes.addresses import parse_host_port, parse_listen
-from nodes.mistakes import Failure, Mistake, Mistaken, did_you_mean
+from nodes.mistakes import Failure, Mistake, Mistaken
 from nodes.topology import Topology
 
 TYPE_INSECURE = "type --insecure if that is meant"
 ONE_COPY = "this version keeps one copy of all state, in memory; "
-
-
-def chosen_node(topology: Topology, name: str) -> NodeConfig:
-    """The node that a command names; `Failure` if the file has none of that name."""
-    node = topology.node(name)
-    if node is None:
-        known = [each.name for each in topology.nodes]
-        raise Failure(2, f'{topology.file} has no node "{name}"{did_you_mean(name, known)}')
-    return node
 
 
 def not_yet(cluster: ClusterConfig) -> list[str]:
@@ -50,11 +41,10 @@ def refuse_to_start(topology: Topology, nodes: Sequence[NodeConfig], *, insecure
     """Raises `Failure` or `Mistaken` if these nodes must not be started as they are."""
     if sentences := not_yet(topology.cluster):
         raise Failure(2, *sentences)
-    found: list[Mistake] = []
-    for node, place in zip(topology.nodes, topology.node_places, strict=True):
-        if node in nodes and not insecure:
-            found += [replace(place, text=text) for text in exposures(node)]
-    if found:
+    places = dict(zip((each.name for each in topology.nodes), topology.node_places, strict=True))
+    typed = Mistake("--listen, --http", 0, 0, "")  # by a node that the file does not name
+    found = [replace(places.get(node.name, typed), text=text) for node in nodes for text in exposures(node)]
+    if found and not insecure:
         raise Mistaken(found)
 
 

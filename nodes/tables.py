@@ -9,12 +9,27 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+MOST_TRANSFERS = 12  # pairs of nodes that are shown
 STATE_STYLES = {"alive": "green", "suspect": "yellow", "dead": "red", "joining": "cyan", "leaving": "cyan"}
 
 
-def status_table(status: Mapping[str, Any]) -> RenderableType:
-    """From the body of /v1/status. The node that was asked is marked with a star."""
-    return Group(_title(status), _nodes(status), *_work(status))
+def status_table(
+    status: Mapping[str, Any], why_not_ready: str = "", moving: Mapping[str, Any] | None = None
+) -> RenderableType:
+    """From the body of /v1/status, and `moving` of /v1/ring. The node that was asked is marked with a star."""
+    troubles = [Text(f"{status['this']} is not ready: {why_not_ready}")] if why_not_ready else []
+    return Group(_title(status), *troubles, _nodes(status), *_work(status), *moving_lines(moving))
+
+
+def moving_lines(moving: Mapping[str, Any] | None) -> list[Text]:
+    """How far the slots are, and who hands them to whom."""
+    if not moving or not moving["total"]:
+        return []
+    lines = [Text(f"moving: {moving['arrived']} of {moving['total']} slots have arrived")]
+    for each in moving["transfers"][:MOST_TRANSFERS]:
+        lines.append(Text(f"  {each['donor']} -> {each['owner']}: {each['slots']} slots on their way"))
+    more = len(moving["transfers"]) - MOST_TRANSFERS
+    return lines + ([Text(f"  and {more} more")] if more > 0 else [])
 
 
 def _title(status: Mapping[str, Any]) -> Text:

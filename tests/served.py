@@ -8,7 +8,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from mesh.core.keys import Key, hash_key, interval_of_slot, slot_of_hash
-from mesh.runtime.status import Metric, NodeStatus, Ownership, Reading, RingRun, SlotCounts, SourceStatus, Status
+from mesh.runtime.status import (
+    Metric,
+    Moving,
+    NodeStatus,
+    Ownership,
+    Reading,
+    Ring,
+    RingRun,
+    SlotCounts,
+    SourceStatus,
+    Status,
+)
 from nodes.addresses import Address
 from nodes.door import Door, bind, bound_address
 from nodes.http import make_app
@@ -34,6 +45,7 @@ RING = (
     RingRun(342, 682, "beta", "active"),
     RingRun(683, 1023, "gamma", "unavailable"),
 )
+AT_REST = Moving(0, 0, ())
 
 
 @dataclass
@@ -46,13 +58,16 @@ class FakeNode:
     samples: list[Metric] = field(default_factory=list)
     formed: bool = True
     unavailable: bool = False
+    moving: Moving = AT_REST
+    refusals: dict[str, str | None] = field(default_factory=dict)  # name -> why it cannot leave
+    asked_to_leave: list[str] = field(default_factory=list)
     held: threading.Event = field(default_factory=threading.Event)  # lookups of the stage "slow" wait for it
 
     def status(self) -> Status:
         return self.shown
 
-    def ready(self) -> bool:
-        return self.shown.ready
+    def why_not_ready(self) -> str:
+        return "" if self.shown.ready else "a majority of the voters is out of touch"
 
     def owner(self, key: Key) -> Ownership | None:
         if not self.formed:
@@ -61,8 +76,12 @@ class FakeNode:
         slot = slot_of_hash(hashed, 1024)
         return Ownership(hashed, slot, interval_of_slot(slot, 1024), "beta", (), 1, 1)
 
-    def ring(self) -> tuple[RingRun, ...]:
-        return self.runs
+    def ring(self) -> Ring:
+        return Ring(self.shown.cluster, self.shown.epoch, self.shown.slots.total, self.runs, self.moving)
+
+    def leave(self, name: str) -> str | None:
+        self.asked_to_leave.append(name)
+        return self.refusals.get(name, "unknown")
 
     def lookup(self, stage: str, key: Key, timeout: float) -> Reading:
         if stage == "slow":
@@ -72,7 +91,7 @@ class FakeNode:
         if stage == "broken":
             raise RuntimeError("the tests broke it")
         if self.unavailable:
-            return Reading("unavailable")
+            return Reading("unavailable", owner="beta", term=3, why="it moves from alpha to beta")
         if stage not in ("count", "slow"):
             return Reading("unknown-stage")
         if (stage, key) in self.states:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import structlog
 
+from mesh.runtime.status import Moving, SlotCounts, Transfer
 from nodes import logs
 from tests.commands import MESH, ROOT, call_mesh, run_mesh, start_mesh
 from tests.served import RING, STATUS, FakeNode, serving
@@ -98,6 +99,34 @@ def test_ring_draws_all_nodes(capsys: Capture, at: str) -> None:
     assert "\x1b" not in ended.out
     assert all(f" {run.owner} " in ended.out for run in RING)
     assert max(len(line) for line in ended.out.splitlines()) <= 80
+
+
+def test_leave_is_passed_on_and_its_refusals_have_exit_codes(capsys: Capture, at: str, node: FakeNode) -> None:
+    node.refusals = {"gamma": None, "alpha": "last-worker", "beta": "out-of-touch"}
+    ended = call_mesh(capsys, "leave", "gamma", "--at", at)
+    assert (ended.code, ended.out, ended.err) == (0, "gamma hands over and leaves\n", "")
+    assert call_mesh(capsys, "leave", "gamma", "--json", "--at", at).out == '{"leaving":"gamma"}\n'
+    refused = call_mesh(capsys, "leave", "alpha", "--at", at)
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err == "mesh: alpha is the last worker: its slots have nowhere to go\n"
+    assert call_mesh(capsys, "leave", "beta", "--at", at).code == 3
+    unknown = call_mesh(capsys, "leave", "delta", "--at", at)
+    assert (unknown.code, unknown.err) == (4, 'mesh: no node named "delta" is here\n')
+    assert node.asked_to_leave == ["gamma", "gamma", "alpha", "beta", "delta"]
+
+
+def test_status_says_why_a_node_is_not_ready_and_how_far_the_slots_are(
+    capsys: Capture, at: str, node: FakeNode
+) -> None:
+    node.change(ready=False, slots=SlotCounts(1024, 1000, 24, 0, 0))
+    node.moving = Moving(40, 256, (Transfer("alpha", "delta", 20), Transfer("beta", "delta", 4)))
+    lines = call_mesh(capsys, "status", "--at", at).out.splitlines()
+    assert lines[1] == "alpha is not ready: a majority of the voters is out of touch"
+    assert lines[-3:] == [
+        "moving: 40 of 256 slots have arrived",
+        "  alpha -> delta: 20 slots on their way",
+        "  beta -> delta: 4 slots on their way",
+    ]
 
 
 def test_owner(capsys: Capture, at: str) -> None:
@@ -291,14 +320,14 @@ def test_a_param_of_the_wrong_type_is_told_where_it_was_typed(capsys: Capture, f
 # -- usage
 
 
-@pytest.mark.parametrize("command", ["run", "up", "node", "status", "ring", "owner", "get", "check"])
+@pytest.mark.parametrize("command", ["run", "up", "node", "status", "ring", "owner", "get", "leave", "check"])
 def test_each_command_explains_itself_with_an_example(capsys: Capture, command: str) -> None:
     ended = call_mesh(capsys, command, "--help")
     assert ended.code == 0
     assert f"mesh {command}" in ended.out.partition("Example:")[2]
 
 
-@pytest.mark.parametrize("command", ["keys", "ask", "leave", "nonsense"])
+@pytest.mark.parametrize("command", ["keys", "ask", "nonsense"])
 def test_commands_that_are_not_there(capsys: Capture, command: str) -> None:
     assert call_mesh(capsys, command, "x").code == 2
 

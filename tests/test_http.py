@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from mesh.core.keys import hash_key
-from mesh.runtime.status import Metric
+from mesh.runtime.status import Metric, Moving, RingRun, Transfer
 from nodes import door as server
 from nodes import http as door
 from nodes.addresses import Address
@@ -34,9 +34,9 @@ class Asked:
         return json.loads(self.text)
 
 
-def ask(url: str, path: str, method: str = "GET") -> Asked:
+def ask(url: str, path: str, method: str = "GET", headers: Mapping[str, str] | None = None) -> Asked:
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
-    connection.request(method, path)
+    connection.request(method, path, headers=headers or {})
     response = connection.getresponse()
     text = response.read().decode()
     connection.close()
@@ -63,7 +63,8 @@ def test_ready_or_not(url: str, node: FakeNode) -> None:
     assert ask(url, "/readyz").code == 200
     node.change(ready=False)
     answer = ask(url, "/readyz")
-    assert (answer.code, answer.body["error"]) == (503, "not-ready")
+    assert (answer.code, answer.body["error"], answer.headers["retry-after"]) == (503, "not-ready", "1")
+    assert answer.body["detail"] == "a majority of the voters is out of touch"
 
 
 def test_status_is_the_contracts_object(url: str) -> None:
@@ -83,9 +84,52 @@ def test_ring_is_the_partition_in_runs(url: str) -> None:
         "last": 682,
         "owner": "beta",
         "state": "active",
+        "donor": "",
         "interval": [342 << 22, 683 << 22],
     }
     assert body["runs"][-1]["interval"][1] == 4294967296
+
+
+def test_a_ring_that_moves_says_from_whom_to_whom_and_how_far(url: str, node: FakeNode) -> None:
+    node.runs = (RingRun(0, 1023, "beta", "pending", "alpha"),)
+    node.moving = Moving(3, 10, (Transfer("alpha", "beta", 7),))
+    body = ask(url, "/v1/ring").body
+    assert body["runs"][0]["donor"] == "alpha"
+    assert body["moving"] == {
+        "arrived": 3,
+        "total": 10,
+        "transfers": [{"donor": "alpha", "owner": "beta", "slots": 7}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("refused", "code", "error"),
+    [("unknown", 404, "unknown-node"), ("last-worker", 409, "last-worker"), ("out-of-touch", 503, "out-of-touch")],
+)
+def test_a_leave_that_cannot_be_says_why(url: str, node: FakeNode, refused: str, code: int, error: str) -> None:
+    node.refusals["beta"] = refused
+    answer = ask(url, "/v1/leave?name=beta", "POST")
+    assert (answer.code, answer.body["error"]) == (code, error)
+
+
+def test_a_leave_is_accepted(url: str, node: FakeNode) -> None:
+    node.refusals["beta"] = None
+    answer = ask(url, "/v1/leave?name=beta", "POST")
+    assert (answer.code, answer.body, node.asked_to_leave) == (202, {"leaving": "beta"}, ["beta"])
+
+
+@pytest.mark.parametrize("query", ["", "?name=", "?nmae=beta", "?name=beta&name=alpha", "?name=%FF"])
+def test_a_leave_of_nobody_is_a_bad_request(url: str, node: FakeNode, query: str) -> None:
+    assert ask(url, f"/v1/leave{query}", "POST").body["error"] == "bad-request"
+    assert node.asked_to_leave == []
+
+
+def test_a_leave_is_not_asked_for_by_reading_nor_by_another_sites_page(url: str, node: FakeNode) -> None:
+    assert ask(url, "/v1/leave?name=beta").code == 405
+    theirs = ask(url, "/v1/leave?name=beta", "POST", {"Origin": "http://elsewhere.example"})
+    assert (theirs.code, theirs.body["error"]) == (403, "forbidden")
+    assert node.asked_to_leave == []
+    assert ask(url, "/v1/leave?name=beta", "POST", {"Origin": url}).code == 404
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from mesh.runtime.config import ClusterConfig, NodeConfig
 from nodes.mistakes import Failure, Mistaken
-from nodes.starting import chosen_node, exposures, not_yet, refuse_to_start, survived
+from nodes.starting import exposures, not_yet, refuse_to_start, survived
 from nodes.topology import Topology, examine_topology, load_topology, outside_values
 
 TOPOLOGIES = sorted((Path(__file__).parents[1] / "topologies").glob("*.toml"))
@@ -431,13 +431,6 @@ def test_off_loopback_needs_to_be_typed_and_only_for_the_nodes_that_start(folder
         refuse_to_start(topology, topology.nodes, insecure=False)
     assert str(refused.value).startswith('tops/t.toml:13:1: node "beta" would open the mesh on 10.0.0.2:7402')
     assert "--insecure" in str(refused.value)
-
-
-def test_a_node_of_another_name_is_refused_with_the_near_one(folder: Path) -> None:
-    topology = load(folder, GOOD)
-    assert chosen_node(topology, "beta").name == "beta"
-    with pytest.raises(Failure, match=r'tops/t.toml has no node "alfa"; did you mean "alpha"\?'):
-        chosen_node(topology, "alfa")
 
 
 @pytest.mark.parametrize(

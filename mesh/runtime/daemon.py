@@ -25,6 +25,7 @@ from mesh.app.connectors import ConnectorError
 from mesh.app.plan import Plan
 from mesh.core.control import Identity
 from mesh.core.events import (
+    AskToLeave,
     Departed,
     Effect,
     Envelope,
@@ -39,17 +40,19 @@ from mesh.core.events import (
     Woke,
 )
 from mesh.core.keys import Key
+from mesh.core.leaving import refusal
+from mesh.core.lookups import UNAVAILABLE
 from mesh.core.membership.facts import Lagged, Leave
 from mesh.core.membership.tuning import LAN, LOOPBACK, WAN, Tuning
-from mesh.core.messages import ALIVE, Member
+from mesh.core.messages import ALIVE, SUSPECT, Member
 from mesh.core.node import Node
 from mesh.core.planner import Declared
 from mesh.runtime import view
 from mesh.runtime.config import ClusterConfig, NodeConfig
 from mesh.runtime.data_dir import DataDir
 from mesh.runtime.errors import AppFailed, StartError
-from mesh.runtime.reports import RateLimited
-from mesh.runtime.status import Metric, Ownership, Reading, RingRun, Status
+from mesh.runtime.status import Metric, Moving, Ownership, Reading, Ring, Status
+from mesh.runtime.telling import Telling
 from mesh.runtime.transport import Transport, TransportError
 from mesh.runtime.worker import Worker
 
@@ -58,7 +61,6 @@ HEART_S = 0.025  # how often the heart looks
 HEART_AFTER_MS = 50  # the main thread may be away this long before the heart pumps
 LAG_MS = 200  # a pump later than this is told to membership: the silence may have been ours
 DRAIN_S = 5.0  # how long a stop waits for what is on its way
-WAITING_MS, WAITING_AGAIN_MS = 2_000, 30_000  # when a node that waits for others says so, and says it again
 ABANDON_S = 15.0  # how long it waits for the application's code to come back at all; its parent gives up after 30
 FAREWELL_S = 0.1  # for the last datagrams to leave the process; who misses them finds out by probing
 MAX_WAIT_MS = 1_000  # of the main thread, when nothing is due
@@ -67,7 +69,10 @@ REARM_MS = 5_000
 
 
 class Daemon:
-    """Raises StartError if it cannot start. `run` blocks; everything else may be called from any thread."""
+    """Raises StartError if it cannot start. `run` blocks; everything else may be called from any thread.
+
+    `join` names more addresses to approach than those of the declared nodes. A node that is not declared never founds.
+    """
 
     def __init__(
         self,
@@ -77,9 +82,9 @@ class Daemon:
         plan: Plan,
         log: Any,
         tuning: Tuning | None = None,
+        join: tuple[str, ...] = (),
     ) -> None:
         self.config = node
-        self._declared = declared
         self._log = log
         self._lock = threading.RLock()
         self._data_dir = DataDir(node.data_dir, node.name) if node.data_dir else None
@@ -89,14 +94,12 @@ class Daemon:
         except TransportError as error:
             raise StartError(str(error)) from None
         self.endpoint = node.advertise or self._transport.bound
-        identity = _identity(cluster, node, declared, plan, node_id, self.endpoint)
+        identity = _identity(cluster, node, declared, plan, node_id, self.endpoint, join)
         stored = self._data_dir.records() if self._data_dir else {}
         tuning = tuning or _tuning_for(cluster.network, self.endpoint)
         self.node = Node(identity, plan, tuning, Random(int.from_bytes(node_id)), stored)
         part = f"{node.name}-{node_id[:3].hex()}"
         self.worker = Worker(self.node.data, part, self._transport.wake, self.node.inbox)
-        self._rejected: Counter[str] = Counter()
-        self._limited = RateLimited()
         self._stopping = False
         self._stop_by: float | None = None  # when the heart gives up on the application's code
         self._exit_code: int | None = None
@@ -104,11 +107,8 @@ class Daemon:
         self._pump_failure: Exception | None = None  # in the heart; a pump that failed is not gone on from
         self._pumped_at = self._now()
         self._pump_due_at = self._pumped_at  # later when there is nothing to do until then
-        self._tell_waiting_at = self._pumped_at + WAITING_MS
+        self._telling = Telling(self.node, node.name, declared, log, self._pumped_at)
         self._armed_at = 0
-        self._formed_at: float | None = None
-        self._was_ready = False
-        self._beliefs_changed = False
 
     # -- the life of a node
 
@@ -223,7 +223,7 @@ class Daemon:
             deadline = self.node.control.next_deadline()
             if deadline is not None and deadline <= now:
                 self._perform(self.node.handle_control(Woke(), now))
-            self._watch_readiness()
+            self._telling.watch(now)
 
     def _arm(self, now: Millis) -> None:
         if now - self._armed_at > REARM_MS:
@@ -252,11 +252,11 @@ class Daemon:
                 case Log(event, fields, level):
                     getattr(self._log, level)(event, **fields)
                 case Rejected(reason, detail):
-                    self._reject(reason, detail)
+                    self._telling.reject(reason, detail, self._now())
                 case MemberChanged():
-                    self._beliefs_changed = True  # membership itself logs what it believes
+                    self._telling.beliefs_changed()  # membership itself logs what it believes
                 case JobDone():
-                    self._tell_done()
+                    self._log.info("app.done", **self._counts())
                 case Departed():
                     self._stopping = True  # nothing is left to drain; `run` says goodbye and returns 0
                 case Stop(sentence, exit_code):
@@ -272,42 +272,12 @@ class Daemon:
             if isinstance(effect, MemberChanged) and effect.before is None:
                 self._transport.forget(effect.member.endpoint)
 
-    # -- what the operator is told
-
-    def _reject(self, reason: str, detail: str) -> None:
-        self._rejected[reason] += 1
-        if self._limited.may_tell(reason, self._now()):
-            self._log.warning("peer.rejected", reason=reason, detail=detail, so_far=self._rejected[reason])
-
-    def _watch_readiness(self) -> None:
-        if self._formed_at is None and self.node.control.table is not None:
-            self._formed_at = time.monotonic()
-            self._beliefs_changed = True
-            if outside := view.why_not_a_member(self.node):
-                self._log.warning("node.not_a_member", name=self.config.name, detail=outside)
-        if self._formed_at is None and self._pumped_at >= self._tell_waiting_at:
-            self._tell_waiting_at = self._pumped_at + WAITING_AGAIN_MS
-            self._log.info("node.waiting", name=self.config.name, detail=view.awaited(self.node, self._declared))
-        if not self._beliefs_changed:
-            return
-        self._beliefs_changed = False
-        ready = view.ready(self.node)
-        if ready != self._was_ready:
-            self._was_ready = ready
-            if ready:
-                self._log.info("node.ready", name=self.config.name, epoch=view.epoch(self.node))
-            else:
-                self._log.warning("node.not_ready", name=self.config.name)
-
-    def _tell_done(self) -> None:
-        self._log.info("app.done", **self._counts())
-
     def _counts(self) -> dict[str, Any]:
         """What this node has done since there is a partition."""
-        report = self.node.data.report()
+        report, formed_at = self.node.data.report(), self._telling.formed_at
         return {
             "name": self.config.name,
-            "seconds": 0.0 if self._formed_at is None else round(time.monotonic() - self._formed_at, 3),
+            "seconds": 0.0 if formed_at is None else (self._now() - formed_at) / 1_000,
             "records_in": sum(source.records for source in report.sources),
             "records_keyed": report.records_keyed,
             "records_out": report.records_out,
@@ -322,34 +292,55 @@ class Daemon:
         with self._lock:
             return view.status(self.node, self.worker.job_done)
 
-    def ready(self) -> bool:
+    def why_not_ready(self) -> str:
         with self._lock:
-            return view.ready(self.node)
+            return view.why_not_ready(self.node)
 
     def owner(self, key: Key) -> Ownership | None:
         """Raises BadKey."""
         with self._lock:
             return view.owner(self.node, key)
 
-    def ring(self) -> tuple[RingRun, ...]:
+    def ring(self) -> Ring:
         with self._lock:
-            return view.ring(self.node)
+            control = self.node.control
+            moves = self._telling.moves
+            moving = moves.now(control.table, control.membership.members) if control.table else Moving(0, 0, ())
+            return view.ring(self.node, moving)
 
     def lookup(self, stage: str, key: Key, timeout: float) -> Reading:
         """Blocks; any key, wherever it lives. Raises BadKey."""
-        owner = self.owner(key)
-        if owner is None:
-            return Reading("unavailable")
         outcome, state = self.worker.lookup(stage, key, timeout)
-        return Reading(outcome, state, owner.owner, owner.term)
+        owner = self.owner(key)
+        name, term = ("", 0) if owner is None else (owner.owner, owner.term)
+        with self._lock:
+            why = view.why_unavailable(self.node, key) if outcome == UNAVAILABLE else ""
+        return Reading(outcome, state, name, term, why)
 
     def metrics(self) -> list[Metric]:
         with self._lock:
-            rejected = Counter(self._rejected)
+            rejected = Counter(self._telling.rejected)
             rejected.update(self._transport.rejected)
             members = self.node.control.membership.members
             backlog = sum(self.node.control.links.backlog(peer) for peer in members)
             return view.metrics(self.node, rejected, backlog)
+
+    # -- requests, from any thread
+
+    def leave(self, name: str) -> str | None:
+        """Have a member hand over and go. Why that cannot be: unknown | last-worker | out-of-touch; None if it can."""
+        with self._lock:
+            control = self.node.control
+            members = control.membership.members
+            refused = refusal(control.table, members, name)
+            if refused is not None:
+                return refused
+            if control.contact.fenced or self._exit_code is not None:
+                return "out-of-touch"
+            for member in [each for each in members.values() if each.name == name and each.status <= SUSPECT]:
+                self._perform(self.node.handle_control(AskToLeave(member.node), self._now()))
+        self._transport.wake()
+        return None
 
 
 def _identity(
@@ -359,7 +350,9 @@ def _identity(
     plan: Plan,
     node_id: bytes,
     endpoint: str,
+    join: tuple[str, ...],
 ) -> Identity:
+    seeds = [each.endpoint for each in declared if each.name != node.name]
     return Identity(
         me=Member(node_id, node.name, endpoint, node.http, node.role, node.zone, 1, ALIVE),
         cluster=cluster.name,
@@ -370,7 +363,7 @@ def _identity(
         declared=tuple(Declared(each.name, each.role, each.zone) for each in declared),
         expect=cluster.expect,
         copies=cluster.copies,
-        seeds=tuple(each.endpoint for each in declared if each.name != node.name),
+        seeds=tuple(dict.fromkeys([*join, *seeds])),
     )
 
 

@@ -64,12 +64,42 @@ class Ownership:
 
 @dataclass(frozen=True, slots=True)
 class RingRun:
-    """Slots first .. last, all of one owner; `state` is active | unavailable | lost."""
+    """Slots first .. last, all of one owner, in one state, and, while they move, from one donor."""
 
     first: int
     last: int
     owner: str
-    state: str
+    state: str  # active | pending | unavailable | lost
+    donor: str = ""  # who has the state until the owner has it
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """Slots that one node is handing to another."""
+
+    donor: str
+    owner: str
+    slots: int
+
+
+@dataclass(frozen=True, slots=True)
+class Moving:
+    """Of the slots that change their owner just now, `arrived` of `total` have; (0, 0) when nothing moves."""
+
+    arrived: int
+    total: int
+    transfers: tuple[Transfer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """The partition as runs of slots, in order; none before it exists."""
+
+    cluster: str
+    epoch: int
+    total: int
+    runs: tuple[RingRun, ...]
+    moving: Moving = Moving(0, 0, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +110,7 @@ class Reading:
     state: object = None  # JSON value
     owner: str = ""
     term: int = 0
+    why: str = ""  # not available now: the end of a sentence
 
 
 @dataclass(frozen=True, slots=True)

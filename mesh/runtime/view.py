@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 
 from mesh.core.data import DataPlane
 from mesh.core.keys import Key, hash_key, interval_of_slot, slot_of_hash
-from mesh.core.messages import ALIVE, DEAD, LEFT, STATUS_NAMES, SUSPECT, Member, NodeId, Report
+from mesh.core.messages import ALIVE, DEAD, STATUS_NAMES, STAYING, SUSPECT, Member, NodeId, Report
 from mesh.core.node import Node
-from mesh.core.table import ACTIVE, Seat
+from mesh.core.table import Seat, Slot, Table
 from mesh.runtime.config import NodeConfig
-from mesh.runtime.status import Metric, NodeStatus, Ownership, RingRun, SlotCounts, SourceStatus, Status
+from mesh.runtime.status import (
+    Metric,
+    Moving,
+    NodeStatus,
+    Ownership,
+    Ring,
+    RingRun,
+    SlotCounts,
+    SourceStatus,
+    Status,
+)
 
 
 def status(node: Node, job_done: bool) -> Status:
@@ -36,12 +47,45 @@ def epoch(node: Node) -> int:
 
 def ready(node: Node) -> bool:
     """A member, all its slots ACTIVE, a majority of the voters in contact."""
+    return not why_not_ready(node)
+
+
+def why_not_ready(node: Node) -> str:
+    """What stands between this node and its readiness; nothing if it is ready."""
     table = node.control.table
-    if table is None or table.seat_of(node.id) is None:
-        return False
-    mine = set(table.slots_of(node.id))
+    if table is None:
+        return "the cluster is not founded yet, or nobody of it was met"
+    if node.control.contact.fenced or not _majority_in_sight(node, table):
+        return "a majority of the voters is out of touch"
+    seat = table.seat_of(node.id)
+    if seat is None:
+        return (
+            "joining: the partition does not name this node yet" if _is_staying(node) else "it has left the partition"
+        )
+    if not seat.up:
+        return "returning: the partition still has this node as unreachable"
+    return _own_troubles(table, seat)
+
+
+def _majority_in_sight(node: Node, table: Table) -> bool:
     contacts = [seat.name for seat in table.voters() if _reachable(_belief(node, seat.node))]
-    return all(table.slots[slot].status == ACTIVE for slot in mine) and table.electorate().enough(contacts)
+    return table.electorate().enough(contacts)
+
+
+def _is_staying(node: Node) -> bool:
+    return node.control.membership.me.leaving == STAYING
+
+
+def _own_troubles(table: Table, seat: Seat) -> str:
+    counts: dict[str, int] = {}
+    for first, count, slot in _runs(table):
+        if table.members[slot.owner] is seat:
+            state = table.state_of(first)
+            counts[state] = counts.get(state, 0) + count
+    total = sum(counts.values())
+    counts.pop("active", None)
+    troubles = ", ".join(f"{count} {state}" for state, count in counts.items())
+    return f"of its {total} slots, {troubles}" if troubles else ""
 
 
 def all_reports(node: Node) -> dict[NodeId, Report]:
@@ -61,12 +105,36 @@ def owner(node: Node, key: Key) -> Ownership | None:
     return Ownership(hashed, slot, interval, table.owner_of(slot).name, backups, table.slots[slot].term, table.epoch)
 
 
-def ring(node: Node) -> tuple[RingRun, ...]:
+def ring(node: Node, moving: Moving) -> Ring:
     """The hash interval as contiguous runs of slots."""
     table = node.control.table
     if table is None:
-        return ()
-    return tuple(RingRun(run.first, run.last, run.owner.name, _slots_state(node, run.owner)) for run in table.runs())
+        return Ring(node.identity.cluster, 0, node.identity.slots, ())
+    alike = groupby(_runs(table), lambda run: _shown_as(table, run[0], run[2]))
+    runs = [(key, list(group)) for key, group in alike]
+    shown = tuple(RingRun(group[0][0], group[-1][0] + group[-1][1] - 1, *key) for key, group in runs)
+    return Ring(node.identity.cluster, table.epoch, len(table), shown, moving)
+
+
+def _shown_as(table: Table, number: int, slot: Slot) -> tuple[str, str, str]:
+    donor = "" if slot.donor is None else table.members[slot.donor].name
+    return table.members[slot.owner].name, table.state_of(number), donor
+
+
+def why_unavailable(node: Node, key: Key) -> str:
+    """The end of a sentence about a key whose state cannot be read now."""
+    table = node.control.table
+    if table is None:
+        return "the cluster is not founded yet"
+    if node.control.contact.fenced:
+        return "a majority of the voters is out of touch with this node"
+    number = slot_of_hash(hash_key(key, node.identity.seed), len(table))
+    owner, state, donor = _shown_as(table, number, table.slots[number])
+    return {
+        "active": f"its owner is {owner}",
+        "pending": f"it moves from {donor} to {owner}",
+        "lost": "the process that had its state has ended",
+    }.get(state, f"it is with {donor or owner}, which is out of reach")
 
 
 def metrics(node: Node, rejected: dict[str, int], backlog: int) -> list[Metric]:
@@ -124,62 +192,45 @@ def _node_status(node: Node, member: Member, reports: dict[NodeId, Report]) -> N
     table = node.control.table
     seated = table is not None and table.seat_of(member.node) is not None
     slots = len(table.slots_of(member.node)) if table is not None and seated else 0
-    state = STATUS_NAMES[member.status]
-    if not seated and state == "alive":
-        state = "joining"
     keys = reports[member.node].keys if member.node in reports else 0
+    state = _member_state(member, seated=seated)
     return NodeStatus(member.name, state, member.role, member.endpoint, member.http, slots, 0, keys)
 
 
-def _slots_state(node: Node, seat: Seat) -> str:
-    """active | unavailable | lost. Without copies, what a process held is lost once it is known to have ended."""
-    belief = _belief(node, seat.node)
-    if _reachable(belief):
-        return "active"
-    if belief is None:
-        return "unavailable"
-    return "lost" if belief.status == LEFT or _replaced(node, seat) else "unavailable"
-
-
-def _replaced(node: Node, seat: Seat) -> bool:
-    """Another process lives under this name and address: the former has ended."""
-    others = node.control.membership.members.values()
-    return any(
-        each.name == seat.name and each.endpoint == seat.endpoint and each.node != seat.node and _reachable(each)
-        for each in others
-    )
+def _member_state(member: Member, *, seated: bool) -> str:
+    """joining | alive | suspect | dead | leaving | left."""
+    if member.status == ALIVE and member.leaving != STAYING:
+        return "leaving"
+    return "joining" if member.status == ALIVE and not seated else STATUS_NAMES[member.status]
 
 
 def _slot_counts(node: Node) -> SlotCounts:
     table = node.control.table
     if table is None:
         return SlotCounts(node.identity.slots, 0, node.identity.slots, 0, 0)
-    counts = dict.fromkeys(("active", "unavailable", "lost"), 0)
-    for seat, owned in zip(table.members, table.owned_counts(), strict=True):
-        counts[_slots_state(node, seat)] += owned
-    return SlotCounts(len(table.slots), counts["active"], 0, counts["unavailable"], counts["lost"])
+    return SlotCounts(len(table), **table.counts())
+
+
+def _runs(table: Table) -> Iterator[tuple[int, int, Slot]]:
+    """(first, count, slot) of neighbouring slots of one configuration."""
+    first = 0
+    for slot, group in groupby(table.slots):
+        count = sum(1 for _ in group)
+        yield first, count, slot
+        first += count
 
 
 def awaited(node: Node, declared: Sequence[NodeConfig]) -> str:
-    """A sentence on what the founding waits for."""
+    """A sentence on what the founding waits for, or what a node that would join one does."""
     here = {member.name for member in node.control.membership.alive()}
+    if all(each.name != node.identity.me.name for each in declared):
+        met = ", ".join(sorted(here - {node.identity.me.name}))
+        told = f"met {met}, and their cluster is not founded yet" if met else "nobody answers there"
+        return f"this node would join cluster {node.identity.cluster} at {', '.join(node.identity.seeds)}; {told}"
     workers = sum(each.role == "worker" and each.name in here for each in declared)
     missing = [f"{each.name} at {each.endpoint}" for each in declared if each.name not in here]
     told = f"the founding takes {node.identity.expect} workers, so far {workers} here"
     return f"{told}; not met yet: {', '.join(missing)}" if missing else f"{told}; the partition is being agreed"
-
-
-def why_not_a_member(node: Node) -> str:
-    """A sentence for a node that the partition does without, else nothing."""
-    table, me = node.control.table, node.identity.me
-    if table is None or table.seat_of(me.node) is not None:
-        return ""
-    told = f"cluster {node.identity.cluster} has its partition already, and this process is not in it"
-    if any(seat.name == me.name for seat in table.members):
-        told += f": an earlier process of node {me.name} is"
-        lost = table.slots_in_words(me.name)
-        told += f", and the state in its slots {lost} is gone with it" if lost != "none" else ""
-    return f"{told}. This one owns no slots and does no work; it answers for any key that others hold"
 
 
 def _member_states(node: Node) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""`mesh status`, `ring`, `owner`, `get`: what a running node says."""
+"""`mesh status`, `ring`, `owner`, `get`, `leave`: what a running node says, and is told."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def status(at: str, as_json: bool, watch: bool, wait: str | None, timeout: float
     client = Client(at)
     answer = _wait_for(client, wait, timeout) if wait else _ask(client, as_json, "v1", "status")
     if not watch:
-        options.show(answer if as_json else tables.status_table(answer.body))
+        options.show(answer if as_json else _table(client, answer))
     elif as_json or not sys.stdout.isatty():
         _print_changes(client, as_json)
     else:
@@ -73,6 +73,20 @@ def _wait_for(client: Client, what: str, timeout: float | None) -> Answer:
         time.sleep(POLL_SECONDS)
 
 
+def _table(client: Client, status: Answer) -> RenderableType:
+    """With the reason why the node is not ready, and what moves, which are said elsewhere."""
+    body = status.body
+    why, moving = "", None
+    try:
+        if not body["ready"]:
+            why = str(client.get("readyz").body.get("detail", ""))
+        if body["slots"]["pending"] or any(node["state"] in ("joining", "leaving") for node in body["nodes"]):
+            moving = client.result("v1", "ring").body["moving"]
+    except Failure:
+        pass  # it is ready by now, or gone: the next look will tell
+    return tables.status_table(body, why, moving)
+
+
 def _every(seconds: float, client: Client) -> Iterator[Answer]:
     while True:
         yield client.result("v1", "status")
@@ -83,7 +97,7 @@ def _watch(client: Client) -> None:
     try:
         with Live(console=options.console(), auto_refresh=False) as live:
             for answer in _every(WATCH_SECONDS, client):
-                live.update(tables.status_table(answer.body), refresh=True)
+                live.update(_table(client, answer), refresh=True)
     except KeyboardInterrupt:
         return  # that is how watching ends
 
@@ -93,7 +107,7 @@ def _print_changes(client: Client, as_json: bool) -> None:
     try:
         for answer in _every(WATCH_SECONDS, client):
             if answer.line != last:
-                options.show(answer if as_json else tables.status_table(answer.body))
+                options.show(answer if as_json else _table(client, answer))
                 sys.stdout.flush()
             last = answer.line
     except KeyboardInterrupt:
@@ -149,3 +163,21 @@ def _check_key(key: str, key_type: str) -> None:
         parse_key(key, key_type)
     except BadKey as error:
         raise Failure(2, str(error)) from None
+
+
+@click.command(epilog="\b\nExample:\n  mesh leave gamma --at http://127.0.0.1:7480")
+@click.argument("name")
+@options.at
+@options.as_json
+def leave(name: str, at: str, as_json: bool) -> None:
+    """Have the node NAME hand over its slots and go.
+
+    Any node passes it on. Nothing is waited for: once others have all it had, NAME logs `node.left` and exits with 0.
+    """
+    answer = Client(at).post("v1", "leave", name=name)
+    if as_json:
+        options.show(answer)
+    if answer.code != 202:
+        raise refusal(answer)
+    if not as_json:
+        click.echo(f"{name} hands over and leaves")
