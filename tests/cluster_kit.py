@@ -48,10 +48,10 @@ class Said:
         return json.loads(self.text)
 
 
-def fetch(door: str, path: str, **query: str) -> Said:
+def fetch(door: str, path: str, method: str = "GET", **query: str) -> Said:
     url = f"http://{door}{path}" + (f"?{urlencode(query)}" if query else "")
     try:
-        with _NO_PROXY.open(url, timeout=ANSWER) as response:
+        with _NO_PROXY.open(urllib.request.Request(url, method=method), timeout=ANSWER) as response:
             return Said(response.status, response.read().decode(), _lower(response.headers))
     except urllib.error.HTTPError as error:
         with error:
@@ -149,6 +149,15 @@ class NodeProcess:
     def status(self) -> Any:
         return self.get("/v1/status").body
 
+    def slots(self) -> dict[str, int]:
+        """How many are in each state."""
+        counts: dict[str, int] = self.status()["slots"]
+        return counts
+
+    def leave(self, name: str) -> Said:
+        """Ask this node to make that one leave."""
+        return fetch(self.door, "/v1/leave", "POST", name=name)
+
     def metric(self, name: str) -> float:
         """The sum of a metric's samples."""
         lines = [line for line in self.get("/metrics").text.splitlines() if line.startswith((f"{name} ", f"{name}{{"))]
@@ -189,7 +198,7 @@ class NodeProcess:
 class Cluster:
     """Nodes of one topology; `nodes` holds those that were started, the last of each name."""
 
-    def __init__(self, folder: Path, names: tuple[str, ...], text: str, ports: Mapping[str, int]) -> None:
+    def __init__(self, folder: Path, names: tuple[str, ...], text: str, ports: dict[str, int]) -> None:
         self.folder = folder
         self.names = names
         self.text = text
@@ -201,9 +210,20 @@ class Cluster:
         for name in names or self.names:
             file = self.folder / f"{name}-{len(self.all)}.toml"
             file.write_text(self.text if text is None else text, encoding="utf-8")
-            node = NodeProcess(name, file.name, self.folder, *options)
-            self.nodes[name] = node
-            self.all.append(node)
+            self._add(NodeProcess(name, file.name, self.folder, *options))
+
+    def join(self, name: str, at: str, *options: str, text: str | None = None) -> NodeProcess:
+        """A node that is not in the file joins at the node `at`; it reads a copy of its own of the file."""
+        file = self.folder / f"{name}-{len(self.all)}.toml"
+        file.write_text(self.text if text is None else text, encoding="utf-8")
+        port = self.ports.setdefault(name, free_ports(1)[0])
+        where = ("--listen", f"tcp://127.0.0.1:{port}", "--http", "127.0.0.1:0", "--join", self.nodes[at].listen)
+        self._add(NodeProcess(name, file.name, self.folder, *where, *options))
+        return self.nodes[name]
+
+    def _add(self, node: NodeProcess) -> None:
+        self.nodes[node.name] = node
+        self.all.append(node)
 
     def __getitem__(self, name: str) -> NodeProcess:
         return self.nodes[name]
@@ -223,9 +243,26 @@ class Cluster:
         running = next(node for node in self if node.running)
         return str(running.get("/v1/owner", key=key, key_type=key_type).body["owner"])
 
+    def running(self) -> list[NodeProcess]:
+        return [node for node in self if node.running]
+
+    def settled(self, *names: str) -> bool:
+        """All of these, and only these, are in one partition, as each of them says, and nothing is on its way."""
+        seen = [self.nodes[name].get("/v1/ring").body for name in names]
+        counts = [self.nodes[name].slots() for name in names]
+        owners = {run["owner"] for ring in seen for run in ring["runs"]}
+        at_rest = all(count["active"] == count["total"] for count in counts)
+        return at_rest and len({ring["epoch"] for ring in seen}) == 1 and owners == {*names}
+
+    def until_settled(self, *names: str, seconds: float = PATIENCE) -> None:
+        eventually(lambda: self.settled(*names), f"a partition of {', '.join(names)}, at rest", seconds)
+
     def alarms(self) -> list[tuple[str, dict[str, Any]]]:
         """What is logged only when somebody seemed to be gone, or broke."""
-        return [(node.name, event) for node in self for event in node.all_of(*ALARMS)]
+        return self.alarms_of(*ALARMS)
+
+    def alarms_of(self, *names: str) -> list[tuple[str, dict[str, Any]]]:
+        return [(node.name, event) for node in self for event in node.all_of(*names)]
 
     def noise(self) -> list[str]:
         """Tracebacks and the like."""
@@ -265,6 +302,21 @@ def cluster(
         yield made
     finally:
         made.close()
+
+
+def counted_anywhere(folder: Path) -> dict[str, int]:
+    """As `counted`, of words whose counts were written by one node after another."""
+    seen: dict[str, list[int]] = {}
+    for part in sorted(folder.glob("*.jsonl")):
+        here: dict[str, int] = {}
+        for line in part.read_text(encoding="utf-8").splitlines():
+            word, count = json.loads(line)
+            assert count > here.get(word, 0), (part, line, here[word])
+            here[word] = count
+            seen.setdefault(word, []).append(count)
+    for word, counts in seen.items():
+        assert sorted(counts) == list(range(1, len(counts) + 1)), (word, len(counts))
+    return {word: len(counts) for word, counts in seen.items()}
 
 
 def counted(folder: Path) -> dict[str, int]:

@@ -12,6 +12,7 @@ from collections import Counter
 from typing import Any
 
 from mesh.core.events import Millis
+from mesh.core.messages import STAYING
 from mesh.core.node import Node
 from mesh.runtime import view
 from mesh.runtime.config import NodeConfig
@@ -70,6 +71,8 @@ class Telling:
         if self._was_ready == (not why_not):
             return
         self._was_ready = not why_not
+        if self._node.control.membership.me.leaving != STAYING:
+            return  # it says what it does
         if why_not:
             self._log.warning("node.not_ready", name=self._name, detail=why_not)
         else:
