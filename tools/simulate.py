@@ -109,7 +109,7 @@ def search(seeds: range, nodes: int | None) -> int:
 def _survives(seed: int, nodes: int | None, totals: Counter[str]) -> bool:
     totals["seeds"] += 1
     scenario = scenario_of(seed, nodes)
-    totals["faults"] += len(scenario.faults)
+    totals["faults"] += len(scenario.faults) + len(scenario.at_founding)
     try:
         summary = World(scenario).run()
     except Violation as violation:
@@ -119,6 +119,7 @@ def _survives(seed: int, nodes: int | None, totals: Counter[str]) -> bool:
         return False
     totals.update(simulated=summary.simulated, records=summary.records, messages=summary.messages, lost=summary.lost)
     totals.update(doubled=summary.doubled, suspicions=summary.suspicions, reads=summary.reads, done=summary.done)
+    totals.update(moved=summary.moved, left=summary.left, stops=summary.stops)
     return True
 
 
@@ -134,7 +135,8 @@ def _total(totals: Counter[str], seconds: float, failed: int) -> str:
         f"{totals['seeds']} seeds in {seconds:.1f} s ({totals['seeds'] / seconds:.1f} a second): {verdict}\n"
         f"{totals['simulated'] / 3_600_000:.1f} hours simulated; {totals['faults']} faults; {totals['suspicions']} "
         f"suspicions; {totals['messages']} messages, {totals['lost']} lost, {totals['doubled']} doubled; "
-        f"{totals['records']} arrivals of records; {totals['reads']} reads; {totals['done']} jobs done"
+        f"{totals['records']} arrivals of records; {totals['reads']} reads; {totals['done']} jobs done; "
+        f"{totals['moved']} slots moved; {totals['left']} members left; {totals['stops']} were cut off from a majority"
     )
 
 

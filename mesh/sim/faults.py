@@ -1,7 +1,7 @@
 """What is done to a cluster, and how a transcript says it.
 
 A fault begins, lasts, and ends; `lasting` 0 means that nothing remains to be ended. The world is calm when the last one
-has ended: from then on the cluster must come right.
+has ended: from then on the cluster must come right. Who comes and goes on purpose is in `comings`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from mesh.core.events import Millis
 
 if TYPE_CHECKING:
     from mesh.sim.world import World
+
+KEPT, OLD, EMPTY = "kept", "old", "empty"  # what is done to a directory before a restart
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +34,31 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Crash(Fault):
-    """A process ends without a word; what a disk had not finished may be there or not."""
+    """A process ends without a word; what a disk had not finished may be there or not, or torn in two."""
+
+    host: str = ""
+    torn: bool = False
+
+    def begin(self, world: World) -> None:
+        world.crash(self.host, torn=self.torn)
+
+    def words(self) -> str:
+        return f"{self.host} crashes" + (", and its disk tears what it is writing" if self.torn else "")
+
+
+@dataclass(frozen=True, slots=True)
+class BackUp(Fault):
+    """Somebody copies a node's directory."""
 
     host: str = ""
 
     def begin(self, world: World) -> None:
-        world.crash(self.host)
+        disk = world.hosts[self.host].disk
+        if disk is not None:
+            disk.copy()
 
     def words(self) -> str:
-        return f"{self.host} crashes"
+        return f"the directory of {self.host} is copied"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +66,20 @@ class Restart(Fault):
     """A new process at the old name and address: a new node, which knows only what is on its disk."""
 
     host: str = ""
+    disk: str = KEPT
 
     def begin(self, world: World) -> None:
+        host = world.hosts[self.host]
+        if host.disk is not None and host.living() is None:
+            if self.disk == EMPTY or (self.disk == OLD and host.disk.restore()):
+                host.memory += 1
+            if self.disk == EMPTY:
+                host.disk.empty()
         world.start(self.host)
 
     def words(self) -> str:
-        return f"{self.host} starts again"
+        with_what = {KEPT: "", OLD: " with an old copy of its directory", EMPTY: " with an empty directory"}
+        return f"{self.host} starts again{with_what[self.disk]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +89,7 @@ class Pause(Fault):
     host: str = ""
 
     def begin(self, world: World) -> None:
-        world.pause(self.host, world.now + self.lasting)
+        world.pause(self.host, self.lasting)
 
     def words(self) -> str:
         return f"{self.host} is paused for {self.lasting} ms"
@@ -89,7 +115,9 @@ class SlowDisk(Fault):
     host: str = ""
 
     def begin(self, world: World) -> None:
-        world.hosts[self.host].slow_disk_until = world.now + self.lasting
+        disk = world.hosts[self.host].disk
+        if disk is not None:
+            disk.slow_until = world.now + self.lasting
 
     def words(self) -> str:
         return f"the disk of {self.host} is slow for {self.lasting} ms"
@@ -120,6 +148,26 @@ class Cut(Fault):
         if self.both:
             return f"the network splits for {self.lasting} ms: {senders} | {receivers}"
         return f"nothing gets from {senders} to {receivers} for {self.lasting} ms"
+
+
+@dataclass(frozen=True, slots=True)
+class Torn(Fault):
+    """A network in which some pairs do not hear each other, and no two sides can be told apart."""
+
+    shape: str = ""
+    pairs: tuple[tuple[str, str], ...] = ()  # from, to
+
+    def begin(self, world: World) -> None:
+        for pair in self.pairs:
+            world.network.cut(pair)
+
+    def end(self, world: World) -> None:
+        for pair in self.pairs:
+            world.network.mend(pair, world.now)
+
+    def words(self) -> str:
+        told = " ".join(f"{sender}>{receiver}" for sender, receiver in self.pairs)
+        return f"{self.shape} for {self.lasting} ms: nothing goes {told}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,10 @@
 """What must come true once nothing is broken any more (rule I17), in bounded simulated time.
 
-everybody sees the living alive and the dead dead, and holds the partition if enough of the declared live
-all members live: the job is done everywhere, and states and outputs are those of a single process
-a member is gone: the living have worked off whatever does not need it; nobody says that the job is done
+everybody sees the living alive and the dead dead, and has the same table, if enough of the declared live
+enough voters live: all the living have seats that are up and the dead have none; nothing is pending between living
+    nodes; what can move is spread evenly; who was asked to leave is gone
+nobody died who had work: the job is done everywhere, and states and outputs are those of a single process
+somebody did: the living have worked off whatever does not need the dead; nobody says that the job is done
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from mesh.core.events import Millis
 from mesh.core.messages import ALIVE, SUSPECT
+from mesh.core.table import WORKER, Table
 from mesh.sim.workload import tally
 
 if TYPE_CHECKING:
@@ -25,7 +28,10 @@ SETTLED: Millis = 3_000  # without a member nothing says that it is over: look a
 def unmet(world: World) -> str | None:
     """The first goal that is not reached, as a sentence."""
     living = [process for process in world.processes if process.alive]
-    return _beliefs(living) or _founding(world, living) or _work(world, living) or _answers(world)
+    return (
+        _beliefs(living) or _founding(world, living) or _partition(world, living) or _work(world, living)
+        or _answers(world)
+    )  # fmt: skip
 
 
 def _beliefs(living: list[Process]) -> str | None:
@@ -42,22 +48,85 @@ def _beliefs(living: list[Process]) -> str | None:
 
 
 def _founding(world: World, living: list[Process]) -> str | None:
-    roles = {setup.name: setup.role for setup in world.scenario.setups}
-    workers = sum(roles[process.name] == "worker" for process in living)
+    declared = {each.name for each in world.scenario.declared if each.role == WORKER}
+    workers = sum(process.name in declared for process in living)
     founded = any(process.node.control.table is not None for process in living)
     if workers < world.scenario.expect and not founded:
         return None
     return next((f"{each.name} has no partition" for each in living if each.node.control.table is None), None)
 
 
+# -- one table, and as it should be -----------------------------------------------------------------------------------
+
+
+def _partition(world: World, living: list[Process]) -> str | None:
+    newest = world.checkers.table
+    if newest is None or not living:
+        return None
+    for process in living:
+        table = process.node.control.table
+        if table is None or table.epoch != max(each.node.control.agreement.epoch for each in living):
+            return f"{process.name} is behind in epoch {table and table.epoch}"
+    if not world.checkers.owners.can_decide():
+        return None
+    return _members(living, newest) or _slots(world, living, newest) or _leavers(world, living, newest)
+
+
+def _members(living: list[Process], table: Table) -> str | None:
+    ids = {process.id: process for process in living}
+    for process in living:
+        seat = table.seat_of(process.id)
+        if seat is None or not seat.up:
+            return f"{process.name} has no seat that is up"
+    return next(
+        (f"the seat of {each.name}, who is dead, is up" for each in table.members if each.up and each.node not in ids),
+        None,
+    )
+
+
+def _slots(world: World, living: list[Process], table: Table) -> str | None:
+    counts = table.counts()
+    if counts["pending"]:
+        return f"{counts['pending']} slots are pending"
+    held = {seat.node: 0 for seat in table.workers() if seat.up and seat.node not in world.leaving}
+    for slot in range(len(table)):
+        owner = table.owner_of(slot)
+        if table.state_of(slot) in ("active", "lost") and owner.node in held:
+            held[owner.node] += 1
+    if held and max(held.values()) > min(held.values()) + 1:
+        return f"the slots are not spread evenly: {sorted(held.values())}"
+    ended = [seat for seat in table.members if not seat.up and any(each.name == seat.name for each in living)]
+    return f"what the former {ended[0].name} had is not given up" if ended else None
+
+
+def _leavers(world: World, living: list[Process], table: Table) -> str | None:
+    """Who is away is waited for, and so is what waits for the dead: only without them a leaver can be through."""
+    stay = [seat for seat in table.workers() if seat.node not in world.leaving]
+    if not stay or died_with_work(world):
+        return None
+    return next((f"{each.name} has not left" for each in living if each.id in world.leaving), None)
+
+
+def died_with_work(world: World) -> list[Process]:
+    """Workers of the partition that ended without having left: a part of the job ended with them."""
+    table, seated = world.checkers.table, world.checkers.seated
+    left = () if table is None else table.left
+    gone = [process for process in world.processes if not process.alive and not process.left]
+    return [each for each in gone if seated.get(each.id) == WORKER and each.id not in left]
+
+
+# -- the work ---------------------------------------------------------------------------------------------------------
+
+
 def _work(world: World, living: list[Process]) -> str | None:
     table = world.checkers.table
     if table is None:
         return None
-    ids = {process.id for process in living}
-    members = [process for process in world.processes if process.id in world.checkers.seated]
-    if any(process.id not in ids for process in members):
-        return _without_the_dead(world, ids)
+    if died_with_work(world):
+        return _without_the_dead(world, {process.id for process in living})
+    members = [process for process in living if process.id in world.checkers.seated]
+    if not world.checkers.owners.can_decide():
+        return None
     for process in members:
         if not process.job_done:
             return f"the job is not done, says {process.name}"
@@ -68,14 +137,15 @@ def _without_the_dead(world: World, living: set[bytes]) -> str | None:
     if world.now < world.calm_since + SETTLED:
         return "settling"
     for (consumer, stream, key), owed in world.ledger.owed.items():
-        if owed.seqs and owed.producer in living and (isinstance(consumer, str) or _free(world, key)):
+        waits = any(producer in living for producer in owed.seqs.values())
+        if waits and (isinstance(consumer, str) or _free(world, key)):
             return f"{consumer} lacks {stream} (key {key!r})"
     return None
 
 
 def _free(world: World, key: object) -> bool:
     """Nothing stands in a record's way to its owner: windows that a dead owner fills stop the others' records too."""
-    return world.scenario.window_bytes > world.ledger.sent * 100 and world.checkers.is_active(key)
+    return world.scenario.window_bytes > world.ledger.sent * 100 and world.checkers.owners.is_active(key)
 
 
 def _states(world: World, members: list[Process]) -> str | None:
@@ -85,7 +155,7 @@ def _states(world: World, members: list[Process]) -> str | None:
         ]
         if len(found) != len(expected) or dict(found) != expected:
             return f"the states of stage {stage} are not those of a single process"
-    set_aside = sum(process.node.data.set_aside.count for process in members)
+    set_aside = sum(process.node.data.set_aside.count for process in world.processes)
     if set_aside != world.ledger.set_aside:
         return f"{set_aside} records were set aside, and {world.ledger.set_aside} had to be"
     return None

@@ -7,7 +7,6 @@ where the application itself runs, so it is about what the author sees, not abou
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -23,8 +22,7 @@ Consumer: TypeAlias = int | str  # a stage's place, or a sink's name
 class Owed:
     """What one consumer has not got yet of one stream and key."""
 
-    producer: NodeId
-    seqs: deque[int] = field(default_factory=deque)
+    seqs: dict[int, NodeId] = field(default_factory=dict)  # in the order of sending; who gave it out
     last: int = -1  # the last that arrived
 
 
@@ -39,7 +37,9 @@ class Ledger:
         self.arrived = 0
         self.set_aside = 0
         self._workload = workload
-        self._readers: dict[str, tuple[NodeId, int]] = {}  # stream -> who reads it, next offset
+        self.applied: dict[tuple[int, Any], int] = {}  # stage and key -> records that have changed its state
+        self._next_offset: dict[str, int] = {}  # of a stream, whoever reads it
+        self._readers: dict[str, list[NodeId]] = {}  # of a stream, one after the other
 
     def complete(self) -> bool:
         """Everything was read, and everybody has got what they are owed."""
@@ -53,7 +53,10 @@ class Ledger:
         return [(source, split, lines) for source, splits in sources for split, lines in enumerate(splits)]
 
     def _is_read(self, stream: str, lines: int) -> bool:
-        return stream in self._readers and self._readers[stream][1] == lines
+        return self._next_offset.get(stream) == lines
+
+    def readers(self, stream: str) -> list[NodeId]:
+        return self._readers.get(stream, [])
 
     def level_of(self, stream: str) -> int:
         """The level of a stream's producer: 0 for a source, else its stage's."""
@@ -63,13 +66,14 @@ class Ledger:
     # -- what happens
 
     def reading(self, reader: NodeId, stream: str, offset: int, lines: Sequence[Line]) -> None:
-        """A split has one reader, who leaves nothing out."""
-        known, expected = self._readers.setdefault(stream, (reader, 0))
-        if known != reader:
-            self._fault("E5", f"split {stream} is read by two nodes")
+        """A split has one reader at a time, and nothing is left out or read twice when it changes its reader."""
+        expected = self._next_offset.get(stream, 0)
         if offset != expected:
             self._fault("E5", f"split {stream} is read from line {offset}, and {expected} was the next")
-        self._readers[stream] = (reader, offset + len(lines))
+        self._next_offset[stream] = offset + len(lines)
+        readers = self._readers.setdefault(stream, [])
+        if not readers or readers[-1] != reader:
+            readers.append(reader)
         for name, first, numbers in lines:
             for place, number in enumerate(numbers):
                 self._give(-1, reader, name, first + place, number)
@@ -82,7 +86,9 @@ class Ledger:
         fate = self._workload.fate(stage, number)
         if fate == RAISES:
             self.set_aside += 1
-        elif fate == OUT:
+            return
+        self.applied[stage, key] = count
+        if fate == OUT:
             self._give(stage, worker, self._workload.stream(stage, key), count, number)
 
     def writing(self, sink: str, items: Sequence[Any]) -> None:
@@ -108,8 +114,8 @@ class Ledger:
     def _owe(self, consumer: Consumer, producer: NodeId, stream: str, key: Any, seq: int) -> None:
         owed = self.owed.get((consumer, stream, key))
         if owed is None:
-            owed = self.owed[consumer, stream, key] = Owed(producer)
-        owed.seqs.append(seq)
+            owed = self.owed[consumer, stream, key] = Owed()
+        owed.seqs[seq] = producer
         self.sent += 1
 
     def _take(self, consumer: Consumer, stream: str, key: Any, seq: int) -> None:
@@ -119,9 +125,10 @@ class Ledger:
             what = "again" if 0 <= seq <= last else "though nobody sent it"
             self._fault("I8", f"{_named(consumer)} got record {seq} of {stream} (key {key!r}) {what}")
             return
-        if owed.seqs[0] != seq:
-            self._fault("I9", f"{_named(consumer)} got record {seq} of {stream} (key {key!r}) before {owed.seqs[0]}")
-        owed.seqs.remove(seq)
+        first = next(iter(owed.seqs))
+        if first != seq:
+            self._fault("I9", f"{_named(consumer)} got record {seq} of {stream} (key {key!r}) before {first}")
+        del owed.seqs[seq]
         owed.last = max(owed.last, seq)
         self.arrived += 1
 

@@ -106,6 +106,9 @@ class Network:
 
     # -- what is done to it
 
+    def is_cut(self, pair: Pair) -> bool:
+        return self._lane(pair).cuts > 0
+
     def cut(self, pair: Pair) -> None:
         self._lane(pair).cuts += 1
 

@@ -5,18 +5,23 @@
     paused        nothing at all; messages wait
 
 Time passes only between events: a turn that takes 300 ms changes the data plane at once, and what it has to say leaves
-300 ms later. Every change is looked at by the checkers before anything else happens.
+300 ms later. Every change is looked at by the checkers before anything else happens. All times in here are those of the
+host's own clock.
+
+    alive -> crashed (by the world), stopped (refused to take part), or left (Departed: it says goodbye and ends)
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mesh.core.control import Identity
 from mesh.core.events import (
+    AskToLeave,
+    Departed,
     Effect,
     Envelope,
     Event,
@@ -30,15 +35,15 @@ from mesh.core.events import (
     Stop,
     Woke,
 )
-from mesh.core.membership.facts import Lagged
+from mesh.core.membership.facts import Lagged, Leave
 from mesh.core.messages import Member, NodeId
 from mesh.core.node import Node
-from mesh.runtime.worker import Worker
+from mesh.sim.instruments import Instruments, WatchedWorker
 from mesh.sim.violation import Violation
-from mesh.sim.workload import Line, Record
 
 if TYPE_CHECKING:
-    from mesh.sim.world import Host, World
+    from mesh.sim.host import Disk, Host
+    from mesh.sim.world import World
 
 RECEIVE_AT_ONCE = 64
 RECEIVE_QUEUE = 20_000  # messages that wait in a process; more are lost, as at a high-water mark
@@ -57,35 +62,39 @@ class Process:
         self.name = identity.me.name
         self.random = random  # for what surrounds the node
         self.alive = True
+        self.left = False  # properly, with nothing left to do
         self.job_done = False
         self.stopped = ""  # why it refused to take part
         self.beliefs: dict[NodeId, Member] = {}
         self.rejected: Counter[str] = Counter()
         self._world = world
         scenario = world.scenario
+        self.instruments = Instruments(self, world)
         self.node = Node(
             identity,
-            scenario.workload.plan(_Instruments(self, world)),
+            scenario.workload.plan(self.instruments),
             scenario.tuning,
             Random(int.from_bytes(self.id)),
-            dict(host.disk or {}),
+            dict(host.disk.records) if host.disk is not None else {},
             scenario.window_bytes,
             scenario.batch_records,
         )
-        part = f"{self.name}-{self.id[:3].hex()}"
-        self.worker = _Worker(self.node.data, part, lambda: None, self.node.inbox, lambda: self._toil)
-        self.worker.answered = lambda *answer: world.reads.answer(self, *answer)
+        self.worker = WatchedWorker(self, world)
         self._received: deque[Sequence[bytes]] = deque()
-        self._pumped_at: Millis = world.now
-        self._paused_until: Millis = 0
-        self._due: Millis = world.now  # when it would run if it were not paused
+        self._departs = False
+        self._pumped_at: Millis = self.now
+        self._paused_until: Millis = self.now
+        self._due: Millis = self.now  # when it would run if it were not paused
         self._wake_at: Millis | None = None
         self._busy_until: Millis | None = None  # the main thread is in the application's code
         self._said: list[Effect] = []  # what the turn under way has to say when it is over
-        self._toil: Millis = 0  # what the application's code has taken in this turn
-        self._writes: deque[tuple[str, bytes]] = deque()  # the first is under way to the disk
         self._written: deque[str] = deque()  # on the disk, and the node does not know it yet
         self._schedule()
+
+    @property
+    def now(self) -> Millis:
+        """By its own clock."""
+        return self.host.clock.local(self._world.now)
 
     # -- from outside
 
@@ -95,39 +104,47 @@ class Process:
         self._received.append(parts)
         if self._busy_until is not None:
             self._schedule()
-        elif self._due > self._world.now:
-            self._wake(self._world.now)
+        elif self._due > self.now:
+            self._wake(self.now)
 
     def post(self, event: Event) -> None:
         """Somebody at this node wants something of the data plane."""
         self.worker.post(event)
         self._schedule()
 
-    def pause(self, until: Millis) -> None:
+    def ask_to_leave(self, node: NodeId) -> None:
+        """An operator comes to this node."""
+        self._world.current = self
+        self._perform(self.node.handle_control(AskToLeave(node), self.now))
+        self._schedule()
+
+    def pause(self, lasting: Millis) -> None:
+        until = self.host.clock.local(self._world.now + lasting)
         self._paused_until = max(self._paused_until, until)
 
-    def crash(self) -> None:
-        """What was under way to the disk has got there, up to some point, or not."""
+    @property
+    def paused(self) -> bool:
+        return self.now < self._paused_until
+
+    def crash(self, *, torn: bool = False) -> None:
         self.alive = False
         if self.host.disk is not None:
-            for _ in range(self.random.randint(0, len(self._writes))):
-                name, value = self._writes.popleft()
-                self.host.disk[name] = value
+            self.host.disk.crash(self.random, torn=torn)
 
     # -- when to run next
 
     def _schedule(self) -> None:
-        self._wake(max(self._world.now, self._next_run()))
+        self._wake(max(self.now, self._next_run()))
 
     def _wake(self, due: Millis) -> None:
         self._due = due if self._wake_at is None else min(due, self._due)
         wake_at = max(due, self._paused_until)
         if self._wake_at is None or wake_at < self._wake_at:
             self._wake_at = wake_at
-            self._world.at(wake_at, self._woken, wake_at)
+            self._world.at(self.host.clock.world(wake_at), self._woken, wake_at)
 
     def _next_run(self) -> Millis:
-        now = self._world.now
+        now = self.now
         due = now if self._received or self._written else self.node.control.next_deadline()
         if self._busy_until is not None:
             beats = self._pumped_at + HEART_AFTER
@@ -141,7 +158,7 @@ class Process:
         if wake_at != self._wake_at or not self.alive:
             return  # something else came first
         self._wake_at = None
-        now = self._world.now
+        now = self.now
         if now < self._paused_until:
             self._schedule()
             return
@@ -155,20 +172,29 @@ class Process:
             said, self._said = self._said, []
             self._absorb(said, now)
             self._loop(now)
+        if self._departs and self.alive and self._busy_until is None:
+            self._go(now)
         if self.alive:
             self._schedule()
+
+    def _go(self, now: Millis) -> None:
+        """The seat is gone, and nothing is left to do."""
+        self._perform(self.node.handle_control(Leave(), now))
+        self.crash()
+        self.left = True
+        self._world.left(self)
 
     # -- the loop
 
     def _loop(self, now: Millis) -> None:
         for _ in range(MOST_TURNS):
             self._pump(now)
-            if not self.alive or not self._something_to_do(now):
+            if not self.alive or self._departs or not self._something_to_do(now):
                 return
-            self._toil = 0
+            self.instruments.toil = 0
             effects = self.worker.turn(now)
-            if self._toil:
-                self._said, self._busy_until = effects, now + self._toil
+            if self.instruments.toil:
+                self._said, self._busy_until = effects, now + self.instruments.toil
                 return
             self._absorb(effects, now)
         raise Violation("deadline", f"{self.name} turns for ever without time passing")
@@ -222,6 +248,8 @@ class Process:
                     self.job_done = True
                     world.checkers.job_done(self)
                     world.transcript.say(self.name, "says that the job is done")
+                case Departed():
+                    self._departs = True
                 case Stop(sentence):
                     self.stopped = sentence
                     self.crash()
@@ -234,62 +262,17 @@ class Process:
     def _persist(self, name: str, value: bytes) -> None:
         """Memory is at once all there is; a disk takes its time, one write after the other."""
         if self.host.disk is None:
-            self._perform(self.node.handle_control(Persisted(name), self._world.now))
-            return
-        self._writes.append((name, value))
-        if len(self._writes) == 1:
-            self._write()
+            self._perform(self.node.handle_control(Persisted(name), self.now))
+        elif self.host.disk.write(name, value):
+            self._write(self.host.disk)
 
-    def _write(self) -> None:
-        self._world.at(self._world.now + self.host.disk_takes(self.random), self._write_done, None)
+    def _write(self, disk: Disk) -> None:
+        self._world.at(self._world.now + disk.takes(self._world.now, self.random), self._write_done, disk)
 
-    def _write_done(self, _: None) -> None:
-        if self.alive and self.host.disk is not None:
-            name, value = self._writes.popleft()
-            self.host.disk[name] = value
+    def _write_done(self, disk: Disk) -> None:
+        if self.alive:
+            name, more = disk.written()
             self._written.append(name)
-            if self._writes:
-                self._write()
+            if more:
+                self._write(disk)
             self._schedule()
-
-    # -- the application's code
-
-    def toiled(self, usual: Millis) -> None:
-        """A call into the application's code took its time."""
-        if self._world.now < self.host.slow_code_until:
-            self._toil += self.random.choice((10, 100, 1_000, 2_500))
-        else:
-            self._toil += usual
-
-
-class _Worker(Worker):
-    """Answers are looked at instead of waited for."""
-
-    answered: Callable[[int, str, bytes], None]
-
-    def _answer(self, number: int, outcome: str, state: bytes) -> None:
-        self.answered(number, outcome, state)
-
-
-class _Instruments:
-    """What the application on this process tells."""
-
-    def __init__(self, process: Process, world: World) -> None:
-        self._process = process
-        self._world = world
-
-    def reading(self, stream: str, offset: int, lines: Sequence[Line]) -> None:
-        self._process.toiled(self._process.random.randint(1, 1 + 2 * self._world.scenario.pace))
-        self._world.ledger.reading(self._process.id, stream, offset, lines)
-
-    def stepping(self, stage: int, record: Record, count: int) -> None:
-        if self._process._toil == 0:
-            self._process.toiled(self._process.random.randint(0, 2))
-        self._world.checkers.stepping(self._process, stage, record)
-        self._world.ledger.stepping(self._process.id, stage, record, count)
-
-    def writing(self, sink: str, items: Sequence[Any]) -> None:
-        self._world.ledger.writing(sink, items)
-
-    def random(self) -> Random:
-        return self._process.random

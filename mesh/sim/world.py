@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
 from mesh.core.control import Identity
 from mesh.core.events import Millis
-from mesh.core.messages import ALIVE, Member
+from mesh.core.leaving import refusal
+from mesh.core.messages import ALIVE, Member, NodeId
 from mesh.sim import goals
 from mesh.sim.checkers import Checkers
 from mesh.sim.faults import Fault
+from mesh.sim.host import Clock, Disk, Host
 from mesh.sim.ledger import Ledger
 from mesh.sim.network import Letter, Network
 from mesh.sim.process import Process
@@ -29,21 +31,6 @@ from mesh.sim.violation import Violation
 STARTED = 1_700_000_000_000  # the world's first millisecond, in Unix time
 LOOK_EVERY: Millis = 250
 MOST_EVENTS = 3_000_000
-
-
-@dataclass(slots=True)
-class Host:
-    """A place where one process after the other lives, under one name and address."""
-
-    setup: Setup
-    disk: dict[str, bytes] | None
-    process: Process | None = None
-    slow_code_until: Millis = 0
-    slow_disk_until: Millis = 0
-    now: Callable[[], Millis] = field(default=lambda: 0)
-
-    def disk_takes(self, random: Random) -> Millis:
-        return random.randint(500, 3_000) if self.now() < self.slow_disk_until else random.randint(0, 10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +45,9 @@ class Summary:
     doubled: int
     suspicions: int
     reads: int
+    stops: int  # of nodes that were cut off from a majority
+    moved: int  # slots that went from one living process to another
+    left: int
     done: bool
 
 
@@ -70,21 +60,19 @@ class World:
         self.now: Millis = 0
         self.random = Random(f"world {scenario.seed}")
         self.processes: list[Process] = []  # all that ever were
+        self.leaving: dict[NodeId, None] = {}  # who was asked to leave
         self.current: Process | None = None  # who acts in this event
         self.events = 0
         self.calm_since: Millis = 0
         self._heap: list[tuple[Millis, int, Callable[[Any], None], Any]] = []
         self._over = False
-        self._going_on = 0  # faults that have not ended
+        self.going_on = 0  # faults that have not ended
         self.network = Network(scenario.conditions, Random(f"network {scenario.seed}"), self.at, self._deliver)
         self.ledger = Ledger(scenario.workload)
         self.checkers = Checkers(self)
         self.reads = Reads(self)
-        self.hosts = {setup.name: self._host(setup) for setup in scenario.setups}
+        self.hosts = {setup.name: _host(setup) for setup in (*scenario.setups, *scenario.joiners)}
         self._names = {_endpoint(name): name for name in self.hosts}
-
-    def _host(self, setup: Setup) -> Host:
-        return Host(setup, {} if setup.has_disk else None, now=lambda: self.now)
 
     def at(self, time: Millis, function: Callable[[Any], None], argument: Any) -> None:
         self.events += 1
@@ -122,7 +110,7 @@ class World:
 
     def _calm(self, _: None) -> None:
         """From now on nothing is lost or doubled; late it may be."""
-        if self._going_on:
+        if self.going_on:
             self.at(self.now + LOOK_EVERY, self._calm, None)
             return
         self.calm_since = self.now
@@ -132,7 +120,7 @@ class World:
 
     def _look(self, _: None) -> None:
         """Is everything as it must be in the end?"""
-        if self._going_on:  # the founding came late, and with it more faults
+        if self.going_on:  # the founding came late, and with it more faults
             self._calm(None)
             return
         lacking = goals.unmet(self)
@@ -160,6 +148,9 @@ class World:
             network.doubled,
             self.checkers.suspicions,
             self.reads.answered,
+            self.checkers.touch.stops,
+            self.checkers.epochs.moved,
+            sum(process.left for process in self.processes),
             self.ledger.complete(),
         )
 
@@ -171,43 +162,66 @@ class World:
             self._expect(fault, self.now + fault.at)
 
     def _expect(self, fault: Fault, at: Millis) -> None:
-        self._going_on += 1
+        self.going_on += 1
         self.at(at, self._begin, fault)
 
     def _begin(self, fault: Fault) -> None:
         self.transcript.fault(fault.words())
         fault.begin(self)
+        self.checkers.touch.look()
         if fault.lasting:
             self.at(self.now + fault.lasting, self._end, fault)
         else:
-            self._going_on -= 1
+            self.going_on -= 1
 
     def _end(self, fault: Fault) -> None:
         self.transcript.fault(f"over: {fault.words()}")
         fault.end(self)
-        self._going_on -= 1
+        self.checkers.touch.look()
+        self.going_on -= 1
 
     # -- hosts
 
     def start(self, name: str) -> None:
         """A new process; nothing if one lives there."""
         host = self.hosts[name]
-        if host.process is None or not host.process.alive:
+        if host.living() is None:
+            told = host.prepare()
+            if told:
+                self.transcript.say(name, told)
             identity = self._identity(host.setup)
             random = Random(self.random.getrandbits(64))
             self.transcript.say(name, f"starts as {identity.me.node[:4].hex()}")
             host.process = self.current = Process(self, host, identity, random)
             self.processes.append(host.process)
 
-    def crash(self, name: str) -> None:
-        process = self.hosts[name].process
-        if process is not None and process.alive:
-            process.crash()
+    def crash(self, name: str, *, torn: bool = False) -> None:
+        process = self.hosts[name].living()
+        if process is not None:
+            process.crash(torn=torn)
 
-    def pause(self, name: str, until: Millis) -> None:
-        process = self.hosts[name].process
-        if process is not None and process.alive:
-            process.pause(until)
+    def pause(self, name: str, lasting: Millis) -> None:
+        process = self.hosts[name].living()
+        if process is not None:
+            process.pause(lasting)
+
+    def ask_to_leave(self, name: str) -> Process | None:
+        """Somebody comes to any node that answers, and wants this member to leave; who is asked, if it may."""
+        leaver = self.hosts[name].living()
+        asked = self.random.choice([each for each in self.processes if each.alive and not each.paused] or [None])
+        if leaver is None or asked is None:
+            return None
+        control = asked.node.control
+        if refusal(control.table, control.membership.members, name) is not None:
+            return None
+        self.transcript.say(asked.name, f"is asked to make {name} leave")
+        self.leaving[leaver.id] = None
+        asked.ask_to_leave(leaver.id)
+        return leaver
+
+    def left(self, process: Process) -> None:
+        self.transcript.say(process.name, "says goodbye and ends")
+        self.checkers.left(process)
 
     def _identity(self, setup: Setup) -> Identity:
         scenario = self.scenario
@@ -229,14 +243,19 @@ class World:
 
     def post(self, process: Process, endpoint: str, parts: list[bytes]) -> None:
         receiver = self._names[endpoint]
+        self.checkers.votes.posted(process, parts[1])
         if self.transcript.verbose:
             self.transcript.message(process.name, receiver, parts)
         self.network.send((process.name, receiver), parts, self.now)
 
     def _deliver(self, letter: Letter) -> None:
-        receiver = self.hosts[letter.pair[1]].process
-        if receiver is not None and receiver.alive:
+        receiver = self.hosts[letter.pair[1]].living()
+        if receiver is not None:
             receiver.arrive(letter.parts)
+
+
+def _host(setup: Setup) -> Host:
+    return Host(setup, Disk() if setup.has_disk else None, Clock(*setup.clock))
 
 
 def _endpoint(name: str) -> str:
