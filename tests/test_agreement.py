@@ -288,7 +288,7 @@ def machine(
     founders = founding_electorate(["a", "b", "c"], expect)
     each = Agreement(me, NAMES[me], founders, voters_of, fault, Random(1), stored or {})
     for other in others:
-        each.know(other, NAMES[other])
+        each.know(member(NAMES[other], other, ALIVE))
     each.handle(Woke(), 0)
     return each
 

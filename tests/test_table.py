@@ -233,7 +233,7 @@ def test_bad_fields_are_refused(path: tuple[int, ...], value: object) -> None:
 def test_another_encoding_of_the_same_table_is_refused() -> None:
     items = plain(three())
     count, *rest = items[4][0]
-    split = [*items[:4], [[1, *rest], [count - 1, *rest], *items[4][1:]], items[5]]
+    split = [*items[:4], [[1, *rest], [count - 1, *rest], *items[4][1:]], *items[5:]]
     with pytest.raises(ValueError, match="canonical"):
         Table.from_bytes(msgpack.packb(split))
     with pytest.raises(ValueError, match="not msgpack"):

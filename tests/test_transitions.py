@@ -260,7 +260,7 @@ def test_what_an_ended_process_held_is_lost_and_its_successor_gets_its_share_of_
     world = World(Random(1))
     world.start("n1")
     table = after(world)
-    assert [seat.name for seat in table.members] == ["n0", "n2", "n1"]
+    assert [seat.name for seat in table.members] == ["n0", "n1", "n2"]
     assert table.owned_counts() == (22, 21, 21)
     assert table.counts() == {"active": 43, "pending": 0, "unavailable": 0, "lost": 21}
     assert table.left == ()

@@ -15,9 +15,11 @@ a ballot. Before the founding a voter is a name, and in one ballot one node spea
 reports rise, and each is of the one history; a gap is a leap. Nobody votes on an epoch without holding the one before.
 No value is voted for or learnt that may not follow what is known here (`fault`).
 
-A process that restarts without its data is another node of the same name, which knows nothing of promises made. The
-founding is safe as long as any two sets of `expect` declared workers share one that kept its memory; with the default,
-`expect` = all, it takes the restart of all of them to found a second cluster.
+A vote belongs to a home: the memory of a data directory, or of one process if there is none. A process that restarts
+with its directory votes and proposes again once it is `confirmed` (`boots` knows when); until then it only learns. One
+that restarts without it is another home of the same name, which knows nothing of promises made: at the founding, where
+names vote, that is safe as long as any two sets of `expect` declared workers share one that kept its memory; with the
+default, `expect` = all, it takes the restart of all of them to found a second cluster.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ from mesh.core.events import (
     EpochChosen,
     Event,
     Log,
+    MayVote,
     MemberChanged,
     Millis,
     Persisted,
@@ -54,12 +57,14 @@ from mesh.core.messages import (
     Chosen,
     EpochHeld,
     EpochKnown,
+    Member,
     Message,
     NodeId,
     Outbid,
     Prepare,
     Promise,
 )
+from mesh.core.voices import Voice, Voices
 
 RESEND = 200  # ms until an unanswered ballot is sent again
 PATIENCE = 5  # sends of one ballot before a higher one is tried
@@ -87,9 +92,13 @@ class Agreement:
         fault: Fault,
         random: Random,
         stored: Mapping[str, bytes],
+        home: bytes = b"",
+        boot: int = 1,
+        confirmed: bool = True,
     ) -> None:
         self._me = me
-        self._names: dict[NodeId, str] = {me: name}
+        self._voices = Voices(me, Voice(name, home or me, boot))
+        self._confirmed = confirmed
         self._electorate = founders
         self._voters_of = voters_of
         self._random = random
@@ -131,21 +140,35 @@ class Agreement:
                 self._propose(epoch, value, now)
             case Withdraw(epoch):
                 self._withdraw(epoch)
+            case MayVote(may):
+                self._may_vote(may)
             case MemberChanged(member):
-                effects += self.know(member.node, member.name) if member.status < DEAD else self.forget(member.node)
+                effects += self.know(member) if member.status < DEAD else self.forget(member.node)
         return list(self._performed_here(effects + self._due(now), now))
 
-    def know(self, node: NodeId, name: str) -> list[Effect]:
-        """A node can be reached; at the founding it speaks for its name."""
-        new = node not in self._names
-        self._names[node] = name
-        return [Send(node, EpochKnown(self.epoch, 0))] if new else []
+    def know(self, member: Member) -> list[Effect]:
+        """A node can be reached; at the founding it speaks for its name, later for its home."""
+        return [Send(member.node, EpochKnown(self.epoch, 0))] if self._voices.know(member) else []
 
     def forget(self, node: NodeId) -> list[Effect]:
         """A node cannot be reached. What it has voted stands."""
-        if node != self._me:
-            self._names.pop(node, None)
+        self._voices.forget(node)
         return []
+
+    def decree(self, epoch: int, value: bytes) -> list[Effect]:
+        """Without a vote, as an operator says that the majority is lost; `epoch` is of another generation."""
+        nodes = [node for node in self._voices.nodes() if node != self._me]
+        learned = self._learn(epoch, value)
+        return learned + [Send(node, Chosen(epoch, value)) for node in nodes]
+
+    def _may_vote(self, may: bool) -> None:
+        self._confirmed = may
+        if not may:
+            self._wish = self._ballot = self._try_at = None
+
+    def _is_confirmed(self) -> bool:
+        """At the founding there is nobody yet who could."""
+        return self._confirmed or self.epoch == 0
 
     # -- all roles
 
@@ -179,6 +202,8 @@ class Agreement:
             return [Rejected("not-a-voter", f"{_shown(sender)} has no vote on epoch {message.epoch}")]
         if ballots.round_of(message.ballot) > self._round + ROUNDS_AHEAD:
             return [Rejected("ballot", f"{_shown(sender)} names ballot {message.ballot}, far beyond any other")]
+        if isinstance(message, Prepare | Accept) and not self._is_confirmed():
+            return []  # it will be asked again
         match message:
             case Prepare():
                 return self._on_prepare(sender, message)
@@ -199,22 +224,15 @@ class Agreement:
 
     def _voter(self, node: NodeId) -> str | None:
         """Whose vote a node carries."""
-        name = self._names.get(node)
-        for voter in self._electorate.voters:
-            if voter.node == node or (not voter.node and voter.name == name):
-                return voter.name
-        return None
+        voter = self._voices.voter(self._electorate, node)
+        return None if voter is None else voter.name
 
-    def _voices(self) -> Iterator[tuple[str, NodeId]]:
+    def _speakers(self) -> list[tuple[str, NodeId]]:
         """(voter, node) of all nodes that can speak for a voter, as far as known."""
-        for voter in self._electorate.voters:
-            if voter.node:
-                yield voter.name, voter.node
-            else:
-                yield from ((voter.name, node) for node, name in self._names.items() if name == voter.name)
+        return [(voter.name, node) for voter, node in self._voices.speakers(self._electorate)]
 
     def _nodes(self) -> list[NodeId]:
-        return [node for _, node in self._voices()]
+        return [node for _, node in self._speakers()]
 
     def _bad_value(self, sender: NodeId, epoch: int, value: bytes) -> list[Effect]:
         fault = self._fault(epoch, self._history.newest, value)
@@ -268,7 +286,7 @@ class Agreement:
     # -- proposer
 
     def _propose(self, epoch: int, value: bytes, now: Millis) -> None:
-        if epoch != self.epoch + 1 or self._voter(self._me) is None:
+        if epoch != self.epoch + 1 or self._voter(self._me) is None or not self._is_confirmed():
             return
         fault = self._fault(epoch, self._history.newest, value)
         assert fault is None, fault  # our own planner's
@@ -286,7 +304,7 @@ class Agreement:
             effects += self._try(now)
         if now >= self._gossip_at:
             self._gossip_at = now + GOSSIP + self._random.randrange(GOSSIP // 4)
-            others = [node for node in self._names if node != self._me]
+            others = [node for node in self._voices.nodes() if node != self._me]
             effects += [Send(self._random.choice(others), EpochKnown(self.epoch, 0))] if others else []
         return effects
 
@@ -299,7 +317,7 @@ class Agreement:
             return self._new_ballot()
         self._ballot.sends += 1
         answered = self._ballot.promises if self._ballot.value is None else self._ballot.votes
-        return self._ask(self._ballot, [node for voter, node in self._voices() if voter not in answered])
+        return self._ask(self._ballot, [node for voter, node in self._speakers() if voter not in answered])
 
     def _new_ballot(self) -> list[Effect]:
         """Its number is used once, also if this process restarts: our own promise is durable before anybody hears."""
@@ -344,7 +362,7 @@ class Agreement:
         if not self._electorate.enough(ballot.votes):
             return []
         value = ballot.value
-        nodes = dict.fromkeys([*self._names, *self._nodes()])
+        nodes = dict.fromkeys([*self._voices.nodes(), *self._nodes()])
         learned = self._learn(message.epoch, value)
         return learned + [Send(node, Chosen(message.epoch, value)) for node in nodes if node != self._me]
 
@@ -382,7 +400,7 @@ class Agreement:
         if message.epoch > self.epoch:
             return [Send(sender, EpochKnown(self.epoch, 0))]
         effects = self._tell(sender, message.epoch + 1)
-        if message.number:
+        if message.number and self._is_confirmed():
             effects += self._durable.after_all(Send(sender, EpochHeld(self.epoch, message.number)))
         return effects
 

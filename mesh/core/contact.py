@@ -3,7 +3,7 @@
 Every ASK ms each voter is asked to confirm the newest epoch known here; the answer counts from when the question was
 sent, so that one which travelled long proves little. An owner works only while a decisive set of voters confirmed
 within LEASE: a minority stops by itself, whatever it believes of the others. Confirmations outlast an epoch, as epochs
-may follow one another faster than answers travel; who is behind gets none.
+may follow one another faster than answers travel; who is behind gets none. They are of homes, as votes are.
 
     (no table) -> in touch -> fenced -> in touch -> ...        reported as Fenced
 
@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mesh.core.electorate import Electorate
-from mesh.core.events import Effect, Event, Fenced, Log, MemberChanged, Millis, Received, Send, Woke
+from mesh.core.events import Effect, Event, Fenced, Log, MayVote, MemberChanged, Millis, Received, Send, Woke
 from mesh.core.messages import DEAD, EpochHeld, EpochKnown, NodeId
+from mesh.core.voices import Voice, Voices
 
 ASK = 1_000  # ms between two questions to each voter
 ASK_AGAIN = 200  # ms, at least, after a new epoch: its holders decide who may go
@@ -34,11 +35,13 @@ class CaughtUp(Effect):
 class Contact:
     """Asks voters, hears answers and the questions of others."""
 
-    def __init__(self, me: NodeId) -> None:
+    def __init__(self, me: NodeId, home: bytes = b"", boot: int = 1, confirmed: bool = True) -> None:
         self._me = me
+        self._voices = Voices(me, Voice("", home or me, boot))
+        self._votes = confirmed  # this process counts itself
         self._epoch = 0
         self._electorate: Electorate | None = None
-        self._confirmed: dict[NodeId, Millis] = {}  # voter -> when the question was sent that it last confirmed
+        self._confirmed: dict[bytes, Millis] = {}  # voter's home -> when the question was sent that it last confirmed
         self._held: dict[NodeId, int] = {}  # node -> the newest epoch that it is known to hold
         self._granted: Millis = 0  # in touch until then: the first table has only just been decided
         self._asked: Millis = -ASK
@@ -53,7 +56,7 @@ class Contact:
         return min(self._ask_at, until + 1)
 
     def handle(self, event: Event, now: Millis) -> list[Effect]:
-        """Understands Received (EpochKnown, EpochHeld), MemberChanged, Woke."""
+        """Understands Received (EpochKnown, EpochHeld), MemberChanged, MayVote, Woke."""
         effects: list[Effect] = []
         match event:
             case Received(sender, EpochKnown(epoch)):
@@ -61,7 +64,12 @@ class Contact:
             case Received(sender, EpochHeld(epoch, number)):
                 effects += self._holds(sender, epoch)
                 self._confirms(sender, epoch, number, now)
-            case MemberChanged(member) if member.status >= DEAD:
+            case MayVote(may):
+                self._votes = may
+            case MemberChanged(member) if member.status < DEAD:
+                self._voices.know(member)
+            case MemberChanged(member):
+                self._voices.forget(member.node)
                 self._held.pop(member.node, None)
                 self.caught_up.pop(member.node, None)
             case Woke() if self._ask_at is not None and now >= self._ask_at:
@@ -74,21 +82,25 @@ class Contact:
             self._granted = now + LEASE
         self._epoch = epoch
         self._electorate = voters
-        nodes = {voter.node for voter in voters.voters}
-        self._confirmed = {node: at for node, at in self._confirmed.items() if node in nodes}
+        homes = {voter.home for voter in voters.voters}
+        self._confirmed = {home: at for home, at in self._confirmed.items() if home in homes}
         self._ask_at = max(now, self._asked + ASK_AGAIN)
         return (self._ask(now) if now >= self._ask_at else []) + self._fence(now)
 
     def is_held(self) -> bool:
         """Whether a decisive set of the voters is known to hold the newest epoch."""
-        return self._enough([node for node, epoch in self._held.items() if epoch >= self._epoch])
+        if self._electorate is None:
+            return False
+        holders = [node for node, epoch in self._held.items() if epoch >= self._epoch]
+        voters = [self._voices.voter(self._electorate, node) for node in holders]
+        return self._enough([voter.home for voter in voters if voter is not None])
 
     # -- the inside
 
     def _ask(self, now: Millis) -> list[Effect]:
         assert self._electorate is not None
         self._asked, self._ask_at = now, now + ASK
-        others = [voter.node for voter in self._electorate.voters if voter.node != self._me]
+        others = [node for _, node in self._voices.speakers(self._electorate) if node != self._me]
         return [Send(node, EpochKnown(self._epoch, max(now, 1))) for node in others]
 
     def _holds(self, node: NodeId, epoch: int) -> list[Effect]:
@@ -98,23 +110,25 @@ class Contact:
         self.caught_up[node] = None
         return [CaughtUp(node)]
 
-    def _confirms(self, voter: NodeId, epoch: int, number: int, now: Millis) -> None:
-        if epoch == self._epoch and number <= now:
-            self._confirmed[voter] = max(number, self._confirmed.get(voter, number))
+    def _confirms(self, sender: NodeId, epoch: int, number: int, now: Millis) -> None:
+        voter = None if self._electorate is None else self._voices.voter(self._electorate, sender)
+        if voter is not None and epoch == self._epoch and number <= now:
+            self._confirmed[voter.home] = max(number, self._confirmed.get(voter.home, number))
 
-    def _enough(self, nodes: Sequence[NodeId]) -> bool:
+    def _enough(self, homes: Sequence[bytes]) -> bool:
         """Do these and this node decide?"""
         voters = self._electorate
         if voters is None:
             return False
-        return voters.enough([each.name for each in voters.voters if each.node == self._me or each.node in nodes])
+        own = self._voices.voter(voters, self._me) if self._votes else None
+        return voters.enough([each.name for each in voters.voters if each is own or each.home in homes])
 
     def _in_touch_until(self) -> Millis | None:
         """How long the confirmations of a decisive set last; None: for ever, as this node decides by itself."""
         if self._electorate is None or self._enough([]):
             return None
-        latest = sorted(self._confirmed, key=lambda node: -self._confirmed[node])
-        decisive = (node for count, node in enumerate(latest, 1) if self._enough(latest[:count]))
+        latest = sorted(self._confirmed, key=lambda home: -self._confirmed[home])
+        decisive = (home for count, home in enumerate(latest, 1) if self._enough(latest[:count]))
         weakest = next(decisive, None)
         return self._granted if weakest is None else max(self._granted, self._confirmed[weakest] + LEASE)
 

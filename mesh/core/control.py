@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from random import Random
 
 from mesh.core.agreement import Agreement
+from mesh.core.boots import Boots
 from mesh.core.claims import Claimed, Claims
 from mesh.core.contact import CaughtUp, Contact
 from mesh.core.electorate import founding_electorate
 from mesh.core.events import (
+    AcceptLoss,
     Approach,
     AskToLeave,
     Consumed,
@@ -28,6 +30,8 @@ from mesh.core.events import (
     EpochChosen,
     Event,
     HandedOver,
+    Log,
+    MayVote,
     MemberChanged,
     Millis,
     PeerGone,
@@ -35,6 +39,7 @@ from mesh.core.events import (
     Post,
     Propose,
     Received,
+    Recover,
     Rejected,
     Send,
     SlotsInstalled,
@@ -46,15 +51,21 @@ from mesh.core.events import (
 )
 from mesh.core.leaving import Leaving
 from mesh.core.link import Links
+from mesh.core.losses import GivenUp, Losses
 from mesh.core.membership.admission import Admission
-from mesh.core.membership.facts import Admitted, Heard, Lagged, Leave
+from mesh.core.membership.facts import Admitted, Heard, Lagged, Leave, Missed
 from mesh.core.membership.swim import Membership
 from mesh.core.membership.tuning import Tuning
 from mesh.core.messages import (
     ALIVE,
+    DEAD,
+    STAYING,
+    SUSPECT,
     Accept,
     Accepted,
     Ack,
+    Booted,
+    BootKnown,
     Chosen,
     EpochHeld,
     EpochKnown,
@@ -66,6 +77,7 @@ from mesh.core.messages import (
     LeaveAsked,
     LinkAck,
     LinkProbe,
+    LossAccepted,
     Member,
     Message,
     Nack,
@@ -81,10 +93,12 @@ from mesh.core.messages import (
 )
 from mesh.core.news import table_agreed, told
 from mesh.core.planner import Declared, Planner
+from mesh.core.recovery import Recovery, recovered
 from mesh.core.succession import value_fault
-from mesh.core.table import Table, voters_of
+from mesh.core.table import Seat, Table, voters_of
 from mesh.core.transitions import Facts
 
+MISSED_AFTER = 2_000  # ms from the first table until members of it that nobody has told of are looked for
 LINK_WINDOW = 4 << 20  # bytes a (peer, channel); as much as a router lets be on its way
 
 _ADMISSION = (Hello, Welcome, Refused)
@@ -128,17 +142,22 @@ class ControlPlane:
         self.admission = Admission(introduction, identity.seeds, random)
         self.membership = Membership(me, tuning, random)
         workers = [each.name for each in identity.declared if each.role == "worker"]
+        self.boots = Boots(me, stored)
         self.agreement = Agreement(
-            me.node, me.name, founding_electorate(workers, identity.expect), voters_of, value_fault, random, stored
-        )
+            me.node, me.name, founding_electorate(workers, identity.expect), voters_of, value_fault, random, stored,
+            me.home, me.boot, self.boots.confirmed,
+        )  # fmt: skip
         self.planner = Planner(me.node, identity.declared, identity.expect, identity.slots, identity.copies, random)
-        self.contact = Contact(me.node)
+        self.contact = Contact(me.node, me.home, me.boot, self.boots.confirmed)
         self.claims = Claims(me.node)
         self.leaving = Leaving(me.node)
+        self.losses = Losses(me.node)
+        self.recovery = Recovery()
         self.links = Links(link_window)
         self.table: Table | None = None
         self._seated = False  # some table had a seat for this node
         self._departed = False
+        self._miss_at: Millis | None = None
 
     def handle(self, event: Event, now: Millis) -> list[Effect]:
         outward: list[Effect] = []
@@ -150,10 +169,12 @@ class ControlPlane:
 
     def next_deadline(self) -> Millis | None:
         machines = (
-            self.admission, self.membership, self.agreement, self.links, self.planner,
-            self.contact, self.claims, self.leaving,
+            self.admission, self.membership, self.agreement, self.links, self.contact, self.claims, self.leaving,
+            self.boots, self.losses, self.recovery,
         )  # fmt: skip
-        return min((due for each in machines if (due := each.next_deadline()) is not None), default=None)
+        deadlines = [each.next_deadline() for each in machines]
+        deadlines += [self._miss_at, self.planner.next_deadline() if self._may_plan() else None]
+        return min((due for due in deadlines if due is not None), default=None)
 
     # -- events to machines
 
@@ -164,7 +185,7 @@ class ControlPlane:
             case Transmit() | Consumed() | PeerGone():
                 return self.links.handle(event, now)
             case Persisted():
-                return self.agreement.handle(event, now)
+                return self.agreement.handle(event, now) + self.boots.handle(event, now)
             case Lagged() | Leave() | HandedOver():
                 return self.membership.handle(event, now)
             case SlotsInstalled():
@@ -173,12 +194,17 @@ class ControlPlane:
                 return self.leaving.handle(AskToLeave(self.identity.me.node), now)
             case AskToLeave():
                 return self.leaving.handle(event, now)
+            case AcceptLoss():
+                return self.losses.handle(event, now)
+            case Recover():
+                return self.recovery.handle(event, now, fenced=self.contact.fenced)
             case Woke():
                 machines = (
                     self.admission, self.membership, self.agreement, self.links,
-                    self.contact, self.claims, self.leaving,
+                    self.contact, self.claims, self.leaving, self.boots, self.losses,
                 )  # fmt: skip
-                return [effect for each in machines for effect in each.handle(event, now)]
+                effects = [effect for each in machines for effect in each.handle(event, now)]
+                return effects + self._look_for_missed(now) + self._recover(now)
         raise AssertionError(f"not an event of the control plane: {event}")
 
     def _received(self, event: Received, now: Millis) -> list[Effect]:
@@ -201,13 +227,39 @@ class ControlPlane:
             return heard + self.claims.handle(event, now)
         if isinstance(message, LeaveAsked):
             return heard + self.leaving.handle(event, now)
+        if isinstance(message, LossAccepted):
+            return heard + self.losses.handle(event, now)
+        if isinstance(message, Booted | BootKnown):
+            return heard + self.boots.handle(event, now)
         return [Rejected("cargo", f"{type(message).__name__} travels on links only")]
 
     def _plan(self, now: Millis) -> list[Effect]:
         if self.table is None:
             return self.planner.found(self.membership.alive(), now)
-        facts = Facts(self.membership.members, self.claims.heard, self.contact.caught_up)
+        if not self._may_plan():
+            return []
+        accepted = self.losses.accepted
+        facts = Facts(self.membership.members, self.claims.heard, self.contact.caught_up, accepted=accepted)
         return self.planner.follow(self.table, facts, now)
+
+    def _may_plan(self) -> bool:
+        return self.table is None or self.boots.confirmed
+
+    def _look_for_missed(self, now: Millis) -> list[Effect]:
+        """Members that this process knows from the table alone, as those who knew them are gone too: are they alive?"""
+        if self._miss_at is None or now < self._miss_at or self.table is None:
+            return []
+        self._miss_at = None
+        return self.membership.handle(Missed(tuple(_as_member(seat) for seat in self.table.members)), now)
+
+    def _recover(self, now: Millis) -> list[Effect]:
+        if self.table is None or not self.recovery.is_due(now):
+            return []
+        table = recovered(self.table, self.membership.members) if self.contact.fenced else None
+        if table is None:
+            why = "no worker is alive" if self.contact.fenced else "a decisive set of the voters is in touch again"
+            return [Log("cluster.recovery_refused", {"detail": why}, "error")]
+        return self.agreement.decree(table.epoch, table.to_bytes())
 
     # -- effects to machines, or outward
 
@@ -226,13 +278,18 @@ class ControlPlane:
                     effects.extend(self.admission.handle(effect, now))
                     effects.extend(self.contact.handle(effect, now))
                     effects.extend(self.leaving.handle(effect, now))
+                    effects.extend(self.boots.handle(effect, now))
                     self.planner.stir(now)
                     outward.append(effect)
                 case Propose() | Withdraw():
                     effects.extend(self.agreement.handle(effect, now))
                 case EpochChosen():
                     effects.extend(self._epoch_chosen(effect, now))
-                case Claimed() | CaughtUp():
+                case MayVote():
+                    effects.extend(self.agreement.handle(effect, now))
+                    effects.extend(self.contact.handle(effect, now))
+                    self.planner.agreed(now)
+                case Claimed() | CaughtUp() | GivenUp():
                     self.planner.stir(now)
                 case StartLeaving():
                     effects.extend(self.membership.handle(effect, now))
@@ -250,7 +307,10 @@ class ControlPlane:
         self.admission.formed = True
         self.planner.agreed(now)
         self.claims.agreed(table)
-        asked = self.contact.agreed(table.epoch, table.electorate(), now)
+        self.losses.agreed(table, now)
+        if before is None:
+            self._miss_at = now + MISSED_AFTER
+        asked = self.contact.agreed(table.epoch, table.electorate(), now) + self.boots.agreed(table, now)
         return [table_agreed(table), *told(before, table, self.identity.me.node), *asked]
 
     def _depart(self) -> list[Effect]:
@@ -265,5 +325,19 @@ class ControlPlane:
             return [Departed(0 if self.table is None else self.table.epoch)]
         if self._seated and not me.leaving:
             self._departed = True
-            return [Stop(f"another process named {me.name!r} has taken this one's place in the cluster", 2)]
+            return [Stop(self._why_without_a_seat(), 2)]
         return []
+
+    def _why_without_a_seat(self) -> str:
+        name = self.membership.me.name
+        if self.table is not None and self.table.seat_named(name) is None and self.table.generation:
+            return f"the cluster was recovered without node {name!r}: start it again, as a new member"
+        return f"another process named {name!r} has taken this one's place in the cluster"
+
+
+def _as_member(seat: Seat) -> Member:
+    """What a table says of a member, which any word of its own overrules."""
+    status = SUSPECT if seat.up else DEAD
+    return Member(
+        seat.node, seat.name, seat.endpoint, seat.http, seat.role, seat.zone, 0, status, STAYING, seat.home, seat.boot
+    )

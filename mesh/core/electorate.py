@@ -2,7 +2,8 @@
 
 A vote counts by weight; two sets that reach `needed` always share a voter, because `needed` is more than half of all.
 Even sets give half a vote more to the longest-serving voter (2 and 3 instead of 1 and 1.5), so that a cluster cut in
-two equal parts still has one part that goes on.
+two equal parts still has one part that goes on. Votes belong to homes, that is to memories, not to processes: one that
+restarts with its data directory goes on voting, if `boots` finds that the directory is not an old copy.
 
 The founding is different: its voters are the declared workers by name, each process answers for its name, and
 `expect` of them are needed. A process without a data directory that restarts forgets its vote; with `expect` = all, as
@@ -20,8 +21,9 @@ MAX_VOTERS = 7  # of a formed cluster: survives three losses; more only makes ea
 @dataclass(frozen=True, slots=True)
 class Voter:
     name: str
-    node: bytes  # 16 bytes; empty at the founding: whichever node has this name
+    home: bytes  # 16 bytes: any process speaks for it that has this home; empty at the founding: one of this name
     weight: int
+    node: bytes = b""  # the process that the epoch names for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +44,13 @@ class Electorate:
         return sum(voter.weight for voter in self.voters if voter.name in voted) >= self.needed
 
 
-def electorate(voters: Sequence[tuple[str, bytes]]) -> Electorate:
-    """Of a formed cluster: (name, node) in the order of service, the longest first."""
+def electorate(voters: Sequence[tuple[str, bytes]], nodes: Sequence[bytes] = ()) -> Electorate:
+    """Of a formed cluster: (name, home) in the order of service; `nodes` are the processes, unless homes are nodes."""
     heavier = len(voters) % 2 == 0
-    weighed = tuple(Voter(name, node, 3 if heavier and place == 0 else 2) for place, (name, node) in enumerate(voters))
+    weighed = tuple(
+        Voter(name, home, 3 if heavier and place == 0 else 2, nodes[place] if nodes else home)
+        for place, (name, home) in enumerate(voters)
+    )
     return Electorate(weighed, sum(voter.weight for voter in weighed) // 2 + 1)
 
 

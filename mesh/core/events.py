@@ -160,6 +160,13 @@ class Withdraw(Event, Effect):
 
 
 @dataclass(frozen=True, slots=True)
+class MayVote(Event, Effect):
+    """Whether this process may vote for its home has changed; see `boots`."""
+
+    may: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Transmit(Event, Effect):
     """Put a payload on the link to `to`; it arrives once and in order as long as both processes live."""
 
@@ -239,6 +246,18 @@ class AskToLeave(Event):
     """The driver: an operator wants this member to leave; it is told until it says so itself."""
 
     node: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptLoss(Event):
+    """The driver: an operator wants slots that are LOST to start again empty; () are all that are LOST now."""
+
+    slots: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Recover(Event):
+    """The driver: an operator says that the majority is lost for good; those that are alive go on without it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 States    of a slot, as this node sees it
           elsewhere -> promised (PENDING, to here) -> active (ACTIVE here) -> sealed (PENDING, from here) -> elsewhere
           sealed -> promised and sealed (PENDING, from here to here: this node was chosen again) -> active
-          LOST keeps whatever is here, untouched: nobody has it.
+          LOST keeps whatever is here, untouched: nobody has it. LOST -> active (its loss is accepted): empty.
 Events    `set_table`; what follows from it is returned as `Moves`, and done by `handoff`.
 
 Epochs may be skipped, so what matters is in what one table says: `holder`, the owner of the last ACTIVE configuration,
@@ -87,17 +87,26 @@ class Holdings:
                 del self.here[slot]
                 moves.drop.append(slot)
             return
-        if slot not in self.here:
+        if status == ACTIVE and before is not None and promised != term:
+            self._start_empty(slot, before, table, moves)
+        elif slot not in self.here:
             self.here[slot] = None
             if before is not None:  # else it is the founding's, and nothing has been applied to it yet
                 moves.take.append(slot)
         if status == ACTIVE:
-            assert before is None or promised == term, f"slot {slot} became active here and nobody was asked"
             self.active[slot] = 1 if before is None else before.epoch + 1
         elif owner == self._me:
             moves.keep.append((slot, term))
         else:
             moves.give.append((slot, term, owner))
+
+    def _start_empty(self, slot: int, before: TableAgreed, table: TableAgreed, moves: Moves) -> None:
+        """Nobody asked whether the state is here: it was lost, and that is accepted. A leap may miss the loss."""
+        leap = table.epoch > before.epoch + 1
+        assert leap or before.status_of_slot[slot] == LOST, f"slot {slot} became active here and nobody was asked"
+        if slot in self.here:
+            moves.drop.append(slot)
+        self.here[slot] = None
 
     # -- may it be applied
 

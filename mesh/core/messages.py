@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias
 
 VERSION = 1
-NodeId: TypeAlias = Annotated[bytes, 16]  # 16 random bytes, new for every process start that has no data directory
+NodeId: TypeAlias = Annotated[bytes, 16]  # 16 random bytes, new for every process start
+HomeId: TypeAlias = Annotated[bytes, 16]  # 16 random bytes, kept in a data directory; without one it is the node id
 Column: TypeAlias = list[Any]  # one item a record; what is inside is the application's
 
 ALIVE, SUSPECT, DEAD, LEFT = 0, 1, 2, 3
@@ -44,6 +45,12 @@ class Member:
     incarnation: int
     status: int  # ALIVE | SUSPECT | DEAD | LEFT
     leaving: int = STAYING  # STAYING | LEAVING | READY; only the node itself sets it, with a higher incarnation
+    home: HomeId = b""  # whose memory it has; votes belong to homes
+    boot: int = 1  # which process of its home it is, from 1
+
+    def __post_init__(self) -> None:
+        if not self.home:
+            object.__setattr__(self, "home", self.node)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +201,23 @@ class EpochHeld(Message):
     number: int
 
 
+@dataclass(frozen=True, slots=True)
+class Booted(Message):
+    """The sender's directory has been started for the `boot`th time. Does the receiver know of a later one?"""
+
+    home: HomeId
+    boot: int
+
+
+@dataclass(frozen=True, slots=True)
+class BootKnown(Message):
+    """The answer; or, when a later process of that home has come, unasked to the former one."""
+
+    home: HomeId
+    boot: int  # the highest that the sender knows, and keeps
+    ok: bool  # it is the receiver's
+
+
 # -- what the planner's proposers must hear of others; unnumbered, repeated by their senders ---------------------------
 
 
@@ -211,6 +235,15 @@ class LeaveAsked(Message):
     """An operator wants `node`, who is the receiver, to leave; repeated until it says that it is leaving."""
 
     node: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class LossAccepted(Message):
+    """An operator wants these slots, which are LOST at these terms, to start again empty; repeated until they have."""
+
+    epoch: int  # the sender's
+    slots: bytes  # unsigned 16-bit little-endian
+    terms: tuple[int, ...]  # one a slot
 
 
 # -- links: numbered frames, acks and credits -------------------------------------------------------------------------
@@ -394,8 +427,11 @@ KINDS: dict[int, type[Message]] = {
     25: Chosen,
     26: EpochKnown,
     27: EpochHeld,
+    28: Booted,
+    29: BootKnown,
     30: Installed,
     31: LeaveAsked,
+    32: LossAccepted,
     40: Frame,
     41: LinkAck,
     42: LinkProbe,

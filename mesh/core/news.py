@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mesh.core.events import Log, TableAgreed
 from mesh.core.messages import NodeId
-from mesh.core.table import Table
+from mesh.core.table import ACTIVE, LOST, Table
 
 
 def table_agreed(table: Table) -> TableAgreed:
@@ -43,6 +43,12 @@ def told(before: Table | None, table: Table, me: NodeId) -> list[Log]:
             "down": [name for name, up in new.values() if not up],
         }
         lines.append(Log("partition.members", {"epoch": table.epoch, "members": names} | changes))
+    if table.generation > before.generation:
+        fields = {"epoch": table.epoch, "members": names, "lost": table.counts()["lost"]}
+        lines.append(Log("cluster.recovered", fields, "warning"))
+    pairs = zip(before.slots, table.slots, strict=True)
+    if again := sum(old.status == LOST and new.status == ACTIVE for old, new in pairs):
+        lines.append(Log("partition.loss_accepted", {"epoch": table.epoch, "slots": again}, "warning"))
     counts, former = table.counts(), before.counts()
     if counts["lost"] > former["lost"]:
         lines.append(Log("partition.lost", {"epoch": table.epoch, "slots": counts["lost"]}, "error"))

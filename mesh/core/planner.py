@@ -26,7 +26,7 @@ from mesh.core.events import Effect, Millis, Propose, Withdraw
 from mesh.core.messages import ALIVE, Member, NodeId
 from mesh.core.rebalance import assign_backups, rebalance
 from mesh.core.table import ACTIVE, WORKER, Slot, Table
-from mesh.core.transitions import Facts, has_ended, new_seat, next_table
+from mesh.core.transitions import Facts, new_seat, next_table, spokesman, which_ended
 
 GRACE = 300  # ms from `expect` live workers to a founding without the absent
 TURN = 2_000  # ms that each further worker or voter waits for those before it
@@ -139,8 +139,8 @@ class Planner:
         """What should come after `table`, if it is time to look."""
         if self._stirred is None or self._due is None or now < self._due:
             return []
-        voters = [seat for seat in table.voters() if _is_alive(facts.members.get(seat.node))]
-        turn = self._turn([(seat.name, seat.node) for seat in voters])
+        speakers = [(seat.name, spokesman(seat, facts.members)) for seat in table.voters()]
+        turn = self._turn([(name, each.node) for name, each in speakers if each is not None and each.status == ALIVE])
         if turn is None:
             self._stirred = self._due = None
             return self._withdraw(table)
@@ -150,7 +150,8 @@ class Planner:
         return self._withdraw(table) if turn else []
 
     def _mourn(self, table: Table, facts: Facts, now: Millis) -> list[NodeId]:
-        ended = [seat.node for seat in table.members if has_ended(seat, facts.members)]
+        ends = zip(table.members, which_ended(table.members, facts.members), strict=True)
+        ended = [seat.node for seat, has_ended in ends if has_ended]
         self._ended = {node: self._ended.get(node, now) for node in ended}
         return [node for node, since in self._ended.items() if now - since >= MOURNING]
 
@@ -171,10 +172,6 @@ class Planner:
         """What was proposed for the next epoch is not wanted any more, or others are to say what is."""
         wanted, self._proposed = self._proposed, b""
         return [Withdraw(table.epoch + 1)] if wanted else []
-
-
-def _is_alive(member: Member | None) -> bool:
-    return member is not None and member.status == ALIVE
 
 
 def first_table(present: Sequence[Member], cluster_id: bytes, slots: int, copies: int) -> Table:

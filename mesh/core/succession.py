@@ -6,19 +6,22 @@ planner thinks: a slot's state can only be where these rules have let it go.
     PENDING(t, C, from A)      -> PENDING(t + 1, D, from A)      another target; D may be A
     ACTIVE or PENDING (t, ..)  -> LOST(t + 1, anybody)           A has ended
     LOST(t, X)                 -> LOST(t + 1, Y)
+    LOST(t, X)                 -> ACTIVE(t + 1, Y)               an operator accepted the loss: it starts empty
 
-So a new owner has the state of the last ACTIVE configuration (S1), and a term names one owner. Seats keep their order,
-new ones come last; a node keeps its name and role; who left is named once and does not come back.
+So a new owner has the state of the last ACTIVE configuration (S1), and a term names one owner: one process. Seats keep
+their order, new ones come last; a node keeps its name and role; who left is named once and does not come back. A seat
+may pass in place to another process of its name and role, of the same home only to a later one. As that is another
+node, every slot that the former one owned or gave gets another term, or is LOST, in the same step.
 
 A node that was away may leap over epochs. What it missed it cannot check, but no term may have fallen, and a term still
-names the same owner.
+names the same owner. A new generation, which an operator's `recovery` begins, may follow on whatever was known before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from mesh.core.table import ACTIVE, LOST, MAX_LEFT, PENDING, Slot, Table
+from mesh.core.table import ACTIVE, LOST, MAX_LEFT, PENDING, Seat, Slot, Table
 
 GONE = -1  # the place of a seat that is not there any more
 
@@ -44,6 +47,8 @@ def fault(old: Table | None, new: Table) -> str | None:
         return "another cluster, or another number of slots"
     if new.founders != old.founders:
         return "other founders"
+    if new.generation > old.generation:
+        return None
     if new.epoch > old.epoch + 1:
         return next(_leap_faults(old, new), None)
     return _seats_fault(old, new) or next(_slot_faults(old, new), None) or _left_fault(old, new)
@@ -77,17 +82,27 @@ def _leap_faults(old: Table, new: Table) -> Iterator[str]:
 
 
 def _seats_fault(old: Table, new: Table) -> str | None:
-    stay = {seat.node: seat for seat in old.members}
-    kept = [seat for seat in new.members if seat.node in stay]
-    there = {seat.node for seat in kept}
-    if [seat.node for seat in old.members if seat.node in there] != [seat.node for seat in new.members[: len(kept)]]:
-        return "members are not in the order of their service"
-    for seat in kept:
-        if (seat.name, seat.role) != (stay[seat.node].name, stay[seat.node].role):
-            return f"{stay[seat.node].name!r} becomes {seat.name!r}, {seat.role}"
     if any(seat.node in old.left for seat in new.members):
         return "a member that has left is back"
-    return None
+    before = {seat.node: seat for seat in old.members}
+    for seat in new.members:
+        same = before.get(seat.node)
+        if same is not None and (seat.name, seat.role) != (same.name, same.role):
+            return f"{same.name!r} becomes {seat.name!r}, {seat.role}"
+    there = {seat.node for seat in new.members}
+    heirs = {(seat.name, seat.role) for seat in new.members if seat.node not in before}
+    stay = [seat for seat in old.members if seat.node in there or (seat.name, seat.role) in heirs]
+    told = (_seat_fault(one, other) for one, other in zip(stay, new.members, strict=False))
+    return next((fault for fault in told if fault), None)
+
+
+def _seat_fault(before: Seat, after: Seat) -> str | None:
+    if (before.name, before.role) != (after.name, after.role):
+        return "members are not in the order of their service"
+    same_home = before.home == after.home
+    if before.node == after.node:
+        return None if same_home and before.boot == after.boot else f"{after.name!r} has another home or boot"
+    return f"{after.name!r} passes to an earlier process" if same_home and after.boot <= before.boot else None
 
 
 def _slot_faults(old: Table, new: Table) -> Iterator[str]:
@@ -107,7 +122,9 @@ def _follows(before: Slot, after: Slot, place: Sequence[int]) -> bool:
     if after.term != before.term + 1:
         return False
     has_it = owner if before.status == ACTIVE else donor
-    return after.status == LOST or (before.status != LOST and after.donor == has_it)
+    if before.status == LOST:
+        return after.status != PENDING
+    return after.status == LOST or (after.status == PENDING and after.donor == has_it)
 
 
 def _left_fault(old: Table, new: Table) -> str | None:

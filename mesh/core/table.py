@@ -5,13 +5,15 @@ Each slot has a configuration of its own (term, owner, backups, status). A term 
 configuration changes, so that what was said under an older one is known to be old. PENDING: the owner waits for the
 state, which the donor, the owner of the last ACTIVE configuration, hands over. LOST: the process that had the state has
 ended. Owners, donors and backups are places in `members`; members stand in the order of service, the longest first,
-which decides the half vote of even sets. A member that is down keeps its seat, as what it owns may return with it.
+which decides the half vote of even sets. A member that is down keeps its seat, as what it owns may return with it. A
+seat names a process (`node`), which has what it owns in its memory, and a home, which has the vote.
 
 An epoch's value is the whole table, not what changed: it is a few KB, and who was away needs the newest one only.
 
 Invariants: every slot has one owner, who is a worker and not among its backups; it has a donor, a worker, exactly while
-it is PENDING; backups are distinct workers; names and node ids are distinct; who is down has no vote; who left is no
-member; the number of slots is a power of two. A *target* is also level: the workers' slot counts differ by at most one.
+it is PENDING; backups are distinct workers; names, node ids and homes are distinct; who is down has no vote; who left
+is no member; the number of slots is a power of two. A *target* is also level: the workers' slot counts differ by at
+most one.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ MAX_LEFT = 64  # who left last; whoever was away while more than that left waits
 MAX_TERM = (1 << 63) - 1
 MAX_BYTES = 4 << 20  # of an encoded table: it must fit into a message
 MAX_TEXT = 1024
-FORMAT = 2
+GENERATION = 1_000_000_000  # epochs; a recovery (`recovery`) starts at the next multiple, above any that can be known
+FORMAT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +45,19 @@ class Seat:
     """A member of the cluster as the epoch names it."""
 
     name: str
-    node: bytes  # 16 bytes; another process of the same name is another member
+    node: bytes  # 16 bytes; the process. Another one of the same name may follow in its place
     endpoint: str
     http: str
     role: str  # worker | witness
     zone: str
     voter: bool
     up: bool = True  # False: agreed to be unreachable; it has no vote, gets no slots, and its slots are unavailable
+    home: bytes = b""  # 16 bytes: whose vote it is; the node's own if there is no data directory
+    boot: int = 1  # which process of its home this one is
+
+    def __post_init__(self) -> None:
+        if not self.home:
+            object.__setattr__(self, "home", self.node)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +97,11 @@ class Table:
     def __len__(self) -> int:
         """The number of slots."""
         return len(self.slots)
+
+    @property
+    def generation(self) -> int:
+        """How often an operator has had it go on without its majority."""
+        return self.epoch // GENERATION
 
     # -- who has what
 
@@ -160,7 +174,8 @@ class Table:
 
     def electorate(self) -> Electorate:
         """Who chooses the next epoch."""
-        return electorate([(seat.name, seat.node) for seat in self.voters()])
+        voters = self.voters()
+        return electorate([(seat.name, seat.home) for seat in voters], [seat.node for seat in voters])
 
     def spread(self) -> int:
         """By how much the workers' slot counts differ, of those that are up."""
@@ -185,7 +200,9 @@ class Table:
     def to_bytes(self) -> bytes:
         """The same bytes on every machine."""
         self.invariants()
-        members = [[s.name, s.node, s.endpoint, s.http, s.role, s.zone, s.voter, s.up] for s in self.members]
+        members = [
+            [s.name, s.node, s.endpoint, s.http, s.role, s.zone, s.voter, s.up, s.home, s.boot] for s in self.members
+        ]
         runs = [
             [count, slot.term, slot.owner, slot.status, list(slot.backups), slot.donor]
             for _, count, slot in _runs(self.slots)
@@ -229,6 +246,8 @@ def _fault(table: Table) -> str | None:
         return "two members have one name"
     if len(nodes) < len(table.members):
         return "two members have one node id"
+    if len({seat.home for seat in table.members}) < len(table.members):
+        return "two members have one home"
     if any(seat.voter and not seat.up for seat in table.members):
         return "a member that is down has a vote"
     if len({*table.left}) < len(table.left) or nodes & {*table.left} or len(table.left) > MAX_LEFT:
@@ -285,10 +304,13 @@ def _table(plain: Any) -> Table:
 
 
 def _seat(plain: Any) -> Seat:
-    name, node, endpoint, http, role, zone, voter, up = _list(plain, 8)
+    name, node, endpoint, http, role, zone, voter, up, home, boot = _list(plain, 10)
     if role not in (WORKER, WITNESS) or type(voter) is not bool or type(up) is not bool:
         raise ValueError(f"a table in which a seat is {role!r:.40}, has the vote {voter!r:.40}, is up {up!r:.40}")
-    return Seat(_text(name), _id(node), _text(endpoint), _text(http), role, _text(zone), voter, up)
+    texts = _text(name), _text(endpoint), _text(http), _text(zone)
+    return Seat(
+        texts[0], _id(node), texts[1], texts[2], role, texts[3], voter, up, _id(home), _count(boot, 1, MAX_TERM)
+    )
 
 
 def _slots(plain: Any) -> tuple[Slot, ...]:

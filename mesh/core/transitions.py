@@ -1,9 +1,12 @@
 """What the next table should be: a pure function of the present one and of what its proposer believes.
 
 Beliefs about members come first: who is dead is down (keeps its seat, loses its vote), who is back is up, who has ended
-(it said goodbye, or a new process has its name) loses what it had, and new members get seats at the end. Then the slots
+(it said goodbye, or a new process has its name, or its home) loses what it had, and new members get seats: in the place
+of the process that they follow, if it had their name and role, else at the end. Who follows with the same home keeps
+the vote, as the memory of what it voted is the same; another home gets it when it has caught up. Then the slots
 that can move are levelled among the workers that are up and stay. What a member holds that is down stays pinned where
-it is, and is not counted: it may return with it. At most MAX_MOVING slots are PENDING at once, so that most of a busy
+it is, and is not counted: it may return with it. What is LOST starts again, empty, where an operator accepts that. At
+most MAX_MOVING slots are PENDING at once, so that most of a busy
 mesh works on while some of it moves; the next ones follow as these arrive.
 
 A merely suspected member changes nothing. A table that nothing speaks against yields None.
@@ -15,7 +18,7 @@ LOST while a process that may have it lives; there is always a worker.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from mesh.core.electorate import MAX_VOTERS
 from mesh.core.messages import ALIVE, DEAD, LEFT, READY, STAYING, SUSPECT, Member, NodeId
@@ -33,18 +36,32 @@ class Facts:
     installed: Mapping[int, int]  # slot -> term at which its PENDING owner says that it holds the state
     caught_up: Collection[NodeId]  # have shown that they hold the newest epoch
     mourned: Collection[NodeId] = ()  # ended so long ago that what they had may be called lost; see `planner`
+    accepted: Mapping[int, int] = field(default_factory=dict)  # slot -> term at which its loss is accepted
 
 
-def has_ended(seat: Seat, members: Mapping[NodeId, Member]) -> bool:
-    """The process has said goodbye, or is dead and another one lives under its name."""
-    belief = members.get(seat.node)
-    if belief is None and seat.up:
-        return False  # never met; others may know it well
-    if belief is not None and belief.status < DEAD:
-        return False
-    if belief is not None and belief.status == LEFT:
+def which_ended(seats: Sequence[Seat], members: Mapping[NodeId, Member]) -> list[bool]:
+    """Whose process said goodbye, or is dead and another lives under its name, or has a later one of its home alive."""
+    latest: dict[bytes, int] = {}
+    names: dict[str, None] = {}
+    for each in members.values():
+        if each.status <= SUSPECT:
+            latest[each.home] = max(each.boot, latest.get(each.home, 0))
+            names[each.name] = None
+    return [_has_ended(seat, members.get(seat.node), latest, names) for seat in seats]
+
+
+def _has_ended(seat: Seat, belief: Member | None, latest: Mapping[bytes, int], names: Collection[str]) -> bool:
+    if latest.get(seat.home, 0) > seat.boot or (belief is not None and belief.status == LEFT):
         return True
-    return any(each.name == seat.name and each.status <= SUSPECT for each in members.values())
+    if belief is None:
+        return not seat.up and seat.name in names  # never met: others may know it well
+    return belief.status == DEAD and seat.name in names
+
+
+def spokesman(seat: Seat, members: Mapping[NodeId, Member]) -> Member | None:
+    """The latest process of a seat's home that is believed alive: it has the seat's vote."""
+    living = [each for each in members.values() if each.home == seat.home and each.status <= SUSPECT]
+    return max(living, key=lambda each: (each.boot, each.node), default=None)
 
 
 def next_table(table: Table, facts: Facts) -> Table | None:
@@ -61,7 +78,7 @@ class _Draft:
     def __init__(self, table: Table, facts: Facts) -> None:
         self.table = table
         self.facts = facts
-        self.ended = [has_ended(seat, facts.members) for seat in table.members]
+        self.ended = which_ended(table.members, facts.members)
         self.seats = [self._up_or_down(place, seat) for place, seat in enumerate(table.members)]
         self.slots = list(table.slots)
         self.losers: dict[int, None] = {}  # places whose slots become LOST in this step
@@ -79,21 +96,35 @@ class _Draft:
 
     def welcome(self) -> None:
         """New members whose name is free, or becomes free as its former process has ended: they start in its place."""
-        seated = {seat.node for seat in self.seats}
-        claims: dict[str, list[Member]] = {}
-        for member in self.facts.members.values():
-            if member.status == ALIVE and member.node not in seated and member.node not in self.table.left:
-                claims.setdefault(member.name, []).append(member)
         bound = self._bound()
-        for _, claimants in sorted(claims.items()):
+        for _, claimants in sorted(self._claimants().items()):
             member = claimants[0]
             if len(claimants) == 1 and member.leaving == STAYING and self._has_room(member, bound):
-                self.seats.append(new_seat(member, voter=False))
+                self.seats.append(new_seat(member, voter=self._inherits(member)))
                 self.ended.append(False)
+
+    def _claimants(self) -> dict[str, list[Member]]:
+        """By name, who has no seat; of one home only the latest."""
+        living = [each for each in self.facts.members.values() if each.status <= SUSPECT]
+        latest: dict[bytes, int] = {}
+        for each in living:
+            latest[each.home] = max(each.boot, latest.get(each.home, 0))
+        claims: dict[str, list[Member]] = {}
+        seated = {seat.node for seat in self.seats}
+        for each in living:
+            fresh = each.node not in seated and each.node not in self.table.left
+            if fresh and each.status == ALIVE and each.boot == latest[each.home]:
+                claims.setdefault(each.name, []).append(each)
+        return claims
+
+    def _inherits(self, member: Member) -> bool:
+        return any(_follows(member, seat) and seat.voter and seat.home == member.home for seat in self.table.members)
 
     def _has_room(self, member: Member, bound: Collection[int]) -> bool:
         """A witness in the place of a worker waits until the seat is gone: its slots must find another worker first."""
         namesake = next((place for place, seat in enumerate(self.seats) if seat.name == member.name), None)
+        if any(seat.home == member.home and place != namesake for place, seat in enumerate(self.seats)):
+            return False  # the home had another name; that seat goes first
         if namesake is None:
             return len(self.seats) < MAX_MEMBERS
         roles = (self.seats[namesake].role, member.role)
@@ -103,7 +134,8 @@ class _Draft:
         """Places that some slot will name whatever is done in this step."""
         pinned = [slot for slot in self.slots if self._is_pinned(slot)]
         backups = {place for slot in self.slots for place in slot.backups}
-        return backups | {slot.owner for slot in pinned} | {slot.donor for slot in pinned if slot.donor is not None}
+        owners = {slot.owner for slot in pinned if not self._waits_in_vain(slot)}
+        return backups | owners | {slot.donor for slot in pinned if slot.donor is not None}
 
     def _eligible(self) -> list[int]:
         """Places of the workers that shall own the slots; if all leave, the first one has to stay."""
@@ -124,11 +156,13 @@ class _Draft:
         busy = {*arrived}
         moving = sum(slot.status == PENDING for slot in self.slots)
         for number, (slot, name) in enumerate(zip(self.slots, target, strict=True)):
+            if name == PINNED and self._waits_in_vain(slot):
+                self.slots[number] = self._towards(slot, next(iter(eligible.values())), number)
             if name == PINNED or number in busy:
                 continue
             starts = slot.status == ACTIVE and not self._is_lost(slot) and slot.owner != eligible[name]
             if not starts or moving < MAX_MOVING:
-                self.slots[number] = self._towards(slot, eligible[name])
+                self.slots[number] = self._towards(slot, eligible[name], number)
                 moving += starts
 
     def _has_arrived(self, number: int, slot: Slot) -> bool:
@@ -140,6 +174,10 @@ class _Draft:
         if slot.status == LOST or not self.ended[has_it] or self.seats[has_it].node not in self.facts.mourned:
             return False
         return slot.donor is None or self.ended[slot.owner] or self.seats[slot.owner].up
+
+    def _waits_in_vain(self, slot: Slot) -> bool:
+        """Its owner-to-be has ended; whoever it is given to instead waits for the donor."""
+        return slot.status == PENDING and self.ended[slot.owner]
 
     def _is_pinned(self, slot: Slot) -> bool:
         """It can only wait, for a member that is down or for a claim."""
@@ -154,10 +192,12 @@ class _Draft:
         names = [self.seats[place].name for place in places if place is not None and place in eligible.values()]
         return names[0] if names else None
 
-    def _towards(self, slot: Slot, owner: int) -> Slot:
+    def _towards(self, slot: Slot, owner: int, number: int) -> Slot:
         if self._is_lost(slot):
             self.losers[slot.owner if slot.donor is None else slot.donor] = None
             return Slot(slot.term + 1, owner, (), LOST)
+        if slot.status == LOST and self.facts.accepted.get(number) == slot.term:
+            return Slot(slot.term + 1, owner, (), ACTIVE)
         if slot.owner == owner:
             return slot
         if slot.status == LOST:
@@ -168,7 +208,7 @@ class _Draft:
 
     def result(self) -> Table | None:
         gone = self._gone()
-        stay = [place for place in range(len(self.seats)) if place not in gone]
+        stay = self._order(gone)
         seats = self._with_votes([self.seats[place] for place in stay])
         if not any(seat.voter for seat in seats):
             return None  # nobody would be left to decide anything
@@ -190,6 +230,18 @@ class _Draft:
                 workers = [each for each in workers if each != place]
         return gone
 
+    def _order(self, gone: Sequence[int]) -> list[int]:
+        """The places that stay; who follows a process of its name and role stands where that one stood."""
+        old = len(self.table.members)
+        heirs = {
+            place: new
+            for place in gone
+            for new in range(old, len(self.seats))
+            if (self.seats[new].name, self.seats[new].role) == (self.seats[place].name, self.seats[place].role)
+        }
+        kept = [heirs.get(place, place) for place in range(old) if place in heirs or place not in gone]
+        return kept + [place for place in range(old, len(self.seats)) if place not in kept]
+
     def _left_properly(self, place: int) -> bool:
         return self._leaving(self.seats[place]) == READY and place not in self.losers
 
@@ -197,6 +249,10 @@ class _Draft:
         """The first that are up and know what there is to know."""
         may = [seat.node for seat in seats if seat.up and (seat.voter or seat.node in self.facts.caught_up)]
         return tuple(replace(seat, voter=seat.node in may[:MAX_VOTERS]) for seat in seats)
+
+
+def _follows(member: Member, seat: Seat) -> bool:
+    return (member.name, member.role) == (seat.name, seat.role) and member.node != seat.node
 
 
 def _renumbered(slots: Sequence[Slot], place_of: Mapping[int, int]) -> tuple[Slot, ...]:
@@ -210,4 +266,7 @@ def _renumbered(slots: Sequence[Slot], place_of: Mapping[int, int]) -> tuple[Slo
 
 
 def new_seat(member: Member, *, voter: bool) -> Seat:
-    return Seat(member.name, member.node, member.endpoint, member.http, member.role, member.zone, voter)
+    return Seat(
+        member.name, member.node, member.endpoint, member.http, member.role, member.zone, voter, True, member.home,
+        member.boot,
+    )  # fmt: skip

@@ -28,6 +28,13 @@ class Leave(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Missed(Event):
+    """The agreed table names these members. Who is not known here is to be looked for: it may have ended."""
+
+    members: tuple[Member, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Admitted(Event, Effect):
     """Admission: a node that fits was met at `endpoint`; it is `member` and it knows `members`."""
 

@@ -7,8 +7,8 @@ the strongest criterion to the weakest:
     left       final: a node id that left never comes back (a restart has a new id)
     incarnation  a higher one is newer, whatever the status; only the node itself raises it, to refute
     status     alive < suspect < dead at one incarnation: who is dead rises by a higher incarnation only
-    the rest   leaving, role, endpoint, name, http, zone: an honest node changes none of them within an incarnation;
-               the order only makes liars and bit flips converge
+    the rest   leaving, role, endpoint, name, http, zone, boot, home: an honest node changes none of them within an
+               incarnation; the order only makes liars and bit flips converge
 
 What is absurd is refused before it is merged: it would otherwise win every comparison for ever.
 """
@@ -26,7 +26,7 @@ MAX_NAME = 64  # characters of name and zone
 MAX_ADDRESS = 256  # characters of endpoint and http
 NODE_ID_BYTES = 16
 
-Rank: TypeAlias = tuple[bool, int, int, int, str, str, str, str, str]
+Rank: TypeAlias = tuple[bool, int, int, int, str, str, str, str, str, int, bytes]
 
 _ENDPOINT = re.compile(r"tcp://(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+):([1-9][0-9]{0,4})")
 _ROLES = ("worker", "witness")
@@ -44,6 +44,8 @@ def rank(member: Member) -> Rank:
         member.name,
         member.http,
         member.zone,
+        member.boot,
+        member.home,
     )
 
 
@@ -61,6 +63,8 @@ def implausible(member: Member) -> str | None:
         return f"status {member.status}"
     if not STAYING <= member.leaving <= READY:
         return f"leaving {member.leaving}"
+    if len(member.home) != NODE_ID_BYTES or member.boot < 1:
+        return f"boot {member.boot} of a home of {len(member.home)} bytes"
     if not 0 < len(member.name) <= MAX_NAME or not member.name.isprintable():
         return f"name {member.name[:MAX_NAME]!r}"
     if len(member.zone) > MAX_NAME or len(member.http) > MAX_ADDRESS or member.role not in _ROLES:

@@ -20,7 +20,7 @@ from random import Random
 
 from mesh.core.events import Effect, Event, HandedOver, Millis, Received, Rejected, Send, StartLeaving, Woke
 from mesh.core.membership.beliefs import Beliefs
-from mesh.core.membership.facts import Admitted, Heard, Lagged, Leave
+from mesh.core.membership.facts import Admitted, Heard, Lagged, Leave, Missed
 from mesh.core.membership.gossip import times_to_tell
 from mesh.core.membership.merge import MAX_MEMBERS
 from mesh.core.membership.probe import Probe, Prober
@@ -81,7 +81,7 @@ class Membership:
         return sorted((each for each in self.members.values() if each.status == ALIVE), key=lambda m: (m.name, m.node))
 
     def handle(self, event: Event, now: Millis) -> list[Effect]:
-        """Understands Received, Woke, Lagged, Heard, Admitted, StartLeaving, HandedOver, Leave."""
+        """Understands Received, Woke, Lagged, Heard, Admitted, Missed, StartLeaving, HandedOver, Leave."""
         if not self._started:
             self._start(now)
         match event:
@@ -95,6 +95,8 @@ class Membership:
                 self._heard(sender, now)
             case Admitted():
                 self._admitted(event, now)
+            case Missed(members):
+                self._missed(members, now)
             case StartLeaving():
                 self._start_leaving(LEAVING, now)
             case HandedOver():
@@ -295,6 +297,14 @@ class Membership:
         if member.status > SUSPECT:
             self._push_pull([member])  # it does not know that it was declared dead
         self._hear(member.node, [self._roster.soften(each) for each in event.members], MAX_MEMBERS, now)
+
+    def _missed(self, members: Iterable[Member], now: Millis) -> None:
+        """They are suspected until they are heard of; who was where another process is now has ended."""
+        for member in members:
+            if member.node not in self.members and self._roster.refusal(member) is None:
+                living = [self.me, *self._roster.others()]
+                taken = any((each.name, each.endpoint) == (member.name, member.endpoint) for each in living)
+                self._take(replace(member, status=DEAD) if taken else member, now)
 
     def _replace(self, newcomer: Member, now: Millis) -> None:
         """A process that starts again at its old address ends the one before (A7)."""
