@@ -388,6 +388,16 @@ class Moving(Cluster):
         seat.up = False
         self._agree()
 
+    def end(self, seat: Seat) -> None:
+        """It has ended, and everybody knows: what it had is lost, and its place is gone."""
+        seat.killed, seat.up, seat.in_table = True, False, False
+        heir = self._eligible()[-1]  # who leaves first is the first
+        for slot, config in enumerate(self.configs):
+            if seat.node.id in (config.owner, config.donor):
+                self.configs[slot] = Config(config.term + 1, heir, LOST)
+        self._exit(seat)
+        self._agree()
+
     def step(self) -> None:
         choices = self._choices()
         if self.random.random() < (0.1 if choices else 1.0):

@@ -10,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.core import codec, packing
+from mesh.core.events import TableAgreed
 from mesh.core.keys import slot_of_key
 from mesh.core.messages import Batch
 from mesh.core.packing import Packed
 from mesh.core.router import Router
+from mesh.core.table import ACTIVE, LOST
 from tests.tables import agreed
 
 ME, PEER, THIRD = b"m" * 16, b"p" * 16, b"t" * 16
@@ -295,3 +297,52 @@ def test_one_slot_and_as_many_as_there_can_be(slots: int) -> None:
         for key, _ in records_of(batch):
             assert batch.owner == (PEER, THIRD)[owner_of_slot[slot_of_key(key, 0, slots)]]
     assert sum(len(records_of(batch)) for batch in left) == 1000
+
+
+# -- what is lost
+
+
+def with_statuses(epoch: int, workers: tuple[bytes, ...], owners: list[int], statuses: list[int]) -> TableAgreed:
+    return agreed(epoch, workers, owners, statuses=statuses, terms=[1 if each == ACTIVE else 2 for each in statuses])
+
+
+def in_slot(slot: int) -> int:
+    return next(key for key in range(1000) if slot_of_key(key, 0, SLOTS) == slot)
+
+
+def test_nothing_waits_for_what_was_sent_to_a_process_that_has_ended() -> None:
+    tried = routed(owners=(PEER, THIRD))
+    tried.put(0, [in_slot(0)], ["sent"])
+    tried.flush()
+    assert tried.unsettled(2) == 1
+    assert not tried.at_rest()
+    after = with_statuses(2, (THIRD,), [0] * SLOTS, [ACTIVE if slot % 2 else LOST for slot in range(SLOTS)])
+    tried.set_table(after)
+    assert tried.unsettled(3) == 0
+    assert tried.at_rest()
+    assert not tried.idle(), "a record was lost, and nobody may call the job done"
+
+
+def test_nothing_waits_for_records_of_lost_slots_and_everything_for_the_others() -> None:
+    tried = routed(owners=(PEER, THIRD))
+    after = with_statuses(2, (THIRD,), [0] * SLOTS, [ACTIVE if slot % 2 else LOST for slot in range(SLOTS)])
+    tried.set_table(after)
+    tried.put(0, [in_slot(0), in_slot(1)], ["lost", "good"])
+    assert not tried.at_rest()
+    sent = tried.flush()
+    assert [records_of(batch) for batch in sent] == [[(in_slot(1), "good")]]
+    answer(tried, sent)
+    assert tried.at_rest()
+    assert not tried.idle()
+    assert tried.waits_for() == set()
+
+
+def test_what_is_sent_to_a_worker_that_is_only_down_is_waited_for() -> None:
+    tried = routed(owners=(PEER, THIRD))
+    tried.put(0, [in_slot(0)], ["sent"])
+    tried.flush()
+    tried.put(0, [in_slot(0)], ["held"])
+    tried.set_table(agreed(2, (PEER, THIRD), [slot % 2 for slot in range(SLOTS)], down=(PEER,)))
+    assert tried.unsettled(3) == 1
+    assert not tried.at_rest()
+    assert tried.waits_for() == {PEER}

@@ -195,7 +195,7 @@ class DataPlane:
         self._reads.table = self._departure.table = table
         self._effects += self._reports.set_table(table, self._now)
         if before is not None:
-            self._effects += self._reading.share(before, table) if not self._departure.leaving else []
+            self._effects += self._reading.set_table(before, table, leaving=self._departure.leaving)
             return
         self._effects += self._reading.begin(table)
         early, self._early = self._early, []
@@ -350,9 +350,9 @@ class DataPlane:
     def _leave(self) -> None:
         takers = self._departure.takers()
         if takers:
-            self._effects += self._reading.give_away(takers, self.router.idle_for)
+            self._effects += self._reading.give_away(takers, self.router.at_rest_for)
         self._effects += self._departure.step(self._is_empty())
 
     def _is_empty(self) -> bool:
-        at_rest = self._reading.nothing_left() and self.quiet()
+        at_rest = self._reading.nothing_left() and self.router.at_rest() and self._intake.empty()
         return at_rest and not self.handoff.holdings.named() and not self.handoff.busy()

@@ -7,14 +7,18 @@ Why a farewell: a sender must know of each record whether it was applied. While 
 this process has exited it never will. After its farewell a node applies nothing, so what it has not answered by then is
 refused, and since the farewell travels behind the answers, who has confirmed it has them all.
 
-Invariant HandedOver is said once, after every worker has confirmed. Also who is away is waited for, as long as it has a
-seat: it may return with records that only this node can answer for.
+Who is away, dead, paused or cut off, is waited for as long as it has a seat: it may return with records that this node
+has, or has not, applied, and nobody else could tell it which; and what waits here for its slots is nowhere else. Once it
+has ended (it said goodbye, or a new process has its name) the table has no seat of it any more, what only it could
+answer or apply is lost, and nothing waits for that. Until then the operator is told whom this node waits for.
+
+Invariant HandedOver is said once, after every other worker of the table has confirmed.
 """
 
 from __future__ import annotations
 
 from mesh.core.codec import encode_with_values
-from mesh.core.events import Effect, HandedOver, TableAgreed, Transmit
+from mesh.core.events import Effect, HandedOver, Log, TableAgreed, Transmit
 from mesh.core.messages import STAYING, Farewell, Member, NodeId
 from mesh.core.reading import Reading
 from mesh.core.reports import Reports
@@ -34,8 +38,11 @@ class Departure:
         self.heard: dict[NodeId, bool] = {}  # who was told -> has confirmed
         self._leavers: dict[NodeId, None] = {}
         self._gone = False
+        self._names: dict[NodeId, str] = {}
+        self._waits_for: list[NodeId] = []  # who is down, as the operator was told
 
     def member_changed(self, member: Member) -> None:
+        self._names[member.node] = member.name
         if member.leaving != STAYING:
             self._leavers[member.node] = None
 
@@ -53,12 +60,24 @@ class Departure:
 
     def step(self, empty: bool) -> list[Effect]:
         """What to say now; `empty`: this node has nothing left."""
-        if self.table is None or not self.leaving or not (empty or self.heard):
+        if self.table is None or not self.leaving:
             return []
-        others = [node for node in self.table.workers if node != self._me]
+        return self._tell_operator(self.table) + (self._say_farewell(self.table) if empty or self.heard else [])
+
+    def _tell_operator(self, table: TableAgreed) -> list[Effect]:
+        away = [node for node in table.down if node != self._me and not self.heard.get(node) and not self._gone]
+        if away == self._waits_for:
+            return []
+        self._waits_for = away
+        names = [self._names.get(node, node.hex()[:12]) for node in away]
+        why = "they may return with records that only this node can answer for; start them again, or let them return"
+        return [Log("node.leave_waits", {"for": names, "why": why}, "warning")] if away else []
+
+    def _say_farewell(self, table: TableAgreed) -> list[Effect]:
+        others = [node for node in table.workers if node != self._me]
         untold = [node for node in others if node not in self.heard]
         self.heard |= dict.fromkeys(untold, False)
-        farewell = encode_with_values(Farewell(self.table.epoch))
+        farewell = encode_with_values(Farewell(table.epoch))
         effects: list[Effect] = [Transmit(node, CONTROL, farewell) for node in untold]
         if not self._gone and all(self.heard[node] for node in others):
             self._gone = True

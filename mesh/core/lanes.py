@@ -7,6 +7,9 @@
 Each (owner, stage) has a lane, each slot that may not leave now has a `Held`. The epoch in which records were put stays
 with them, whatever happens to them: columns of two epochs are never joined.
 
+What is lost: batches that a process had which is no worker any more, and never answered; records behind these; records
+of slots that are LOST. They are kept, and nothing may wait for them.
+
 Invariant unsent records of a slot are either in its owner's lane or in its `Held`, never in both; within each they are
           in the order in which they were put, and what was refused stands before them.
 """
@@ -185,6 +188,21 @@ class StageLanes:
             self.unanswered[epoch] = left
         else:
             del self.unanswered[epoch]
+
+    def waits(self, before: int, epoch: int, workers: Collection[NodeId], lost: Collection[int]) -> bool:
+        """Is something unanswered that was put before this epoch, and not lost? Open columns are of `epoch`."""
+        unanswered = sum(count for put, count in self.unanswered.items() if put < before)
+        return unanswered > 0 and unanswered > self._lost(before, epoch, workers, lost)
+
+    def _lost(self, before: int, epoch: int, workers: Collection[NodeId], lost: Collection[int]) -> int:
+        ended = [lane for owner, lane in self.lanes.items() if owner not in workers]
+        slots = {*lost, *(slot for lane in ended for behind in lane.awaited.values() for slot in behind)}
+        batches = [sent for lane in ended for sent in lane.in_flight]
+        held = [each for slot, each in self.held.items() if slot in slots]
+        parts = [part for each in held for part in (*each.refused, *each.parts)]
+        columns_of_now = sum(len(each.slots) for each in held) if epoch < before else 0
+        sent_before = sum(sent.count for sent in batches if sent.epoch < before)
+        return sent_before + sum(len(part) for part in parts if part.epoch < before) + columns_of_now
 
     def mix(self) -> None:
         """A value came that is not its key: from now on, for good, values have columns of their own."""

@@ -1,7 +1,7 @@
 """The sources' side of the data plane: which split is read next and when, and how splits change their reader.
 
 States    per source: free -> asked (a read is under way, one at a time) -> free. One that had nothing rests QUIET_MS.
-Events    `begin` (the first table), `listed`, `came` (a chunk), `share` (workers joined), `give_away`.
+Events    `begin` (the first table), `listed`, `came` (a chunk), `set_table` (a later one), `give_away`.
 
 Who founded the cluster shares the splits; whoever comes later is given some (`split_moves`). A leaving node reads on
 only as long as nobody could take its splits. A chunk of a split that was given away while it was read is thrown away:
@@ -69,8 +69,11 @@ class Reading:
                     found.append((mine.name, mine.splits, error))
         return found
 
-    def share(self, before: TableAgreed, table: TableAgreed) -> list[Effect]:
-        """With those who joined."""
+    def set_table(self, before: TableAgreed, table: TableAgreed, *, leaving: bool) -> list[Effect]:
+        """Not the first one: share with those who joined; who has ended does not answer any more."""
+        self.moves.ended(table.workers)
+        if leaving:
+            return []
         newcomers = [node for node in table.workers if node not in before.workers and node != self._me]
         return self.moves.joined(newcomers, len(table.workers) - len(table.down)) if newcomers else []
 

@@ -17,7 +17,8 @@ batches under epochs that never fall. That owner applies a record only if its sl
 longer, so once it has refused one it refuses all that follow: what is applied is a prefix of what left. Every batch is
 answered, since the link has no holes and the owner lives; what it refused comes back in front of what was held, and
 only then the next owner is sent anything. If the owner died the batch stays unanswered and its slots' records wait:
-nobody can say what was applied.
+nobody can say what was applied. Once it has ended they are lost, as the records of slots that are LOST: they stay
+unanswered, but nothing else waits for them (`at_rest`, `unsettled`).
 
 Invariants batches of one (owner, stage) are numbered from 1 without holes and leave in that order. A record leaves in
           one batch at a time. No record of a slot leaves while an older one of it is unanswered at another owner or
@@ -37,7 +38,7 @@ from mesh.core.events import TableAgreed
 from mesh.core.lanes import Lane, Sent, StageLanes
 from mesh.core.messages import NodeId
 from mesh.core.packing import BATCH_RECORDS, WINDOW_BYTES, Packed, Packer
-from mesh.core.table import ACTIVE
+from mesh.core.table import ACTIVE, LOST
 
 _NONE: Mapping[int, int] = {}
 
@@ -68,6 +69,8 @@ class Router:
         self._departed: dict[NodeId, None] = {}  # said farewell, perhaps before a table here has them
         self._stages = [StageLanes(stage, level, slots) for stage, level in enumerate(levels)]
         self._released = False
+        self._lost: dict[int, None] = {}  # slots that are LOST
+        self._has_lost = False  # there are such slots, or lanes of who has ended
 
     # -- the partition
 
@@ -87,6 +90,8 @@ class Router:
             stage.hold(changed, self._epoch)
             self._release(stage, list(stage.held))
             self._forget_lanes(stage, table.workers)
+        self._lost = {slot: None for slot, status in enumerate(table.status_of_slot) if status == LOST}
+        self._has_lost = bool(self._lost) or any(lane.owner not in table.workers for lane in self.lanes())
 
     def _release(self, stage: StageLanes, slots: Iterable[int]) -> None:
         """Those of them that may leave."""
@@ -247,18 +252,29 @@ class Router:
         """Nothing buffered or held, nothing on its way."""
         return not any(stage.unanswered for stage in self._stages)
 
-    def idle_for(self, stages: Iterable[int]) -> bool:
-        return not any(self._stages[stage].unanswered for stage in stages)
+    def at_rest(self) -> bool:
+        """Idle, but for what is lost."""
+        return self.at_rest_for(range(len(self._stages)))
+
+    def _waits(self, stage: StageLanes, before: int) -> bool:
+        if not self._has_lost or self._table is None:
+            return any(put < before for put in stage.unanswered)
+        return stage.waits(before, self._epoch, self._table.workers, self._lost)
+
+    def at_rest_for(self, stages: Iterable[int]) -> bool:
+        return not any(self._waits(self._stages[stage], self._epoch + 1) for stage in stages)
 
     def unsettled(self, epoch: int) -> int:
-        """The deepest level for which something that was put before this epoch is neither applied nor set aside."""
-        return max((each.level for each in self._stages if any(put < epoch for put in each.unanswered)), default=0)
+        """The deepest level for which something that was put before this epoch is neither applied nor set aside, and
+        not lost."""
+        return max((each.level for each in self._stages if self._waits(each, epoch)), default=0)
 
     def waits_for(self) -> set[NodeId]:
         """The owners who have not worked off, or not been sent, all that is theirs."""
         owners = {lane.owner for lane in self.lanes() if lane.in_flight or lane.parts or lane.slots}
         if self._table is not None:
             held = {slot for stage in self._stages for slot, each in stage.held.items() if not each.empty()}
+            held -= self._lost.keys()
             owners |= {self._table.workers[self._table.owner_of_slot[slot]] for slot in held}
         return owners
 

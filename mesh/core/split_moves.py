@@ -14,7 +14,7 @@ Invariants a split is read by one node at a time: it is taken from `sources` bef
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from mesh.app.connectors import Split
@@ -98,6 +98,12 @@ class SplitMoves:
         else:
             self._refusers[sender] = None
             self._sources.restored(offer.source, offer.places)
+
+    def ended(self, workers: Collection[NodeId]) -> None:
+        """Who is no worker any more, and said no farewell, may have read what it was offered: it is lost."""
+        for number in [number for number, offer in self._offers.items() if offer.to not in workers]:
+            offer = self._offers.pop(number)
+            self._sources.given(offer.source, len(offer.places))
 
     def farewell(self, node: NodeId) -> None:
         """It left, and what it has not taken by now it never will."""
