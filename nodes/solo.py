@@ -143,7 +143,7 @@ class _Shown:
 
     def ring(self) -> Ring:
         slots = self._cluster.slots
-        return Ring(self._cluster.name, 1, slots, (RingRun(0, slots - 1, NAME, "active"),))
+        return Ring(self._cluster.name, 1, slots, (NAME,), (RingRun(0, slots - 1, NAME, "active"),))
 
     def leave(self, name: str) -> str | None:
         return "last-worker" if name == NAME else "unknown"

@@ -77,7 +77,7 @@ class FakeNode:
         return Ownership(hashed, slot, interval_of_slot(slot, 1024), "beta", (), 1, 1)
 
     def ring(self) -> Ring:
-        return Ring(self.shown.cluster, self.shown.epoch, self.shown.slots.total, self.runs, self.moving)
+        return Ring(self.shown.cluster, self.shown.epoch, self.shown.slots.total, ("alpha",), self.runs, self.moving)
 
     def leave(self, name: str) -> str | None:
         self.asked_to_leave.append(name)

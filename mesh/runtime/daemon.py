@@ -44,7 +44,7 @@ from mesh.core.leaving import refusal
 from mesh.core.lookups import UNAVAILABLE
 from mesh.core.membership.facts import Lagged, Leave
 from mesh.core.membership.tuning import LAN, LOOPBACK, WAN, Tuning
-from mesh.core.messages import ALIVE, SUSPECT, Member
+from mesh.core.messages import ALIVE, STAYING, SUSPECT, Member
 from mesh.core.node import Node
 from mesh.core.planner import Declared
 from mesh.runtime import view
@@ -94,7 +94,8 @@ class Daemon:
         except TransportError as error:
             raise StartError(str(error)) from None
         self.endpoint = node.advertise or self._transport.bound
-        identity = _identity(cluster, node, declared, plan, node_id, self.endpoint, join)
+        home, boot = self._data_dir.start() if self._data_dir else (node_id, 1)
+        identity = _identity(cluster, node, declared, plan, node_id, self.endpoint, join, home, boot)
         stored = self._data_dir.records() if self._data_dir else {}
         tuning = tuning or _tuning_for(cluster.network, self.endpoint)
         self.node = Node(identity, plan, tuning, Random(int.from_bytes(node_id)), stored)
@@ -332,11 +333,11 @@ class Daemon:
         with self._lock:
             control = self.node.control
             members = control.membership.members
+            if control.contact.fenced or self._exit_code is not None:
+                return "out-of-touch"
             refused = refusal(control.table, members, name)
             if refused is not None:
                 return refused
-            if control.contact.fenced or self._exit_code is not None:
-                return "out-of-touch"
             for member in [each for each in members.values() if each.name == name and each.status <= SUSPECT]:
                 self._perform(self.node.handle_control(AskToLeave(member.node), self._now()))
         self._transport.wake()
@@ -351,10 +352,12 @@ def _identity(
     node_id: bytes,
     endpoint: str,
     join: tuple[str, ...],
+    home: bytes,
+    boot: int,
 ) -> Identity:
     seeds = [each.endpoint for each in declared if each.name != node.name]
     return Identity(
-        me=Member(node_id, node.name, endpoint, node.http, node.role, node.zone, 1, ALIVE),
+        me=Member(node_id, node.name, endpoint, node.http, node.role, node.zone, 1, ALIVE, STAYING, home, boot),
         cluster=cluster.name,
         slots=cluster.slots,
         seed=cluster.seed,

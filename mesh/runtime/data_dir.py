@@ -1,7 +1,8 @@
 """A node's directory: what must survive the process. One process at a time; every file written whole, with a checksum.
 
     lock            held (flock) by the process that uses the directory; its text names that process
-    NAME.record     one record of the protocol: 4 bytes CRC-32, little-endian, then the value
+    NAME.record     one record of the protocol: 4 bytes CRC-32, little-endian, then the value; `identity` names the
+                    home, whose vote it is, and counts the starts
 
 A record is written beside the old one, synced, renamed, and the directory synced: after a crash it is the old or the
 new, never half. A failed sync raises and the process must end: what the disk holds is then not known any more.
@@ -15,6 +16,7 @@ import re
 import zlib
 from pathlib import Path
 
+from mesh.core.boots import IDENTITY, next_boot
 from mesh.runtime.errors import StartError
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
@@ -43,6 +45,19 @@ class DataDir:
             ) from None
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, f"node {node}, process {os.getpid()}\n".encode(), 0)
+
+    def start(self) -> tuple[bytes, int]:
+        """(home, boot) of this start, which is durably counted when it returns. Raises StartError."""
+        file = self._path / f"{IDENTITY}.record"
+        try:
+            home, boot, kept = next_boot(self._read(file) if file.exists() else None, os.urandom(16))
+        except ValueError:
+            raise StartError(f"{file} is damaged: move the directory away, and start as a new node") from None
+        try:
+            self.write(IDENTITY, kept)
+        except OSError as error:
+            raise StartError(f"the data directory {self._path} cannot be used: {error.strerror}") from None
+        return home, boot
 
     def records(self) -> dict[str, bytes]:
         """All records; raises StartError naming a file that is not what was written."""

@@ -98,6 +98,7 @@ class Ring:
     cluster: str
     epoch: int
     total: int
+    voters: tuple[str, ...]  # who decides on the next epoch
     runs: tuple[RingRun, ...]
     moving: Moving = Moving(0, 0, ())
 

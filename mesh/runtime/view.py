@@ -109,11 +109,12 @@ def ring(node: Node, moving: Moving) -> Ring:
     """The hash interval as contiguous runs of slots."""
     table = node.control.table
     if table is None:
-        return Ring(node.identity.cluster, 0, node.identity.slots, ())
+        return Ring(node.identity.cluster, 0, node.identity.slots, (), ())
     alike = groupby(_runs(table), lambda run: _shown_as(table, run[0], run[2]))
     runs = [(key, list(group)) for key, group in alike]
     shown = tuple(RingRun(group[0][0], group[-1][0] + group[-1][1] - 1, *key) for key, group in runs)
-    return Ring(node.identity.cluster, table.epoch, len(table), shown, moving)
+    voters = tuple(seat.name for seat in table.voters())
+    return Ring(node.identity.cluster, table.epoch, len(table), voters, shown, moving)
 
 
 def _shown_as(table: Table, number: int, slot: Slot) -> tuple[str, str, str]:
