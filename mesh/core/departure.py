@@ -8,8 +8,8 @@ this process has exited it never will. After its farewell a node applies nothing
 refused, and since the farewell travels behind the answers, who has confirmed it has them all.
 
 Who is away, dead, paused or cut off, is waited for as long as it has a seat: it may return with records that this node
-has, or has not, applied, and nobody else could tell it which; and what waits here for its slots is nowhere else. Once it
-has ended (it said goodbye, or a new process has its name) the table has no seat of it any more, what only it could
+has, or has not, applied, and nobody else could tell it which; and what waits here for its slots is nowhere else. Once
+it has ended (it said goodbye, or a new process has its name) the table has no seat of it any more, what only it could
 answer or apply is lost, and nothing waits for that. Until then the operator is told whom this node waits for.
 
 Invariant HandedOver is said once, after every other worker of the table has confirmed.

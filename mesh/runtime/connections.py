@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from mesh.app.connectors import Chunk, ConnectorError, Reader, Split, Writer, writer_name
@@ -31,6 +32,14 @@ from mesh.core.set_aside import raised_at, told
 from mesh.runtime.errors import AppFailed
 
 
+@dataclass(slots=True)
+class _Open:
+    """A reader, and the offset of what it reads next."""
+
+    reader: Reader[Any]
+    offset: int
+
+
 class Connections:
     """Open readers and writers. Raises ConnectorError and AppFailed."""
 
@@ -39,7 +48,7 @@ class Connections:
         self._part = part
         self._run = ""
         self._post = post
-        self._readers: dict[tuple[int, str], Reader[Any]] = {}
+        self._readers: dict[tuple[int, str], _Open] = {}
         self._writers: dict[int, Writer[Any]] = {}
         self.unflushed: dict[int, None] = {}  # sinks that were written to since their last flush
 
@@ -91,19 +100,24 @@ class Connections:
 
     def _chunk(self, read: ReadSplit) -> SplitRead:
         with self._named("source", self._plan.sources[read.source].name):
-            reader = self._reader_of(read.source, read.split, read.offset)
-            chunk: Chunk[Any] = reader.read(read.most_bytes)
+            opened = self._reader_of(read.source, read.split, read.offset)
+            chunk: Chunk[Any] = opened.reader.read(read.most_bytes)
+            opened.offset = chunk.next_offset
             if chunk.ended:
-                reader.close()
+                opened.reader.close()
                 del self._readers[read.source, read.split.name]
         return SplitRead(read.source, read.split, chunk.values, chunk.next_offset, chunk.ended)
 
-    def _reader_of(self, source: int, split: Split, offset: int) -> Reader[Any]:
-        reader = self._readers.get((source, split.name))
-        if reader is None:
-            reader = self._plan.sources[source].connector.open(split, offset)
-            self._readers[source, split.name] = reader
-        return reader
+    def _reader_of(self, source: int, split: Split, offset: int) -> _Open:
+        """One that stands elsewhere is of a time when this node had the split before: another node has read on."""
+        opened = self._readers.get((source, split.name))
+        if opened is not None and opened.offset != offset:
+            self._readers.pop((source, split.name)).reader.close()
+            opened = None
+        if opened is None:
+            opened = _Open(self._plan.sources[source].connector.open(split, offset), offset)
+            self._readers[source, split.name] = opened
+        return opened
 
     def _writer_of(self, sink: int) -> Writer[Any]:
         writer = self._writers.get(sink)
@@ -129,6 +143,6 @@ class Connections:
 
     def close(self) -> None:
         self.close_writers()
-        for reader in list(self._readers.values()):  # a source's own thread may end one meanwhile
-            reader.close()
+        for opened in list(self._readers.values()):  # a source's own thread may end one meanwhile
+            opened.reader.close()
         self._readers.clear()

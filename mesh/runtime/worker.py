@@ -77,7 +77,9 @@ class Worker:
             event = self.inbox.popleft()
             if isinstance(event, BaseException):
                 raise event
-            if isinstance(event, TableAgreed):
+            if (
+                isinstance(event, TableAgreed) and self.data.table is None
+            ):  # a later one is no reason to open them again
                 self.connections.open_writers(event.cluster_id.hex()[:12])
             self._perform(self.data.handle(event, now), now, outward)
         deadline = self.data.next_deadline()
