@@ -22,6 +22,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -174,6 +175,25 @@ class HostedNode(NodeProcess):
         return self.host.run(run_mesh, *words, "--at", f"http://{self.door}")
 
 
+@dataclass(frozen=True)
+class Connection:
+    """An established one to some node's mesh port, as the kernel sees it."""
+
+    unacknowledged: int  # bytes
+    repeats: int  # of one segment, each after twice the time of the one before
+
+
+def connections(node: HostedNode) -> list[Connection]:
+    """Those that this node made to others."""
+    lines = node.host.run(Path("/proc/thread-self/net/tcp").read_text).splitlines()[1:]
+    columns = [line.split() for line in lines]
+    return [
+        Connection(int(each[4].partition(":")[0], 16), int(each[6], 16))
+        for each in columns
+        if each[3] == "01" and each[2].endswith(f":{PORT:04X}")
+    ]
+
+
 class HostedCluster(Cluster):
     """A cluster whose nodes each have a namespace."""
 
@@ -186,14 +206,15 @@ class HostedCluster(Cluster):
             file = self.folder / f"{name}-{len(self.all)}.toml"
             file.write_text(self.text if text is None else text, encoding="utf-8")
             host = self.net.hosts[name]
-            node = host.run(HostedNode, host, name, file.name, self.folder, "--insecure", *options)
-            self.nodes[name] = node
-            self.all.append(node)
+            self._add(host.run(HostedNode, host, name, file.name, self.folder, "--insecure", *options))
 
-    def mesh(self, name: str, *words: str) -> Ended:
+    def hosted(self, name: str) -> HostedNode:
         node = self.nodes[name]
         assert isinstance(node, HostedNode)
-        return node.mesh(*words)
+        return node
+
+    def mesh(self, name: str, *words: str) -> Ended:
+        return self.hosted(name).mesh(*words)
 
 
 def topology(hosts: Mapping[str, Host], **cluster: Any) -> str:

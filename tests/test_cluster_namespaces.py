@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster_kit import NodeProcess, eventually
-from tests.namespace_kit import HostedCluster, hosted, why_not
+from tests.namespace_kit import HostedCluster, connections, hosted, why_not
 from tests.split_kit import HALF, JOB, applied, epoch, finish, goes_on, one_table, states, stopped
 
 WHY_NOT = why_not()
@@ -65,7 +65,8 @@ def test_the_minority_stops_and_says_so_and_the_majority_goes_on(
         made[name].until("node.fenced")
         assert made[name].get("/healthz").code == 200
         told = made.mesh(name, "status")
-        assert "not ready" in told.out, told
+        assert f"{name} is not ready: a majority of the voters is out of touch" in told.out, told
+        assert "a majority of the voters is out of touch" in made[name].get("/readyz").body["detail"]
         assert epoch(made[name]) == before
         refused = made[name].get("/v1/state/seen", key="7", key_type="int")
         assert (refused.code, refused.body["error"]) == (503, "unavailable")
@@ -85,6 +86,24 @@ def test_records_that_come_during_a_split_are_applied_once_when_it_heals(
     (made.folder / "go").touch()
     eventually(lambda: stopped(made["beta"]), "the minority stops")
     eventually(lambda: goes_on(picked(made, ("alpha", "gamma")), 1), "the majority goes on")
+    healed(made)
+
+
+def test_a_connection_into_the_void_is_given_up_before_it_hardly_tries_any_more(
+    started: Callable[[int], HostedCluster],
+) -> None:
+    made = started(3)
+    gamma = made.hosted("gamma")
+    made.net.split(["gamma"], ["alpha", "beta"])
+    repeats = [0]
+
+    def given_up() -> bool:
+        now = connections(gamma)
+        repeats.extend(each.repeats for each in now)
+        return not now
+
+    eventually(given_up, "no connection is left")
+    assert 0 < max(repeats) <= 5, "from 0.2 s on, each pause is twice the one before"
     healed(made)
 
 

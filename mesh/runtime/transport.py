@@ -43,6 +43,7 @@ SKIPPED_AT_ONCE = 10_000  # parts of a message that is dropped, ~10 ms; part cou
 MAX_ENDPOINTS = 1_000  # DEALERs; gossip may name any number of addresses
 RECONNECT_MS, RECONNECT_MAX_MS = 20, 100  # below a probe's verdict: who has just started must not be suspected for it
 HEARTBEAT_MS, SILENCE_MS = 5_000, 20_000  # ZMTP's own, from libzmq's thread: ends half-open connections
+UNACKNOWLEDGED_MS = 5_000  # then TCP gives a connection up: it would repeat ever more rarely, and outlast a healed cut
 
 _ADDRESS = re.compile(r"tcp://(\[[\w:.%]+\]|[^\s;/:\[\]]+):(\*|0|[1-9]\d{0,4})", re.ASCII)
 
@@ -231,6 +232,7 @@ class Transport:
         made.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
         made.setsockopt(zmq.HEARTBEAT_TIMEOUT, SILENCE_MS)
         made.setsockopt(zmq.TCP_KEEPALIVE, 1)
+        made.setsockopt(zmq.TCP_MAXRT, UNACKNOWLEDGED_MS)  # Linux: TCP_USER_TIMEOUT
         return made
 
     def _bind(self, listen: str) -> zmq.Socket[bytes]:
