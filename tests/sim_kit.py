@@ -50,6 +50,8 @@ def scenario(*faults: Fault, workers: int = 3, witness: bool = False, disks: boo
         pace=200,
         faults=faults,
         reads=tuple(range(1_000, 3_000, 40)),
+        at_founding=(),
+        joiners=(),
     )
     return dataclasses.replace(plain, **changes)
 

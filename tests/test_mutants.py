@@ -25,8 +25,10 @@ from mesh.core.membership.swim import Membership
 from mesh.core.membership.tuning import LAN
 from mesh.core.messages import BatchDone
 from mesh.core.owner import Owner
+from mesh.core.packing import Packer
 from mesh.core.planner import Planner
 from mesh.core.progress import Progress
+from mesh.core.reads import Reads
 from mesh.core.router import Router
 from mesh.runtime.worker import Worker
 from mesh.sim.faults import Crash, Cut, Pause, Reset, Restart, SlowDisk, Storm
@@ -99,8 +101,9 @@ def never_repeats(patch: Patch) -> None:
 def routes_to_the_wrong_owner(patch: Patch) -> None:
     set_table = Router.set_table
 
-    def shifted(self: Router, epoch: int, owners: tuple[bytes, ...], owner_of_slot: Any) -> None:
-        set_table(self, epoch, owners, [(owner + 1) % len(owners) for owner in owner_of_slot])
+    def shifted(self: Router, table: TableAgreed) -> None:
+        owners = tuple((owner + 1) % len(table.workers) for owner in table.owner_of_slot)
+        set_table(self, dataclasses.replace(table, owner_of_slot=owners))
 
     patch.setattr(Router, "set_table", shifted)
 
@@ -112,7 +115,7 @@ def acknowledges_before_it_applies(patch: Patch) -> None:
         delivered(self, event)
         if event.channel:
             batch: Any = codec.decode_with_values(event.payload)
-            self._transmit(event.sender, BatchDone(batch.stage, batch.number))
+            self._transmit(event.sender, BatchDone(batch.stage, batch.number, batch.epoch, b"", ()))
 
     patch.setattr(DataPlane, "_delivered", eager)
 
@@ -158,7 +161,8 @@ def drops_what_comes_before_the_partition(patch: Patch) -> None:
 
 
 def knows_no_window(patch: Patch) -> None:
-    patch.setattr(Router, "_is_open", lambda self, lane: True)
+    patch.setattr(Packer, "is_open", lambda self, lane: True)
+    patch.setattr(Router, "open_for", lambda self, stage: True)
 
 
 def claims_to_be_drained_with_work_in_hand(patch: Patch) -> None:
@@ -181,7 +185,8 @@ def lets_an_answer_overtake(patch: Patch) -> None:
 
 def answers_for_the_owner(patch: Patch) -> None:
     """Whoever is asked looks on its own shelf."""
-    patch.setattr(DataPlane, "_owner_of", lambda self, key: self.me)
+    patch.setattr(Reads, "owner_of", lambda self, key: self._me)
+    patch.setattr(Reads, "_read_here", lambda self, stage, key: self._owner.read(stage, key))
 
 
 # -- agreement --------------------------------------------------------------------------------------------------------
@@ -203,13 +208,13 @@ def founds_without_a_majority(patch: Patch) -> None:
 
 def founds_with_whoever_is_there(patch: Patch) -> None:
     """It does not wait until `expect` workers are there."""
-    plan = Planner.plan
+    found = Planner.found
 
     def eager(self: Any, *arguments: Any) -> list[Effect]:
         self._expect = 1
-        return plan(self, *arguments)
+        return found(self, *arguments)
 
-    patch.setattr(Planner, "plan", eager)
+    patch.setattr(Planner, "found", eager)
 
 
 def forgets_its_promise(patch: Patch) -> None:
@@ -238,8 +243,8 @@ def takes_the_place_of_who_had_its_name(patch: Patch) -> None:
     """A process that starts again goes on as the member that died."""
     chosen = control.ControlPlane._epoch_chosen
 
-    def usurping(self: Any, event: Any) -> list[Effect]:
-        effects = chosen(self, event)
+    def usurping(self: Any, event: Any, now: int) -> list[Effect]:
+        effects = chosen(self, event, now)
         me = self.identity.me
         old = {seat.node for seat in self.table.members if seat.name == me.name}
         return [_renamed(each, old, me.node) if isinstance(each, TableAgreed) else each for each in effects]
@@ -248,9 +253,11 @@ def takes_the_place_of_who_had_its_name(patch: Patch) -> None:
 
 
 def _renamed(table: TableAgreed, old: set[bytes], new: bytes) -> TableAgreed:
-    owners = tuple(new if node in old else node for node in table.owners)
+    def renamed(nodes: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        return tuple(new if node in old else node for node in nodes)
+
     return dataclasses.replace(
-        table, owners=owners, members=tuple(new if each in old else each for each in table.members)
+        table, members=renamed(table.members), workers=renamed(table.workers), founders=renamed(table.founders)
     )
 
 
@@ -287,9 +294,9 @@ MUTANTS: list[tuple[Callable[[Patch], None], str, list[Scenario]]] = [
     (founds_without_a_majority, "I2", HEALTHY),
     (founds_with_whoever_is_there, "A6", FOUNDINGS),
     (forgets_its_promise, "I1 I2", FOUNDINGS),
-    (forgets_its_vote_in_a_restart, "I1", FORGETFUL),
-    (votes_before_it_is_durable, "I1", FORGETFUL),
-    (takes_the_place_of_who_had_its_name, "A7", AGAIN),
+    (forgets_its_vote_in_a_restart, "I1 I2", FORGETFUL),
+    (votes_before_it_is_durable, "I1 I2", FORGETFUL),
+    (takes_the_place_of_who_had_its_name, "A7 E5", AGAIN),
     (believes_whatever_it_heard_last, "M2", SPLIT),
     (has_a_deadline_that_never_moves, "deadline", HEALTHY),
 ]

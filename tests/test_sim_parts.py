@@ -187,11 +187,12 @@ def test_the_ledger_is_complete_when_every_consumer_has_all_it_is_owed() -> None
 def test_the_ledger_notices_a_second_reader_and_a_line_left_out() -> None:
     book = ledger()
     book.reading(b"reader", "0/0", 5, [])
-    book.reading(b"another", "0/0", 5, [])
+    book.reading(b"another", "0/0", 0, [])
     assert [violation.detail for violation in book.found] == [
         "split 0/0 is read from line 5, and 1 was the next",
-        "split 0/0 is read by two nodes",
+        "split 0/0 is read from line 0, and 5 was the next",
     ]
+    assert book.readers("0/0") == [b"reader", b"another"]
 
 
 # -- the command ------------------------------------------------------------------------------------------------------
@@ -217,7 +218,7 @@ def test_a_failing_seed_is_named_with_the_line_that_replays_it(
     assert capsys.readouterr().out.splitlines()[-1] == lines[0].replace(f"seed {seed} FAILS:", "VIOLATED")
 
 
-@pytest.mark.parametrize("arguments", [["--seeds", "0"], ["--nodes", "8"], ["--seeds", "3", "--seed", "1"]])
+@pytest.mark.parametrize("arguments", [["--seeds", "0"], ["--nodes", "51"], ["--seeds", "3", "--seed", "1"]])
 def test_a_wrong_option_is_a_mistake_in_usage(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         simulate.main(arguments)

@@ -85,8 +85,8 @@ class Epochs:
             voted = [each.name for each in declared if each.role == "worker" and each.name in names]
             enough = len(voted) >= self._world.scenario.expect
         else:
-            nodes = {each.id for each in held}
-            voted = [seat.name for seat in before.voters() if seat.node in nodes]
+            homes = {each.node.identity.me.home for each in held}
+            voted = [seat.name for seat in before.voters() if seat.home in homes]
             enough = before.electorate().enough(voted)
         if not enough:
             raise Violation("I2", f"epoch {table.epoch} was chosen by {voted} alone")

@@ -71,7 +71,8 @@ class Restart(Fault):
     def begin(self, world: World) -> None:
         host = world.hosts[self.host]
         if host.disk is not None and host.living() is None:
-            if self.disk == EMPTY or (self.disk == OLD and host.disk.restore()):
+            host.is_old = self.disk == OLD and host.disk.restore()
+            if self.disk == EMPTY or host.is_old:
                 host.memory += 1
             if self.disk == EMPTY:
                 host.disk.empty()

@@ -61,7 +61,7 @@ def _founding(world: World, living: list[Process]) -> str | None:
 
 def _partition(world: World, living: list[Process]) -> str | None:
     newest = world.checkers.table
-    if newest is None or not living:
+    if newest is None or all(each.node.control.table is None for each in living):
         return None
     for process in living:
         table = process.node.control.table
@@ -144,8 +144,11 @@ def _without_the_dead(world: World, living: set[bytes]) -> str | None:
 
 
 def _free(world: World, key: object) -> bool:
-    """Nothing stands in a record's way to its owner: windows that a dead owner fills stop the others' records too."""
-    return world.scenario.window_bytes > world.ledger.sent * 100 and world.checkers.owners.is_active(key)
+    """Nothing stands in a record's way: windows that a dead owner fills stop the others' records too, and so does what
+    the former owner of a slot that has moved gave out to the dead."""
+    if world.scenario.window_bytes <= world.ledger.sent * 100 or not world.checkers.owners.is_active(key):
+        return False
+    return not any(process.node.data.handoff._shut for process in world.processes if process.alive)
 
 
 def _states(world: World, members: list[Process]) -> str | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING
 
+from mesh.core.boots import IDENTITY, next_boot
 from mesh.core.events import Millis
 
 if TYPE_CHECKING:
@@ -72,8 +73,12 @@ class Disk:
         self._copy = dict(self.records)
 
     def restore(self) -> bool:
-        """The backup is copied back, if it knows of a cluster; without one a founding's promises would be forgotten."""
+        """The backup is copied back, if it knows of a cluster; without one a founding's promises would be forgotten.
+
+        One that was made since the latest start cannot be told from what it is a copy of.
+        """
         knows = any(name.startswith("agreement.epoch.") for name in self._copy)
+        knows = knows and self._copy[IDENTITY] != self.records.get(IDENTITY)
         if knows:
             self.records = dict(self._copy)
         return knows
@@ -91,9 +96,18 @@ class Host:
     process: Process | None = None
     memory: int = 0  # counts how often what was kept here was lost
     slow_code_until: Millis = 0
+    is_old: bool = False  # the directory that the process found was an old copy
 
     def living(self) -> Process | None:
         return self.process if self.process is not None and self.process.alive else None
+
+    def count_start(self, node: bytes) -> tuple[bytes, int]:
+        """(home, boot) of a new process, as the directory of a real one has them."""
+        if self.disk is None:
+            return node, 1
+        kept = self.disk.records
+        home, boot, kept[IDENTITY] = next_boot(kept.get(IDENTITY), node)
+        return home, boot
 
     def prepare(self) -> str:
         """Before a process starts: what there is to say about the disk."""

@@ -64,12 +64,14 @@ class Owners:
         return table is not None and table.state_of(self.slot_of(key)) == "active" and self.can_decide()
 
     def can_decide(self) -> bool:
-        """Whether enough of the newest table's voters live."""
+        """Whether enough of the newest table's voters live, and none of them must decide about itself alone."""
         table = self._world.checkers.table
-        living = {process.id for process in self._world.processes if process.alive}
-        return table is not None and table.electorate().enough(
-            seat.name for seat in table.voters() if seat.node in living
-        )
+        if table is None:
+            return False
+        living = {each.node.identity.me.home: each for each in self._world.processes if each.alive}
+        voters = [seat for seat in table.voters() if seat.home in living]
+        known = len(voters) > 1 or any(living[seat.home].node.control.boots.confirmed for seat in voters)
+        return known and table.electorate().enough(seat.name for seat in voters)
 
     def slot_of(self, key: Any) -> int:
         slot = self._slots.get(key)

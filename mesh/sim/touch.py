@@ -44,14 +44,14 @@ class Touch:
             self._cut_since.setdefault(process.id, self._world.now)
 
     def _reaches_enough(self, process: Process, table: Table) -> bool:
-        voters = [seat for seat in table.voters() if self._reaches(process, seat.name, seat.node)]
+        voters = [seat for seat in table.voters() if self._reaches(process, seat.name, seat.home)]
         return table.electorate().enough(seat.name for seat in voters)
 
-    def _reaches(self, process: Process, name: str, node: NodeId) -> bool:
-        if node == process.id:
+    def _reaches(self, process: Process, name: str, home: bytes) -> bool:
+        if home == process.node.identity.me.home:
             return True
         voter = self._world.hosts[name].living()
-        if voter is None or voter.id != node or voter.paused:
+        if voter is None or voter.node.identity.me.home != home or voter.paused:
             return False
         network = self._world.network
         return not (network.is_cut((process.name, name)) or network.is_cut((name, process.name)))

@@ -2,7 +2,7 @@
 
 A voter that has promised a ballot accepts no lower one afterwards, and whoever asks it for a promise is told what it
 has accepted. All nodes send one value under one ballot. At the founding a voter is a name and what is kept under it,
-later it is a process.
+later it is a home.
 """
 
 from __future__ import annotations
@@ -55,5 +55,5 @@ class Votes:
                 said.accepted = max(said.accepted, ballot)
 
     def _of(self, process: Process, epoch: int) -> _Said:
-        who = (process.name, process.host.memory) if epoch == 1 else process.id
+        who = (process.name, process.host.memory) if epoch == 1 else process.node.identity.me.home
         return self._said.setdefault((epoch, who), _Said())

@@ -15,7 +15,7 @@ from typing import Any
 from mesh.core.control import Identity
 from mesh.core.events import Millis
 from mesh.core.leaving import refusal
-from mesh.core.messages import ALIVE, Member, NodeId
+from mesh.core.messages import ALIVE, STAYING, Member, NodeId
 from mesh.sim import goals
 from mesh.sim.checkers import Checkers
 from mesh.sim.faults import Fault
@@ -226,8 +226,10 @@ class World:
     def _identity(self, setup: Setup) -> Identity:
         scenario = self.scenario
         node = self.random.randbytes(16)
+        home, boot = self.hosts[setup.name].count_start(node)
+        at = _endpoint(setup.name)
         return Identity(
-            me=Member(node, setup.name, _endpoint(setup.name), f"{setup.name}:7480", setup.role, "", 1, ALIVE),
+            me=Member(node, setup.name, at, f"{setup.name}:7480", setup.role, "", 1, ALIVE, STAYING, home, boot),
             cluster=f"seed-{scenario.seed}",
             slots=scenario.slots,
             seed=0,
