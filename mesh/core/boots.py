@@ -74,7 +74,8 @@ class Boots:
         self._table: Table | None = None
         self._known: dict[bytes, tuple[int, NodeId]] = _unpacked(stored.get(KEEPER))
         self._durable = Durable()
-        self._settled = me.boot == 1 and not any(name.startswith("agreement.") for name in stored)
+        self._restarted = me.boot > 1 or any(name.startswith("agreement.") for name in stored)
+        self._settled = not self._restarted  # for good
         self._confirmers: dict[bytes, None] = {}  # homes
         self._ask_at: Millis | None = None
         self._stopped = False
@@ -101,9 +102,12 @@ class Boots:
     def agreed(self, table: Table, now: Millis) -> list[Effect]:
         """There is a new epoch: its voters are to be asked."""
         self._table = table
-        if self._me.boot > 1 or not self._settled:
-            self._ask_at = now if self._ask_at is None else min(self._ask_at, now + ASK)
-        return self._weigh()
+        asked: list[Effect] = []
+        if self._ask_at is not None:
+            self._ask_at = min(self._ask_at, now + ASK)
+        elif self._restarted:
+            asked = self._ask(now)
+        return asked + self._weigh()
 
     # -- this process's own start
 
@@ -156,11 +160,11 @@ class Boots:
         new = member.node not in self._members
         self._members[member.node] = member
         self._voices.know(member)
-        if self._ask_at is None and self._unheard():
+        if self._restarted and self._ask_at is None and self._unheard():
             self._ask_at = now + TELL  # it may be a voter that has not heard yet
         if new and member.home == self._me.home and member.boot >= self._me.boot:
             self._confirmers = {}
-            self._ask_at = now
+            self._ask_at = now + 1
 
     def _stop(self, boot: int) -> list[Effect]:
         if self._stopped:
@@ -180,10 +184,10 @@ class Boots:
 
     def _asked(self, sender: NodeId, message: Booted) -> list[Effect]:
         member = self._members.get(sender)
-        if member is None or (member.home, member.boot) != (message.home, message.boot):
+        if member is None or self._stopped:
+            return []  # it will ask again
+        if (member.home, member.boot) != (message.home, message.boot):
             return [Rejected("boot", f"{sender.hex()[:12]} asks for boot {message.boot} of a home that is not its own")]
-        if self._stopped:
-            return []
         former = self._highest(message.home)
         if former is not None and former[0] >= message.boot:
             ok = former == (message.boot, sender)
