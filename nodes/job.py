@@ -1,7 +1,8 @@
 """`mesh run --nodes N`: a job on N nodes of this machine, from start to summary.
 
-The job is done when every node has logged `app.done`. Then the summary, and all nodes are stopped, unless they shall be
-kept. A node that ends before that fails the job: what it held is gone, so the others are stopped too.
+The job is done when every node has logged `app.done`, or has left in good order after handing over. Then the summary,
+and all nodes are stopped, unless they shall be kept. A node that ends otherwise before that fails the job: what it held
+is gone, so the others are stopped too.
 """
 
 from __future__ import annotations
@@ -44,13 +45,15 @@ class Job(Upkeep):
         super().heard(name, fields)
         if fields["event"] == "node.refused" and "listens there already" in str(fields.get("detail")):
             self.port_taken = True
-        if fields["event"] == "app.done" and name not in self._done:
-            self._done[name] = fields
-            if len(self._done) == len(self._names):
-                self._finish()
+        if fields["event"] == "node.left" and name in self.leavers:
+            self._done.setdefault(name, fields)
+        if fields["event"] == "app.done":
+            self._done.setdefault(name, fields)
+        if self.summary is None and len(self._done) == len(self._names):
+            self._finish()
 
-    def needs_all(self) -> bool:
-        return self.summary is None
+    def needs(self, name: str) -> bool:
+        return self.summary is None and name not in self.leavers
 
     def on_loss(self) -> None:
         if self.summary is None:

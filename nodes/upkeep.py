@@ -18,6 +18,7 @@ from nodes import logs
 from nodes.client import Client
 from nodes.fleet import Exited, Fleet, Interrupted, Logged, Unwritable, Wrote
 from nodes.mistakes import Failure
+from nodes.ring import Run, ranges
 from nodes.signals import on_stop_signals
 
 TICK_SECONDS = 0.25
@@ -34,6 +35,7 @@ class Upkeep:
         self.code = 0
         self.doors: dict[str, str] = {}  # name -> host:port of the nodes that are up
         self.stopping = False
+        self.leavers: dict[str, None] = {}  # nodes that were asked to hand over and go
         self._left = set(names)
         self._stop_deadline = float("inf")
         self._slots: dict[str, str] = {}  # name -> what it said that it owns
@@ -80,11 +82,13 @@ class Upkeep:
             self.doors[name] = str(fields["http"])
         elif fields["event"] == "partition.agreed":
             self._slots[name] = str(fields.get("own", "none"))
+        elif fields["event"] == "node.leaving":
+            self.leavers[name] = None
         elif fields["event"] == "node.refused":
             self.code = self.code or 2
 
-    def needs_all(self) -> bool:
-        """Whether a node that leaves in good order is a loss too."""
+    def needs(self, name: str) -> bool:
+        """Whether it is a loss, too, if this node stops in good order."""
         return False
 
     def on_loss(self) -> None:
@@ -106,7 +110,7 @@ class Upkeep:
     def _ended(self, name: str, code: int) -> None:
         if self.stopping and code in (0, -signal.SIGTERM):  # the signal, where it had not yet begun to listen to us
             return
-        if code == 0 and not self.needs_all():  # somebody asked this one to stop
+        if code == 0 and not self.needs(name):  # somebody asked this one to stop
             return
         if self.stopping:
             self.log.warning("node.ended_badly", name=name, exit_code=code)
@@ -120,9 +124,16 @@ class Upkeep:
             self.on_loss()
 
     def _tell_death(self, name: str, code: int) -> None:
-        slots = self._slots.get(name, "none")
+        slots = self._slots_of(name)
         cause = f"by signal {-code}" if code < 0 else f"with exit code {code}"
         self.log.error("node.died", name=name, slots=slots, detail=f"{name} ended {cause}; {_loss(slots)}")
+
+    def _slots_of(self, name: str) -> str:
+        """As those that are up know it; they have moved since the founding."""
+        ring = self.ask("v1", "ring")
+        if ring is None or not any(run["owner"] == name for run in ring["runs"]):
+            return self._slots.get(name, "none")
+        return ranges([Run(each["first"], each["last"], name, "") for each in ring["runs"] if each["owner"] == name])
 
     # -- what nodes say of themselves
 

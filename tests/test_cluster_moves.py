@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import threading
 from pathlib import Path
 
 import pytest
 
-from tests.cluster_kit import cluster, eventually
+from tests.cluster_kit import cluster, counted_anywhere, eventually, fetch
+from tests.commands import start_mesh
 from tests.flowing_kit import APP, flowing
 
 THREE = ("alpha", "beta", "gamma")
@@ -121,3 +124,30 @@ def test_a_node_that_joins_waits_for_the_cluster_and_founds_none(tmp_path: Path)
         made.start("beta")
         made.until_settled("alpha", "beta", "delta")
         eventually(lambda: delta.get("/readyz").code == 200, "delta is ready")
+
+
+def test_a_node_may_leave_a_run_that_nobody_keeps(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APP, encoding="utf-8")
+    run = start_mesh("run", "app.py", "--nodes", "3", "--json", cwd=tmp_path)
+    try:
+        assert run.stderr is not None
+        assert run.stdout is not None
+        said = []
+        for line in run.stderr:
+            said.append(json.loads(line))
+            if sum(each["event"] == "node.ready" for each in said) == 3:
+                break
+        doors = {each["node"]: each["http"] for each in said if each["event"] == "node.listening"}
+        rest = threading.Thread(target=lambda: said.extend(json.loads(line) for line in run.stderr or ()))
+        rest.start()
+        assert fetch(doors["node-1"], "/v1/leave", "POST", name="node-2").code == 202
+        eventually(lambda: any(each["event"] == "node.left" for each in said), "it left")
+        (tmp_path / "enough").touch()
+        assert run.wait(60) == 0
+        rest.join(10)
+        summary = json.loads(run.stdout.read())
+        total = sum(counted_anywhere(tmp_path / "out").values())
+        assert (summary["nodes"], summary["records_in"], summary["records_keyed"]) == (3, total, total)
+    finally:
+        run.kill()
+        run.wait()

@@ -130,7 +130,7 @@ def test_a_cluster_whose_nodes_all_stop_is_founded_anew(tmp_path: Path) -> None:
         for node in made:
             node.signal(signal.SIGTERM)
         assert [node.end() for node in made] == [0, 0]
-        made.start()
+        made.start(options=("--set", "output=anew"))
         for node in made:
             assert node.until("partition.agreed")["epoch"] == 1
         made.until_settled("alpha", "beta")
