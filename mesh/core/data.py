@@ -42,7 +42,8 @@ from mesh.core.events import (
     Transmit,
     Woke,
 )
-from mesh.core.handoff import CONTROL, REPLICATION, HandOff
+from mesh.core.giving import REPLICATION
+from mesh.core.handoff import CONTROL, HandOff
 from mesh.core.intake import Intake
 from mesh.core.messages import (
     BatchDone,

@@ -1,6 +1,6 @@
 """How a slot's state gets from its donor to its PENDING owner, and when it counts.
 
-States    at the donor, per target: slots to give, one after the other -> chunks on their way, in a window -> given
+States    at the donor: see `giving`
           at the owner, per slot: nothing -> staged, chunk by chunk -> installed (said once) -> taken, or thrown away
 Events    `set_table`; chunks, their acknowledgements and SlotSettled from peers; `send_some`; `tell_settled`.
 
@@ -17,7 +17,7 @@ slot at a stage of level n before the donor has said that no record of it for a 
 not wait for ever: what a gate waits for is applied at deeper levels, and the deepest has no gates. A donor that had a
 gate itself passes it on. Who is gone without a word opens its gates: what it had is lost.
 
-Bounds    CHUNK_BYTES a chunk (or one state), WINDOW_BYTES in flight to a target. What is staged is state.
+Bounds    on what is on its way: see `giving`. What is staged is state.
 Invariants what is staged complete is exactly what the donor sealed at that term; what is installed is said once.
 """
 
@@ -30,16 +30,13 @@ from typing import Any, TypeAlias
 
 from mesh.core import columns
 from mesh.core.codec import Malformed, encode_with_values
-from mesh.core.events import Consumed, Delivered, Effect, Log, SlotsInstalled, TableAgreed, Transmit
+from mesh.core.events import Consumed, Delivered, Effect, SlotsInstalled, TableAgreed, Transmit
+from mesh.core.giving import REPLICATION, WINDOW_BYTES, Given, Giving
 from mesh.core.holdings import Holdings, Moves
 from mesh.core.messages import ChunksTaken, Message, NodeId, SlotChunk, SlotSettled
 from mesh.core.owner import Owner
-from mesh.core.values import NotSerializable, show
 
-CONTROL, REPLICATION = 0, 15  # channels
-CHUNK_BYTES = 128 << 10  # a few milliseconds of packing
-WINDOW_BYTES = 1 << 20  # ~8 chunks: enough to keep a link busy
-FIRST_KEYS = 256  # of a chunk, before anything is known of the states' sizes
+CONTROL = 0  # the channel of acknowledgements
 
 _Name: TypeAlias = tuple[NodeId, int, int]  # of a hand-over: (donor, slot, term)
 
@@ -56,32 +53,9 @@ class _Gate:
 class _Debt:
     """A slot that this node gave away, and what of its outputs is still to be told."""
 
-    slot: int
-    term: int
-    target: NodeId
-    epoch: int  # outputs were put into the router before it
+    given: Given
     gate: _Gate | None  # this node's own, when it gave the slot away
     told: int
-
-
-@dataclass(slots=True)
-class _Giving:
-    slot: int
-    term: int
-    epoch: int  # in which it was sealed
-    stage: int = 0
-    key: int = 0  # the next one of that stage
-
-
-@dataclass(slots=True)
-class _Target:
-    """What one new owner is sent."""
-
-    giving: deque[_Giving] = field(default_factory=deque)
-    last_number: int = 0
-    in_flight: deque[tuple[int, int]] = field(default_factory=deque)  # (number, bytes)
-    bytes_in_flight: int = 0
-    at_once: int = FIRST_KEYS
 
 
 @dataclass(slots=True)
@@ -106,10 +80,9 @@ class HandOff:
         self._seed = seed
         self._shift = 33 - slots.bit_length()
         self._unsettled = unsettled
-        self._window = min(WINDOW_BYTES, window_bytes)
         self.holdings = Holdings(me)
         self._table: TableAgreed | None = None
-        self._targets: dict[NodeId, _Target] = {}
+        self._giving = Giving(owner, window_bytes)
         self._arrived: dict[NodeId, deque[tuple[SlotChunk | SlotSettled, int]]] = {}  # not looked at, and their sizes
         self._numbers: dict[NodeId, int] = {}  # of the last chunk that arrived
         self._staged: dict[int, _Staged] = {}
@@ -123,8 +96,7 @@ class HandOff:
     def set_table(self, table: TableAgreed) -> list[Effect]:
         self._table = table
         moves = self.holdings.set_table(table)
-        for target in self._targets.values():
-            target.giving = deque(each for each in target.giving if self._is_wanted(each))
+        self._giving.forget(self._is_wanted, table.workers)
         for slot in moves.take:
             self._take(slot)
         for slot in moves.changed:
@@ -138,13 +110,13 @@ class HandOff:
             self._judge_arrived(sender)
         return self._taken()
 
-    def _is_wanted(self, giving: _Giving) -> bool:
+    def _is_wanted(self, given: Given) -> bool:
         assert self._table is not None
-        return self._table.term_of_slot[giving.slot] == giving.term and giving.slot in self.holdings.here
+        return self._table.term_of_slot[given.slot] == given.term and given.slot in self.holdings.here
 
     def _give_and_drop(self, moves: Moves) -> None:
         for slot, term, target in moves.give:
-            self._targets.setdefault(target, _Target()).giving.append(_Giving(slot, term, self.holdings.epoch))
+            self._giving.give(Given(slot, term, target, self.holdings.epoch))
         for slot in moves.drop:
             self._owner.drop(slot)
             self._gates.pop(slot, None)
@@ -165,10 +137,9 @@ class HandOff:
         for gate in list(self._shut.values()):
             if gate.name[0] not in table.workers:
                 self._lower(gate, 0)
-        self._targets = {node: target for node, target in self._targets.items() if node in table.workers}
         known = (*table.workers, *self._arrived)
         self._numbers = {node: last for node, last in self._numbers.items() if node in known}
-        self._debts = [debt for debt in self._debts if debt.target in table.workers]
+        self._debts = [debt for debt in self._debts if debt.given.target in table.workers]
 
     def _lower(self, gate: _Gate, unsettled: int) -> None:
         gate.unsettled = min(gate.unsettled, unsettled)
@@ -183,102 +154,34 @@ class HandOff:
     # -- the donor
 
     def may_send(self) -> bool:
-        return any(each.giving and each.bytes_in_flight < self._window for each in self._targets.values())
+        return self._giving.may_send()
 
     def send_some(self) -> list[Effect]:
-        """The next chunk to each target that has room; before the first one, all keys are filed by their slots."""
-        if not self.may_send() or not self._owner.file_some():
-            return []
-        for node, target in self._targets.items():
-            if target.giving and target.bytes_in_flight < self._window:
-                self._send_chunk(node, target, target.giving[0])
-        return self._taken()
-
-    def _send_chunk(self, node: NodeId, target: _Target, giving: _Giving) -> None:
-        while not self._keys(giving)[giving.key :] and giving.stage + 1 < len(self._owner.stages):
-            giving.stage, giving.key = giving.stage + 1, 0
-        unsettled = self._owed(giving)
-        payload, keys = self._packed(target, giving, unsettled)
-        if not payload:
-            target.giving.popleft()
-            return
-        target.last_number += 1
-        target.in_flight.append((target.last_number, len(payload)))
-        target.bytes_in_flight += len(payload)
-        giving.key += keys
-        self._effects.append(Transmit(node, REPLICATION, payload))
-        if self._is_last(giving, 0):
-            target.giving.popleft()
+        effects, through = self._giving.send_some(self.holdings.epoch, self._owed)
+        for given, unsettled in through:
             if unsettled:
-                gate = self._gates.get(giving.slot)
-                self._debts.append(_Debt(giving.slot, giving.term, node, giving.epoch, gate, unsettled))
+                self._debts.append(_Debt(given, self._gates.get(given.slot), unsettled))
+        return effects
 
-    def _owed(self, giving: _Giving) -> int:
-        gate = self._gates.get(giving.slot)
-        return max(self._unsettled(giving.epoch), 0 if gate is None else gate.unsettled)
-
-    def _is_last(self, giving: _Giving, more: int) -> bool:
-        """Is nothing left of the slot after `more` keys?"""
-        later = self._owner.stages[giving.stage + 1 :]
-        return giving.key + more >= len(self._keys(giving)) and not any(stage.keys_of(giving.slot) for stage in later)
-
-    def _keys(self, giving: _Giving) -> Sequence[Any]:
-        stages = self._owner.stages  # an application may have none
-        return stages[giving.stage].keys_of(giving.slot) if stages else ()
-
-    def _packed(self, target: _Target, giving: _Giving, unsettled: int) -> tuple[bytes, int]:
-        """The next chunk and how many keys are in it; empty if a state cannot travel: then the slot stays."""
-        at_once = target.at_once
-        while True:
-            keys = list(self._keys(giving)[giving.key : giving.key + at_once])
-            states = [self._owner.stages[giving.stage].states[key] for key in keys]
-            last = self._is_last(giving, len(keys))
-            chunk = SlotChunk(
-                self.holdings.epoch, target.last_number + 1, giving.slot, giving.term, giving.stage,
-                keys, states, last, unsettled,
-            )  # fmt: skip
-            try:
-                payload = encode_with_values(chunk)
-            except NotSerializable as error:
-                if len(keys) > 1:
-                    at_once = max(1, len(keys) // 2)
-                    continue
-                self._cannot_move(giving, keys, error)
-                return b"", 0
-            if len(keys) > 1 and len(payload) > 2 * CHUNK_BYTES:
-                at_once = max(1, len(keys) * CHUNK_BYTES // len(payload))
-                continue
-            if keys:
-                target.at_once = max(1, min(2 * len(keys) + FIRST_KEYS, CHUNK_BYTES * len(keys) // len(payload)))
-            return payload, len(keys)
-
-    def _cannot_move(self, giving: _Giving, keys: list[Any], error: NotSerializable) -> None:
-        name = self._owner.stages[giving.stage].plan.name
-        fields = {"slot": giving.slot, "stage": name, "key": show(keys[0]), "error": str(error)}
-        self._effects.append(Log("slot.cannot_move", fields, "error"))
+    def _owed(self, given: Given) -> int:
+        gate = self._gates.get(given.slot)
+        return max(self._unsettled(given.epoch), 0 if gate is None else gate.unsettled)
 
     def chunks_taken(self, sender: NodeId, number: int) -> None:
-        target = self._targets.get(sender)
-        if target is None:
-            return  # no worker any more
-        if number > target.last_number:
-            raise Malformed("chunks-taken", f"chunk {number} was never sent, the last is {target.last_number}")
-        while target.in_flight and target.in_flight[0][0] <= number:
-            target.bytes_in_flight -= target.in_flight.popleft()[1]
+        self._giving.taken(sender, number)
 
     def tell_settled(self) -> list[Effect]:
         """To the new owners: what of the outputs has been applied since they were last told."""
         if not self._debts:
             return []
-        now = {epoch: self._unsettled(epoch) for epoch in sorted({debt.epoch for debt in self._debts})}
+        now = {epoch: self._unsettled(epoch) for epoch in sorted({debt.given.epoch for debt in self._debts})}
         for debt in self._debts:
-            unsettled = max(now[debt.epoch], 0 if debt.gate is None else debt.gate.unsettled)
+            unsettled = max(now[debt.given.epoch], 0 if debt.gate is None else debt.gate.unsettled)
             if unsettled < debt.told:
                 debt.told = unsettled
-                told = SlotSettled(
-                    debt.slot, debt.term, unsettled
-                )  # behind the chunks, so that it cannot overtake them
-                self._effects.append(Transmit(debt.target, REPLICATION, encode_with_values(told)))
+                told = SlotSettled(debt.given.slot, debt.given.term, unsettled)
+                payload = encode_with_values(told)  # behind the chunks, so that it cannot overtake them
+                self._effects.append(Transmit(debt.given.target, REPLICATION, payload))
         self._debts = [debt for debt in self._debts if debt.told]
         return self._taken()
 
@@ -355,4 +258,4 @@ class HandOff:
         return [slot for slot, gate in self._gates.items() if gate.unsettled > level]
 
     def busy(self) -> bool:
-        return bool(self._staged or self._debts or self._arrived or any(each.giving for each in self._targets.values()))
+        return bool(self._staged or self._debts or self._arrived or self._giving.busy())
