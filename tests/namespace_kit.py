@@ -112,8 +112,8 @@ class Network:
         that `target` made still come."""
         if (source, target) in self._cuts:
             return
-        rule = ("pref", CUT, "from", self.hosts[source].address, "iif", "eth0")
-        rule += ("ipproto", "tcp", "dport", str(PORT)) if mesh_port else ()
+        port = ("ipproto", "tcp", "dport", str(PORT)) if mesh_port else ()
+        rule = ("pref", CUT, "from", self.hosts[source].address, "iif", "eth0", *port)
         _ip("-n", self.hosts[target].namespace, "rule", "add", *rule, "blackhole")
         self._cuts[source, target] = rule
 

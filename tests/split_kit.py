@@ -78,6 +78,10 @@ def epoch(node: NodeProcess) -> int:
     return int(node.status()["epoch"])
 
 
+def owner(node: NodeProcess, key: str) -> str:
+    return str(node.get("/v1/owner", key=key, key_type="int").body["owner"])
+
+
 def states(node: NodeProcess) -> dict[str, str]:
     return {each["name"]: each["state"] for each in node.status()["nodes"]}
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.cluster_kit import NodeProcess, eventually
 from tests.namespace_kit import HostedCluster, connections, hosted, why_not
-from tests.split_kit import HALF, JOB, applied, epoch, finish, goes_on, one_table, states, stopped
+from tests.split_kit import HALF, JOB, KEYS, applied, epoch, finish, goes_on, one_table, owner, states, stopped
 
 WHY_NOT = why_not()
 pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
@@ -68,7 +68,8 @@ def test_the_minority_stops_and_says_so_and_the_majority_goes_on(
         assert f"{name} is not ready: a majority of the voters is out of touch" in told.out, told
         assert "a majority of the voters is out of touch" in made[name].get("/readyz").body["detail"]
         assert epoch(made[name]) == before
-        refused = made[name].get("/v1/state/seen", key="7", key_type="int")
+        own = next(key for key in map(str, range(KEYS)) if owner(made[name], key) == name)
+        refused = made[name].get("/v1/state/seen", key=own, key_type="int")
         assert (refused.code, refused.body["error"]) == (503, "unavailable")
     served = [made[name].get("/v1/state/seen", key=str(key), key_type="int") for key in range(40) for name in majority]
     assert {answer.code for answer in served} == {200, 503}, "what the majority holds is read, the rest is not"

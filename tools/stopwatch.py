@@ -81,7 +81,7 @@ def _cut_job(names: tuple[str, ...]) -> Iterator[HostedCluster]:
 
 
 def split(hold: float) -> dict[str, float]:
-    """gamma alone: until it says that it stopped, until the others have the next partition; healed after `hold`."""
+    """gamma alone: until it has stopped, until the others have the next partition; healed after `hold`."""
     with _cut_job(NAMES) as made:
         before = max(epoch(node) for node in made)
         rest = [made["alpha"], made["beta"]]
@@ -89,7 +89,9 @@ def split(hold: float) -> dict[str, float]:
         made.net.split(["gamma"], ["alpha", "beta"])
         eventually(lambda: goes_on(rest, before), "the majority goes on")
         goes = time.perf_counter() - start
-        eventually(lambda: stopped(made["gamma"]), "the minority stops")
+        eventually(lambda: stopped(made["gamma"]), "the minority says that it is not ready")
+        not_ready = time.perf_counter() - start
+        made["gamma"].until("node.fenced")  # from then on it applies, reads and answers nothing
         stops = time.perf_counter() - start
         time.sleep(max(0.0, hold - (time.perf_counter() - start)))
         made.net.heal()
@@ -98,6 +100,7 @@ def split(hold: float) -> dict[str, float]:
         finish(made)
         return {
             "held": hold,
+            "minority_not_ready": not_ready,
             "minority_stops": stops,
             "majority_goes_on": goes,
             "one_table_after_healing": heals,
