@@ -213,7 +213,7 @@ class Cluster:
 
     def _check_end(self) -> None:
         """At the first JobDone anywhere no owner has anything left to do; a witness never had."""
-        for node in [each for each in self.nodes if each.id in self.table.owners]:
+        for node in [each for each in self.nodes if each.id in self.table.workers]:
             assert node.flushed
             assert node.data.quiet()
             assert all(count.splits == count.splits_done for count in node.data.sources.counts())
@@ -236,7 +236,7 @@ class Cluster:
             for each in node.data.owner.stages:
                 if each.plan.name == stage:
                     for key, state in each.states.items():
-                        owner = self.table.owners[self.table.owner_of_slot[slot_of_key(key, 0, self.slots)]]
+                        owner = self.table.workers[self.table.owner_of_slot[slot_of_key(key, 0, self.slots)]]
                         assert owner == node.id
                         found[key] = state
         return found

@@ -416,7 +416,7 @@ def test_a_stage_whose_consumer_takes_nothing_stops_and_so_do_the_sources() -> N
     spread.fold("second", int, lambda n, _: n + 1)
     plan = compile(app)
     cluster, read = silenced(plan, 5_000)
-    owner = cluster.table.owners[cluster.table.owner_of_slot[slot_of_key("one key, and so one owner", 0, 8)]]
+    owner = cluster.table.workers[cluster.table.owner_of_slot[slot_of_key("one key, and so one owner", 0, 8)]]
     assert owner == cluster.nodes[0].id, "choose another key"
     assert 0 < cluster.nodes[0].data.records_keyed < 1_000
     assert read < 1_000

@@ -212,10 +212,6 @@ class TableAgreed(Event, Effect):
     left: tuple[NodeId, ...] = ()  # that left properly, the newest last; whoever else is gone took its work along
     founders: tuple[NodeId, ...] = ()  # the workers of epoch 1, who share the splits
 
-    @property
-    def owners(self) -> tuple[NodeId, ...]:
-        return self.workers  # until nobody uses this name any more
-
 
 @dataclass(frozen=True, slots=True)
 class SlotsInstalled(Event, Effect):
