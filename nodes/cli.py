@@ -16,8 +16,9 @@ from typing import NoReturn
 
 import click
 
-from nodes.commands.asking import get, leave, owner, show_ring, status
+from nodes.commands.asking import get, owner, show_ring, status
 from nodes.commands.checking import check
+from nodes.commands.ordering import accept_loss, leave, recover
 from nodes.commands.running import run
 from nodes.commands.starting import node, up
 from nodes.mistakes import Failure, Mistaken
@@ -34,7 +35,7 @@ def mesh() -> None:
     """
 
 
-for command in (run, up, node, status, show_ring, owner, get, leave, check):
+for command in (run, up, node, status, show_ring, owner, get, leave, accept_loss, recover, check):
     mesh.add_command(command)
 
 

@@ -34,6 +34,7 @@ LOOKUPS_AT_ONCE = 32  # each holds a thread
 LOOKUPS_WAITING = 256  # more are refused at once
 MAX_KEY = 4000  # characters; Python writes no number of more than 4300 digits
 RETRY_AFTER = {"Retry-After": "1"}
+OUT_OF_TOUCH = "a majority of the voters is out of touch with this node; ask one that has it"
 MAX_NAME = 200  # characters of a name that are said again
 
 T = TypeVar("T")
@@ -60,6 +61,12 @@ class Served(Protocol):
     def leave(self, name: str) -> str | None:
         """Have a node hand over and go; else why not: unknown | last-worker | out-of-touch."""
 
+    def accept_loss(self) -> int | None:
+        """Have the lost slots start again, empty: how many; None if that cannot be agreed on from here."""
+
+    def recover(self) -> bool:
+        """Go on without a majority that is lost for good; False if it is not lost."""
+
 
 def make_app(served: Served) -> Starlette:
     door = _Door(served)
@@ -72,10 +79,11 @@ def make_app(served: Served) -> Starlette:
         "/v1/owner": door.owner,
         "/v1/state/{stage}": door.state,
     }
+    orders = {"/v1/leave": door.leave, "/v1/accept-loss": door.accept_loss, "/v1/recover": door.recover}
     app = Starlette(
         routes=[
             *[Route(path, endpoint, methods=["GET"]) for path, endpoint in routes.items()],
-            Route("/v1/leave", door.leave, methods=["POST"]),
+            *[Route(path, endpoint, methods=["POST"]) for path, endpoint in orders.items()],
         ],
         exception_handlers={HTTPException: _http_error, BadKey: _bad_key, Exception: _internal_error},
     )
@@ -129,6 +137,21 @@ class _Door:
             raise HTTPException(400, "the query needs name=N")
         return _leaving(name[:MAX_NAME], await _in_thread(lambda: self._served.leave(name)))
 
+    async def accept_loss(self, request: Request) -> Response:
+        _refuse_other_sites(request)
+        _query(request, ())
+        slots = await _in_thread(self._served.accept_loss)
+        if slots is None:
+            return _not_now("out-of-touch", OUT_OF_TOUCH)
+        return _json({"slots": slots}, 202) if slots else _error(409, "nothing-lost", "no slot is lost")
+
+    async def recover(self, request: Request) -> Response:
+        _refuse_other_sites(request)
+        _query(request, ())
+        if await _in_thread(self._served.recover):
+            return _json({"recovering": True}, 202)
+        return _error(409, "in-touch", "a majority of the voters is in touch: there is nothing to recover from")
+
 
 def _refuse_other_sites(request: Request) -> None:
     """A page that somebody looks at on this machine must not give orders to its nodes."""
@@ -144,7 +167,7 @@ def _leaving(name: str, refused: str | None) -> Response:
         return _error(404, "unknown-node", f"no node named {json.dumps(name, ensure_ascii=False)} is here")
     if refused == "last-worker":
         return _error(409, "last-worker", f"{name} is the last worker: its slots have nowhere to go")
-    return _not_now(refused, "a majority of the voters is out of touch with this node; ask one that has it")
+    return _not_now(refused, OUT_OF_TOUCH)
 
 
 def _run(run: RingRun, total: int) -> dict[str, object]:

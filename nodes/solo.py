@@ -148,6 +148,12 @@ class _Shown:
     def leave(self, name: str) -> str | None:
         return "last-worker" if name == NAME else "unknown"
 
+    def accept_loss(self) -> int | None:
+        return 0
+
+    def recover(self) -> bool:
+        return False
+
     def lookup(self, stage: str, key: Key, timeout: float) -> Reading:
         outcome, state = self._embedded.worker.lookup(stage, key, timeout)
         return Reading(outcome, state, NAME, 1, "this process is ending")

@@ -60,6 +60,8 @@ class FakeNode:
     unavailable: bool = False
     moving: Moving = AT_REST
     refusals: dict[str, str | None] = field(default_factory=dict)  # name -> why it cannot leave
+    losses: int | None = 0
+    recovers: bool = False
     asked_to_leave: list[str] = field(default_factory=list)
     held: threading.Event = field(default_factory=threading.Event)  # lookups of the stage "slow" wait for it
 
@@ -82,6 +84,12 @@ class FakeNode:
     def leave(self, name: str) -> str | None:
         self.asked_to_leave.append(name)
         return self.refusals.get(name, "unknown")
+
+    def accept_loss(self) -> int | None:
+        return self.losses
+
+    def recover(self) -> bool:
+        return self.recovers
 
     def lookup(self, stage: str, key: Key, timeout: float) -> Reading:
         if stage == "slow":

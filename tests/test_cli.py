@@ -115,6 +115,16 @@ def test_leave_is_passed_on_and_its_refusals_have_exit_codes(capsys: Capture, at
     assert node.asked_to_leave == ["gamma", "gamma", "alpha", "beta", "delta"]
 
 
+def test_what_is_lost_is_given_up_only_on_purpose(capsys: Capture, at: str, node: FakeNode) -> None:
+    assert call_mesh(capsys, "accept-loss", "--at", at).code == 2
+    node.losses, node.recovers = 341, True
+    assert call_mesh(capsys, "accept-loss", "--at", at).out == "341 slots start again, empty\n"
+    refused = call_mesh(capsys, "recover", "--at", at)
+    assert (refused.code, refused.out) == (2, "")
+    assert "add --yes" in refused.err
+    assert call_mesh(capsys, "recover", "--yes", "--json", "--at", at).out == '{"recovering":true}\n'
+
+
 def test_status_says_why_a_node_is_not_ready_and_how_far_the_slots_are(
     capsys: Capture, at: str, node: FakeNode
 ) -> None:
@@ -320,7 +330,9 @@ def test_a_param_of_the_wrong_type_is_told_where_it_was_typed(capsys: Capture, f
 # -- usage
 
 
-@pytest.mark.parametrize("command", ["run", "up", "node", "status", "ring", "owner", "get", "leave", "check"])
+@pytest.mark.parametrize(
+    "command", ["run", "up", "node", "status", "ring", "owner", "get", "leave", "accept-loss", "recover", "check"]
+)
 def test_each_command_explains_itself_with_an_example(capsys: Capture, command: str) -> None:
     ended = call_mesh(capsys, command, "--help")
     assert ended.code == 0

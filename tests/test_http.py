@@ -112,6 +112,23 @@ def test_a_leave_that_cannot_be_says_why(url: str, node: FakeNode, refused: str,
     assert (answer.code, answer.body["error"]) == (code, error)
 
 
+def test_losses_are_accepted_where_there_are_some(url: str, node: FakeNode) -> None:
+    assert ask(url, "/v1/accept-loss", "POST").body["error"] == "nothing-lost"
+    node.losses = 341
+    answer = ask(url, "/v1/accept-loss", "POST")
+    assert (answer.code, answer.body) == (202, {"slots": 341})
+    assert ask(url, "/v1/accept-loss?slots=3", "POST").code == 400
+    node.losses = None
+    assert ask(url, "/v1/accept-loss", "POST").code == 503
+
+
+def test_a_recovery_where_the_majority_is_gone_only(url: str, node: FakeNode) -> None:
+    refused = ask(url, "/v1/recover", "POST")
+    assert (refused.code, refused.body["error"]) == (409, "in-touch")
+    node.recovers = True
+    assert ask(url, "/v1/recover", "POST").code == 202
+
+
 def test_a_leave_is_accepted(url: str, node: FakeNode) -> None:
     node.refusals["beta"] = None
     answer = ask(url, "/v1/leave?name=beta", "POST")

@@ -25,6 +25,7 @@ from mesh.app.connectors import ConnectorError
 from mesh.app.plan import Plan
 from mesh.core.control import Identity
 from mesh.core.events import (
+    AcceptLoss,
     AskToLeave,
     Departed,
     Effect,
@@ -35,6 +36,7 @@ from mesh.core.events import (
     Millis,
     Persist,
     Persisted,
+    Recover,
     Rejected,
     Stop,
     Woke,
@@ -342,6 +344,26 @@ class Daemon:
                 self._perform(self.node.handle_control(AskToLeave(member.node), self._now()))
         self._transport.wake()
         return None
+
+    def accept_loss(self) -> int | None:
+        """Have all slots that are LOST now start again, empty: how many; None if it cannot be agreed on from here."""
+        with self._lock:
+            control = self.node.control
+            if control.table is None or control.contact.fenced or self._exit_code is not None:
+                return None
+            lost = control.table.counts()["lost"]
+            self._perform(self.node.handle_control(AcceptLoss(), self._now()))
+        self._transport.wake()
+        return lost
+
+    def recover(self) -> bool:
+        """Go on without a majority that is lost for good. False if it is not lost: nothing is done then."""
+        with self._lock:
+            if not self.node.control.contact.fenced or self._exit_code is not None:
+                return False
+            self._perform(self.node.handle_control(Recover(), self._now()))
+        self._transport.wake()
+        return True
 
 
 def _identity(

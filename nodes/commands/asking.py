@@ -1,4 +1,4 @@
-"""`mesh status`, `ring`, `owner`, `get`, `leave`: what a running node says, and is told."""
+"""`mesh status`, `ring`, `owner`, `get`: what a running node says."""
 
 from __future__ import annotations
 
@@ -163,21 +163,3 @@ def _check_key(key: str, key_type: str) -> None:
         parse_key(key, key_type)
     except BadKey as error:
         raise Failure(2, str(error)) from None
-
-
-@click.command(epilog="\b\nExample:\n  mesh leave gamma --at http://127.0.0.1:7480")
-@click.argument("name")
-@options.at
-@options.as_json
-def leave(name: str, at: str, as_json: bool) -> None:
-    """Have the node NAME hand over its slots and go.
-
-    Any node passes it on. Nothing is waited for: once others have all it had, NAME logs `node.left` and exits with 0.
-    """
-    answer = Client(at).post("v1", "leave", name=name)
-    if as_json:
-        options.show(answer)
-    if answer.code != 202:
-        raise refusal(answer)
-    if not as_json:
-        click.echo(f"{name} hands over and leaves")

@@ -1,0 +1,58 @@
+"""`mesh leave`, `accept-loss`, `recover`: what an operator tells a running cluster, through any node."""
+
+from __future__ import annotations
+
+import click
+
+from nodes.client import Answer, Client, refusal
+from nodes.commands import options
+from nodes.mistakes import Failure
+
+
+@click.command(epilog="\b\nExample:\n  mesh leave gamma --at http://127.0.0.1:7480")
+@click.argument("name")
+@options.at
+@options.as_json
+def leave(name: str, at: str, as_json: bool) -> None:
+    """Have the node NAME hand over its slots and go.
+
+    Any node passes it on. Nothing is waited for: once others have all it had, NAME logs `node.left` and exits with 0.
+    """
+    _told(Client(at).post("v1", "leave", name=name), as_json, f"{name} hands over and leaves")
+
+
+@click.command("accept-loss", epilog="\b\nExample:\n  mesh accept-loss --at http://127.0.0.1:7480")
+@options.at
+@options.as_json
+def accept_loss(at: str, as_json: bool) -> None:
+    """Have the slots whose state is lost start again, empty.
+
+    What waited for them goes on. Slots that are unavailable are not lost, and stay as they are.
+    """
+    answer = Client(at).post("v1", "accept-loss")
+    slots = answer.body.get("slots", 0) if isinstance(answer.body, dict) else 0
+    _told(answer, as_json, f"{slots} slots start again, empty")
+
+
+@click.command(epilog="\b\nExample:\n  mesh recover --yes --at http://127.0.0.1:7480")
+@click.option("--yes", is_flag=True, help="The majority is lost for good, and nobody else recovers the cluster.")
+@options.at
+@options.as_json
+def recover(yes: bool, at: str, as_json: bool) -> None:
+    """Go on without a majority that is lost for good.
+
+    Those that this node reaches become the cluster; all that the others held is lost. Only where the others will never
+    come back: if they live, cut off, what they did since is given up.
+    """
+    if not yes:
+        raise Failure(2, "recover gives up all that the unreachable nodes have; if they are lost for good, add --yes")
+    _told(Client(at).post("v1", "recover"), as_json, "this node makes a cluster of those that it reaches")
+
+
+def _told(answer: Answer, as_json: bool, sentence: str) -> None:
+    if as_json:
+        options.show(answer)
+    if answer.code != 202:
+        raise refusal(answer)
+    if not as_json:
+        click.echo(sentence)
