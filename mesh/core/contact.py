@@ -48,9 +48,10 @@ class Contact:
         self._ask_at: Millis | None = None
         self.caught_up: dict[NodeId, None] = {}
         self.fenced = False
+        self._until: Millis | None = None  # invariant: `_in_touch_until()`; it is asked for at every turn
 
     def next_deadline(self) -> Millis | None:
-        until = self._in_touch_until()
+        until = self._until
         if self._ask_at is None or self.fenced or until is None:
             return self._ask_at
         return min(self._ask_at, until + 1)
@@ -64,14 +65,18 @@ class Contact:
             case Received(sender, EpochHeld(epoch, number)):
                 effects += self._holds(sender, epoch)
                 self._confirms(sender, epoch, number, now)
+                self._until = self._in_touch_until()
             case MayVote(may):
                 self._votes = may
+                self._until = self._in_touch_until()
             case MemberChanged(member) if member.status < DEAD:
                 self._voices.know(member)
+                self._until = self._in_touch_until()
             case MemberChanged(member):
                 self._voices.forget(member.node)
                 self._held.pop(member.node, None)
                 self.caught_up.pop(member.node, None)
+                self._until = self._in_touch_until()
             case Woke() if self._ask_at is not None and now >= self._ask_at:
                 effects += self._ask(now)
         return effects + self._fence(now)
@@ -84,6 +89,7 @@ class Contact:
         self._electorate = voters
         homes = {voter.home for voter in voters.voters}
         self._confirmed = {home: at for home, at in self._confirmed.items() if home in homes}
+        self._until = self._in_touch_until()
         self._ask_at = max(now, self._asked + ASK_AGAIN)
         return (self._ask(now) if now >= self._ask_at else []) + self._fence(now)
 
@@ -133,7 +139,7 @@ class Contact:
         return self._granted if weakest is None else max(self._granted, self._confirmed[weakest] + LEASE)
 
     def _fence(self, now: Millis) -> list[Effect]:
-        until = self._in_touch_until()
+        until = self._until
         fenced = until is not None and now > until
         if fenced == self.fenced:
             return []
