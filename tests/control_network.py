@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from mesh.core import codec
+from mesh.core.boots import IDENTITY, next_boot
 from mesh.core.control import ControlPlane, Identity
 from mesh.core.events import (
     AskToLeave,
@@ -32,7 +33,7 @@ from mesh.core.events import (
 )
 from mesh.core.membership.facts import Leave
 from mesh.core.membership.tuning import LOOPBACK
-from mesh.core.messages import ALIVE, Member, NodeId
+from mesh.core.messages import ALIVE, STAYING, Member, Message, NodeId
 from mesh.core.planner import Declared
 from mesh.core.succession import fault
 from mesh.core.table import PENDING, Table
@@ -61,7 +62,18 @@ class Process:
 
 
 class Cluster:
-    def __init__(self, *names: str, witnesses: tuple[str, ...] = (), seed: int = 0, expect: int | None = None) -> None:
+    def __init__(
+        self,
+        *names: str,
+        witnesses: tuple[str, ...] = (),
+        seed: int = 0,
+        expect: int | None = None,
+        disks: tuple[str, ...] = (),
+        control: type[ControlPlane] = ControlPlane,
+    ) -> None:
+        self.kind = control
+        self.disks: dict[str, dict[str, bytes]] = {name: {} for name in disks}  # of those that have a directory
+        self.deaf: Callable[[str, str, Message], bool] = lambda sender, receiver, message: False  # what gets lost
         self.random = Random(seed)
         self.now: Millis = 1_000
         self.loss = 0.0
@@ -71,6 +83,7 @@ class Cluster:
         self.processes: dict[str, Process] = {}
         self.lives = 0
         self.history: dict[int, Table] = {}
+        self.newest = 0
         self.declared = tuple(
             [Declared(name, "worker", "") for name in names] + [Declared(name, "witness", "") for name in witnesses]
         )
@@ -85,16 +98,25 @@ class Cluster:
     def start(self, name: str, role: str = "worker") -> Process:
         self.lives += 1
         node = self.random.randbytes(4) + self.lives.to_bytes(12)
-        me = Member(node, name, f"tcp://{name}:7400", f"{name}:7480", role, "", 1, ALIVE)
+        disk = self.disks.get(name)
+        home, boot = node, 1
+        if disk is not None:
+            home, boot, disk[IDENTITY] = next_boot(disk.get(IDENTITY), node)
+        me = Member(node, name, f"tcp://{name}:7400", f"{name}:7480", role, "", 1, ALIVE, STAYING, home, boot)
         seeds = tuple(f"tcp://{each.name}:7400" for each in self.declared if each.name != name)
         identity = Identity(me, "test", SLOTS, 0, "graph", self.now, self.declared, self.expect, 1, seeds)
-        control = ControlPlane(identity, LOOPBACK, Random(self.random.getrandbits(64)), {})
+        control = self.kind(identity, LOOPBACK, Random(self.random.getrandbits(64)), dict(disk or {}))
         process = self.processes[name] = Process(name, node, control)
         self._at(self.now + 1, lambda: self._handle(process, Woke()))
         return process
 
-    def kill(self, name: str) -> None:
-        self.processes[name].alive = False
+    def kill(self, *names: str) -> None:
+        for name in names:
+            self.processes[name].alive = False
+
+    def tell(self, name: str, event: Event) -> None:
+        """An operator wants something of a node."""
+        self._handle(self.processes[name], event)
 
     def say_goodbye(self, name: str) -> None:
         """A process that is stopped, without having been asked to leave."""
@@ -133,7 +155,7 @@ class Cluster:
         return [each for each in self.processes.values() if each.alive and not each.paused and not each.stopped]
 
     def one_table(self) -> bool:
-        epochs = [each.control.agreement.epoch for each in self.living()]
+        epochs = [0 if each.control.table is None else each.control.agreement.epoch for each in self.living()]
         return min(epochs) > 0 and min(epochs) == max(epochs)
 
     def settled(self) -> bool:
@@ -183,7 +205,9 @@ class Cluster:
             match effect:
                 case Post():
                     self._post(process, effect)
-                case Persist(name):
+                case Persist(name, value):
+                    if process.name in self.disks:
+                        self.disks[process.name][name] = value
                     self._handle(process, Persisted(name))
                 case TableAgreed():
                     process.agreed = effect
@@ -209,12 +233,15 @@ class Cluster:
         if post.target not in (b"", target.node):
             return
         message = codec.decode(codec.encode(post.message))
+        if self.deaf(process.name, name, message):
+            return
         self._later(self.random.randint(1, self.delay), target, Received(process.node, message, post.payload))
 
     def _agreed(self, process: Process) -> None:
         table = process.table
         known = self.history.setdefault(table.epoch, table)
         assert known == table, f"two tables of epoch {table.epoch}"
+        self.newest = max(self.newest, table.epoch)
         before = self.history.get(table.epoch - 1)
         assert before is None or fault(before, table) is None
         for number, slot in enumerate(table.slots):

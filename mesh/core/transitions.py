@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from mesh.core.electorate import MAX_VOTERS
+from mesh.core.electorate import MAX_VOTERS, electorate
 from mesh.core.messages import ALIVE, DEAD, LEFT, READY, STAYING, SUSPECT, Member, NodeId
 from mesh.core.rebalance import PINNED, rebalance
 from mesh.core.table import ACTIVE, LOST, MAX_LEFT, MAX_MEMBERS, PENDING, WITNESS, WORKER, Seat, Slot, Table
@@ -79,14 +79,20 @@ class _Draft:
         self.table = table
         self.facts = facts
         self.ended = which_ended(table.members, facts.members)
+        self.there = [self._is_there(place, seat) for place, seat in enumerate(table.members)]
         self.seats = [self._up_or_down(place, seat) for place, seat in enumerate(table.members)]
         self.slots = list(table.slots)
         self.losers: dict[int, None] = {}  # places whose slots become LOST in this step
 
-    def _up_or_down(self, place: int, seat: Seat) -> Seat:
+    def _is_there(self, place: int, seat: Seat) -> bool:
+        """The process itself."""
         belief = self.facts.members.get(seat.node)
-        up = seat.up if belief is None else belief.status <= SUSPECT
-        return replace(seat, up=up and not self.ended[place])
+        return not self.ended[place] and (seat.up if belief is None else belief.status <= SUSPECT)
+
+    def _up_or_down(self, place: int, seat: Seat) -> Seat:
+        """Where a later process of its home lives, a seat keeps its vote until that one follows in its place."""
+        waits = self.ended[place] and seat.up and spokesman(seat, self.facts.members) is not None
+        return replace(seat, up=self.there[place] or waits)
 
     def _leaving(self, seat: Seat) -> int:
         belief = self.facts.members.get(seat.node)
@@ -102,6 +108,7 @@ class _Draft:
             if len(claimants) == 1 and member.leaving == STAYING and self._has_room(member, bound):
                 self.seats.append(new_seat(member, voter=self._inherits(member)))
                 self.ended.append(False)
+                self.there.append(True)
 
     def _claimants(self) -> dict[str, list[Member]]:
         """By name, who has no seat; of one home only the latest."""
@@ -111,9 +118,10 @@ class _Draft:
             latest[each.home] = max(each.boot, latest.get(each.home, 0))
         claims: dict[str, list[Member]] = {}
         seated = {seat.node for seat in self.seats}
+        agreed = {seat.home: seat.boot for seat in self.seats}  # of an old copy there is nothing to welcome
         for each in living:
             fresh = each.node not in seated and each.node not in self.table.left
-            if fresh and each.status == ALIVE and each.boot == latest[each.home]:
+            if fresh and each.status == ALIVE and each.boot == latest[each.home] > agreed.get(each.home, 0):
                 claims.setdefault(each.name, []).append(each)
         return claims
 
@@ -139,7 +147,7 @@ class _Draft:
 
     def _eligible(self) -> list[int]:
         """Places of the workers that shall own the slots; if all leave, the first one has to stay."""
-        up = [place for place, seat in enumerate(self.seats) if seat.up and seat.role == WORKER]
+        up = [place for place, seat in enumerate(self.seats) if self.there[place] and seat.role == WORKER]
         return [place for place in up if self._leaving(self.seats[place]) == STAYING] or up[:1]
 
     # -- slots
@@ -160,20 +168,25 @@ class _Draft:
                 self.slots[number] = self._towards(slot, next(iter(eligible.values())), number)
             if name == PINNED or number in busy:
                 continue
-            starts = slot.status == ACTIVE and not self._is_lost(slot) and slot.owner != eligible[name]
+            stays = slot.owner == eligible[name] and not self._is_thinned(slot)
+            starts = slot.status == ACTIVE and not self._is_lost(slot) and not stays
             if not starts or moving < MAX_MOVING:
                 self.slots[number] = self._towards(slot, eligible[name], number)
                 moving += starts
 
     def _has_arrived(self, number: int, slot: Slot) -> bool:
-        return slot.status == PENDING and self.facts.installed.get(number) == slot.term and self.seats[slot.owner].up
+        return slot.status == PENDING and self.facts.installed.get(number) == slot.term and self.there[slot.owner]
 
     def _is_lost(self, slot: Slot) -> bool:
         """All processes that may have the state have ended, and what they sent has arrived or never will."""
         has_it = slot.owner if slot.donor is None else slot.donor
         if slot.status == LOST or not self.ended[has_it] or self.seats[has_it].node not in self.facts.mourned:
             return False
-        return slot.donor is None or self.ended[slot.owner] or self.seats[slot.owner].up
+        return slot.donor is None or self.ended[slot.owner] or self.there[slot.owner]
+
+    def _is_thinned(self, slot: Slot) -> bool:
+        """A backup has ended, or leaves; as there are no copies yet, it only stands in the way."""
+        return any(self.ended[place] or self._leaving(self.seats[place]) != STAYING for place in slot.backups)
 
     def _waits_in_vain(self, slot: Slot) -> bool:
         """Its owner-to-be has ended; whoever it is given to instead waits for the donor."""
@@ -182,7 +195,7 @@ class _Draft:
     def _is_pinned(self, slot: Slot) -> bool:
         """It can only wait, for a member that is down or for a claim."""
         has_it = slot.owner if slot.donor is None else slot.donor
-        return slot.status != LOST and not self.seats[has_it].up and not self._is_lost(slot)
+        return slot.status != LOST and not self.there[has_it] and not self._is_lost(slot)
 
     def _holder(self, slot: Slot, eligible: Mapping[str, int]) -> str | None:
         """Whose share a slot is counted to before it is levelled: where it is going, else where it comes from."""
@@ -198,7 +211,7 @@ class _Draft:
             return Slot(slot.term + 1, owner, (), LOST)
         if slot.status == LOST and self.facts.accepted.get(number) == slot.term:
             return Slot(slot.term + 1, owner, (), ACTIVE)
-        if slot.owner == owner:
+        if slot.owner == owner and not (slot.status == ACTIVE and self._is_thinned(slot)):
             return slot
         if slot.status == LOST:
             return Slot(slot.term + 1, owner, (), LOST)
@@ -210,21 +223,28 @@ class _Draft:
         gone = self._gone()
         stay = self._order(gone)
         seats = self._with_votes([self.seats[place] for place in stay])
-        if not any(seat.voter for seat in seats):
-            return None  # nobody would be left to decide anything
+        if not self._can_decide(seats):
+            return None
         left = tuple(self.seats[place].node for place in gone if self._left_properly(place))
         place_of = {old: new for new, old in enumerate(stay)}
         slots = _renumbered(self.slots, place_of) if gone else tuple(self.slots)
         table = replace(self.table, members=seats, slots=slots, left=(*self.table.left, *left)[-MAX_LEFT:])
         return None if table == self.table else replace(table, epoch=self.table.epoch + 1)
 
+    def _can_decide(self, seats: Sequence[Seat]) -> bool:
+        """Whether enough of those who would vote next are believed alive: else that table would be the last."""
+        voters = [seat for seat in seats if seat.voter]
+        alive = [seat.name for seat in voters if spokesman(seat, self.facts.members) is not None]
+        nodes = [seat.node for seat in voters]
+        return bool(voters) and electorate([(seat.name, seat.home) for seat in voters], nodes).enough(alive)
+
     def _gone(self) -> list[int]:
         """Places of those that have ended, or may go, and that no slot names; one worker that is up always stays."""
         named: set[int | None] = {place for slot in self.slots for place in (slot.owner, slot.donor, *slot.backups)}
-        workers = [place for place, seat in enumerate(self.seats) if seat.up and seat.role == WORKER]
+        workers = [place for place, seat in enumerate(self.seats) if self.there[place] and seat.role == WORKER]
         gone: list[int] = []
         for place, seat in enumerate(self.seats):
-            may_go = seat.up and self._leaving(seat) == READY and workers != [place]
+            may_go = self.there[place] and self._leaving(seat) == READY and workers != [place]
             if place not in named and (may_go or self.ended[place]):
                 gone.append(place)
                 workers = [each for each in workers if each != place]
