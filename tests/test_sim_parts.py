@@ -77,8 +77,8 @@ def test_a_share_is_lost_and_a_share_is_doubled() -> None:
 
 def test_a_cut_stops_one_direction_until_it_is_mended_as_often_as_it_was_cut() -> None:
     wire = Wire(Conditions(delay=2))
-    wire.network.cut(AB)
-    wire.network.cut(AB)
+    wire.network.cut(AB, wire.now)
+    wire.network.cut(AB, wire.now)
     wire.send(1)
     wire.network.send(BA, [b"back"], 0)
     assert wire.run(10) == [b"back"]
@@ -93,7 +93,7 @@ def test_a_cut_that_holds_back_delivers_in_order_when_it_is_mended() -> None:
     wire = Wire(Conditions(delay=5, holds_back=True))
     wire.send(1)
     wire.run(2)
-    wire.network.cut(AB)  # the first is on its way and must wait as well
+    wire.network.cut(AB, wire.now)  # the first is on its way and must wait as well
     wire.send(2, 3)
     assert wire.run(50) == []
     wire.network.mend(AB, 50)

@@ -69,10 +69,16 @@ class Checkers:
 
     def pumped(self, process: Process) -> None:
         if self.epochs.pumped(process):
-            self.touch.look_at(process)
+            self.touch.learnt(process)
 
     def stepping(self, process: Process, stage: int, record: Record) -> None:
         self.owners.stepping(process, stage, record)
+
+    def reading(self, process: Process) -> None:
+        """Called in the source."""
+        found = self.touch.working(process)
+        if found is not None:
+            self._world.ledger.found.append(found)
 
     # -- M2: beliefs only rise
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from mesh.sim.world import World
 
 LOOK_EVERY: Millis = 250
-ASK_AGAIN: Millis = 1_000
 PATIENCE: Millis = 30_000  # with one host of a rolling restart
 
 

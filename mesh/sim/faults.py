@@ -134,7 +134,7 @@ class Cut(Fault):
 
     def begin(self, world: World) -> None:
         for pair in self._pairs():
-            world.network.cut(pair)
+            world.network.cut(pair, world.now)
 
     def end(self, world: World) -> None:
         for pair in self._pairs():
@@ -160,7 +160,7 @@ class Torn(Fault):
 
     def begin(self, world: World) -> None:
         for pair in self.pairs:
-            world.network.cut(pair)
+            world.network.cut(pair, world.now)
 
     def end(self, world: World) -> None:
         for pair in self.pairs:

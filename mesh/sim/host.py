@@ -93,10 +93,15 @@ class Host:
     setup: Setup
     disk: Disk | None
     clock: Clock = field(default_factory=Clock)
-    process: Process | None = None
+    processes: list[Process] = field(default_factory=list)  # one after the other
     memory: int = 0  # counts how often what was kept here was lost
     slow_code_until: Millis = 0
     is_old: bool = False  # the directory that the process found was an old copy
+
+    @property
+    def process(self) -> Process | None:
+        """Who lives here, or lived last."""
+        return self.processes[-1] if self.processes else None
 
     def living(self) -> Process | None:
         return self.process if self.process is not None and self.process.alive else None

@@ -39,6 +39,7 @@ class Instruments:
 
     def reading(self, stream: str, offset: int, lines: Sequence[Line]) -> None:
         self._toiled(self._process.random.randint(1, 1 + 2 * self._world.scenario.pace))
+        self._world.checkers.reading(self._process)
         self._world.ledger.reading(self._process.id, stream, offset, lines)
 
     def stepping(self, stage: int, record: Record, count: int) -> None:

@@ -36,6 +36,7 @@ class Lane:
     """One directed pair."""
 
     cuts: int = 0
+    cut_at: Millis = 0  # while there are any
     resets: int = 0
     last_arrival: Millis = 0
 
@@ -106,11 +107,14 @@ class Network:
 
     # -- what is done to it
 
-    def is_cut(self, pair: Pair) -> bool:
-        return self._lane(pair).cuts > 0
+    def last_open(self, pair: Pair, now: Millis) -> Millis:
+        lane = self._lane(pair)
+        return lane.cut_at if lane.cuts else now
 
-    def cut(self, pair: Pair) -> None:
-        self._lane(pair).cuts += 1
+    def cut(self, pair: Pair, now: Millis) -> None:
+        lane = self._lane(pair)
+        lane.cut_at = lane.cut_at if lane.cuts else now
+        lane.cuts += 1
 
     def mend(self, pair: Pair, now: Millis) -> None:
         lane = self._lane(pair)

@@ -82,6 +82,7 @@ class Process:
         self.worker = WatchedWorker(self, world)
         self._received: deque[Sequence[bytes]] = deque()
         self._departs = False
+        self._ran: Millis = world.now  # when it was paused, or ended
         self._pumped_at: Millis = self.now
         self._paused_until: Millis = self.now
         self._due: Millis = self.now  # when it would run if it were not paused
@@ -119,6 +120,7 @@ class Process:
         self._schedule()
 
     def pause(self, lasting: Millis) -> None:
+        self._ran = self.last_ran()
         until = self.host.clock.local(self._world.now + lasting)
         self._paused_until = max(self._paused_until, until)
 
@@ -126,7 +128,12 @@ class Process:
     def paused(self) -> bool:
         return self.now < self._paused_until
 
+    def last_ran(self) -> Millis:
+        """In the world's time."""
+        return self._world.now if self.alive and not self.paused else self._ran
+
     def crash(self, *, torn: bool = False) -> None:
+        self._ran = self.last_ran()
         self.alive = False
         if self.host.disk is not None:
             self.host.disk.crash(self.random, torn=torn)
@@ -236,6 +243,7 @@ class Process:
                 case Persist(name, value):
                     self._persist(name, value)
                 case Log():
+                    world.checkers.touch.fences += effect.event == "node.fenced"
                     world.transcript.log(self, effect)
                 case Rejected():
                     self.rejected[effect.reason] += 1

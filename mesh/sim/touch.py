@@ -1,8 +1,9 @@
-"""A minority stops (rule I19): who cannot reach a decisive set of the voters that it knows, there and back, applies and
-reads nothing STOPS_WITHIN after that began.
+"""A minority stops (rule I19): a node applies and reads nothing once a decisive set of the voters that it knows cannot
+have confirmed anything that it asked in the last STOPS_WITHIN.
 
-Reach is what the network, crashes and pauses allow; that messages get lost is no cut. A node that learns its first
-partition while it is cut off counts from there.
+For a question to be answered its way there must have been open since it was asked, and so must its way back, and the
+voter must have run. So the latest question that a voter can have answered is not younger than the last moment at which
+each of these was so. Lost messages are no cut. Who learns its first partition is given as long from there.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from mesh.core.events import Millis
 from mesh.core.messages import NodeId
-from mesh.core.table import Table
+from mesh.core.table import Seat, Table
 from mesh.sim.violation import Violation
 
 if TYPE_CHECKING:
@@ -22,44 +23,32 @@ STOPS_WITHIN: Millis = 5_000
 
 
 class Touch:
-    """`look` is called whenever somebody's reach may have changed."""
-
     def __init__(self, world: World) -> None:
-        self.stops = 0  # how often somebody was cut off for so long
+        self.fences = 0  # how often somebody stopped
         self._world = world
-        self._cut_since: dict[NodeId, Millis] = {}
+        self._learnt: dict[NodeId, Millis] = {}  # when a node knew its first partition
 
-    def look(self) -> None:
-        for process in self._world.processes:
-            if process.alive:
-                self.look_at(process)
-
-    def look_at(self, process: Process) -> None:
-        """Also when a process has learnt another table."""
-        table = process.node.control.table
-        if table is None or self._reaches_enough(process, table):
-            since = self._cut_since.pop(process.id, self._world.now)
-            self.stops += self._world.now > since + STOPS_WITHIN
-        else:
-            self._cut_since.setdefault(process.id, self._world.now)
-
-    def _reaches_enough(self, process: Process, table: Table) -> bool:
-        voters = [seat for seat in table.voters() if self._reaches(process, seat.name, seat.home)]
-        return table.electorate().enough(seat.name for seat in voters)
-
-    def _reaches(self, process: Process, name: str, home: bytes) -> bool:
-        if home == process.node.identity.me.home:
-            return True
-        voter = self._world.hosts[name].living()
-        if voter is None or voter.node.identity.me.home != home or voter.paused:
-            return False
-        network = self._world.network
-        return not (network.is_cut((process.name, name)) or network.is_cut((name, process.name)))
+    def learnt(self, process: Process) -> None:
+        self._learnt.setdefault(process.id, self._world.now)
 
     def working(self, process: Process) -> Violation | None:
         """Called when a node applies or reads."""
-        since = self._cut_since.get(process.id)
-        if since is None or self._world.now <= since + STOPS_WITHIN:
+        now, table = self._world.now, process.node.control.table
+        if table is None or now <= self._learnt.get(process.id, now) + STOPS_WITHIN:
             return None
-        seconds = (self._world.now - since) / 1000
-        return Violation("I19", f"{process.name} works, and for {seconds:g} s it cannot have heard of a majority")
+        if self._heard_enough(process, table, now - STOPS_WITHIN):
+            return None
+        return Violation("I19", f"{process.name} works, and for 5 s it cannot have heard of a majority")
+
+    def _heard_enough(self, process: Process, table: Table, since: Millis) -> bool:
+        heard = [seat for seat in table.voters() if self._last_heard(process, seat) >= since]
+        return table.electorate().enough(seat.name for seat in heard)
+
+    def _last_heard(self, process: Process, seat: Seat) -> Millis:
+        """At most; of a voter's home, whichever process lives there."""
+        if seat.home == process.node.identity.me.home:
+            return self._world.now
+        processes = self._world.hosts[seat.name].processes
+        ran = [each.last_ran() for each in processes if each.node.identity.me.home == seat.home]
+        ways = ((process.name, seat.name), (seat.name, process.name))
+        return min(max(ran, default=0), *(self._world.network.last_open(way, self._world.now) for way in ways))

@@ -30,6 +30,7 @@ from mesh.sim.violation import Violation
 
 STARTED = 1_700_000_000_000  # the world's first millisecond, in Unix time
 LOOK_EVERY: Millis = 250
+ASK_AGAIN: Millis = 3_000
 MOST_EVENTS = 3_000_000
 
 
@@ -45,7 +46,7 @@ class Summary:
     doubled: int
     suspicions: int
     reads: int
-    stops: int  # of nodes that were cut off from a majority
+    fences: int  # of nodes that were cut off from a majority
     moved: int  # slots that went from one living process to another
     left: int
     done: bool
@@ -148,7 +149,7 @@ class World:
             network.doubled,
             self.checkers.suspicions,
             self.reads.answered,
-            self.checkers.touch.stops,
+            self.checkers.touch.fences,
             self.checkers.epochs.moved,
             sum(process.left for process in self.processes),
             self.ledger.complete(),
@@ -168,7 +169,6 @@ class World:
     def _begin(self, fault: Fault) -> None:
         self.transcript.fault(fault.words())
         fault.begin(self)
-        self.checkers.touch.look()
         if fault.lasting:
             self.at(self.now + fault.lasting, self._end, fault)
         else:
@@ -177,7 +177,6 @@ class World:
     def _end(self, fault: Fault) -> None:
         self.transcript.fault(f"over: {fault.words()}")
         fault.end(self)
-        self.checkers.touch.look()
         self.going_on -= 1
 
     # -- hosts
@@ -192,8 +191,9 @@ class World:
             identity = self._identity(host.setup)
             random = Random(self.random.getrandbits(64))
             self.transcript.say(name, f"starts as {identity.me.node[:4].hex()}")
-            host.process = self.current = Process(self, host, identity, random)
-            self.processes.append(host.process)
+            self.current = Process(self, host, identity, random)
+            host.processes.append(self.current)
+            self.processes.append(self.current)
 
     def crash(self, name: str, *, torn: bool = False) -> None:
         process = self.hosts[name].living()
@@ -217,7 +217,13 @@ class World:
         self.transcript.say(asked.name, f"is asked to make {name} leave")
         self.leaving[leaver.id] = None
         asked.ask_to_leave(leaver.id)
+        self.at(self.now + ASK_AGAIN, self._ask_again, leaver)
         return leaver
+
+    def _ask_again(self, leaver: Process) -> None:
+        """Who was asked may have left itself, or crashed, before it could tell."""
+        if leaver.alive and leaver.node.control.membership.me.leaving == STAYING:
+            self.ask_to_leave(leaver.name)
 
     def left(self, process: Process) -> None:
         self.transcript.say(process.name, "says goodbye and ends")
