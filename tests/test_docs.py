@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.test_moving_mutants import MOVING_MUTANTS
 from tests.test_mutants import MUTANTS
 
 ROOT = Path(__file__).parent.parent
@@ -179,3 +180,9 @@ def test_the_protocol_page_names_the_mutants_that_there_are() -> None:
     table = (ROOT / "docs" / "protocol.md").read_text().partition("| mutants that it catches |")[2]
     rows = [row.split("|")[3] for row in table.split("\n\n")[0].splitlines()[2:]]
     assert sorted(re.findall(r"`(\w+)`", "".join(rows))) == sorted(mutant.__name__ for mutant, _, _ in MUTANTS)
+
+
+def test_the_protocol_page_names_the_mutants_of_moves_that_there_are() -> None:
+    table = (ROOT / "docs" / "protocol.md").read_text().partition("| mutants of them that it catches |")[2]
+    named = re.findall(r"`(\w+)`", table.split("\n\n")[0])
+    assert sorted(named) == sorted(mutant.__name__ for mutant, _, _ in MOVING_MUTANTS)
