@@ -156,7 +156,10 @@ class NodeProcess:
 
     def leave(self, name: str) -> Said:
         """Ask this node to make that one leave."""
-        return fetch(self.door, "/v1/leave", "POST", name=name)
+        return self.order("/v1/leave", name=name)
+
+    def order(self, path: str, **query: str) -> Said:
+        return fetch(self.door, path, "POST", **query)
 
     def metric(self, name: str) -> float:
         """The sum of a metric's samples."""

@@ -51,7 +51,32 @@ def test_what_a_killed_node_held_is_unavailable_and_lost_once_it_starts_anew(tmp
         answer = made["gamma"].get("/readyz")
         assert answer.code == 503
         assert " lost" in answer.body["detail"]
-        assert made["gamma"].end(signal.SIGTERM) == 0
+        accepted = made["gamma"].order("/v1/accept-loss")
+        assert (accepted.code, accepted.body) == (202, {"slots": 341})
+        made.until_settled(*THREE)
+        for node in made:
+            eventually(lambda node=node: node.get("/readyz").code == 200, "ready")  # type: ignore[misc]
+            assert node.get("/v1/state/count", key="a word that nobody said").code == 404
+        assert made["alpha"].order("/v1/accept-loss").code == 409
+
+
+def test_who_is_left_of_a_majority_that_is_lost_for_good_may_go_on(tmp_path: Path) -> None:
+    with flowing(tmp_path, *THREE) as words:
+        made = words.made
+        alpha = made["alpha"]
+        assert alpha.order("/v1/recover").code == 409
+        for name in ("beta", "gamma"):
+            made[name].kill()
+        alpha.until("node.fenced")
+        assert alpha.order("/v1/recover").code == 202
+        alpha.until("cluster.recovered")
+        eventually(lambda: alpha.slots() == {"total": 1024, "active": 342, "pending": 0, "unavailable": 0, "lost": 682},
+                   "alpha has what it had")  # fmt: skip
+        assert alpha.order("/v1/accept-loss").code == 202
+        made.until_settled("alpha")
+        assert alpha.get("/readyz").code == 200
+        made.join("delta", "alpha")
+        made.until_settled("alpha", "delta")
 
 
 def test_a_long_pause_costs_its_slots_for_that_time_and_no_word(tmp_path: Path) -> None:

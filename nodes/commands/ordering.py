@@ -27,7 +27,7 @@ def leave(name: str, at: str, as_json: bool) -> None:
 def accept_loss(at: str, as_json: bool) -> None:
     """Have the slots whose state is lost start again, empty.
 
-    What waited for them goes on. Slots that are unavailable are not lost, and stay as they are.
+    Slots that are unavailable are not lost, and stay as they are: their process may come back.
     """
     answer = Client(at).post("v1", "accept-loss")
     slots = answer.body.get("slots", 0) if isinstance(answer.body, dict) else 0
