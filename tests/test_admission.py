@@ -52,6 +52,26 @@ def test_nodes_meet_in_any_order_seconds_apart_through_loss(seed: int) -> None:
     network.run_until(network.converged, within=30_000)
 
 
+def test_two_foundings_of_one_name_tell_each_other_loudly_and_neither_yields() -> None:
+    network = Network(seed=3)
+    one = network.start(member("a"), ("b",), formed=True, founding=b"1" * 16)
+    other = network.start(member("b"), ("a",), formed=True, founding=b"2" * 16)
+    network.run(10_000)
+    for node in (one, other):
+        told = [each for _, each in node.effects if isinstance(each, Log) and each.level == "error"]
+        assert {each.event for each in told} == {"admission.refused", "admission.ignored"}
+        assert {each.fields["field"] for each in told} == {"founding"}
+        assert node.alive() == [node.me.name]
+    assert stops(network) == []
+
+
+def test_who_belongs_to_no_founding_yet_fits_one_that_does() -> None:
+    network = Network(seed=3)
+    network.start(member("a"), ("b",), formed=True, founding=b"1" * 16)
+    network.start(member("b"), ("a",))
+    network.run_until(network.converged, within=10_000)
+
+
 def test_a_chain_of_addresses_is_enough() -> None:
     network = Network(seed=1)
     for number in range(6):

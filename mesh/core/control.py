@@ -304,7 +304,7 @@ class ControlPlane:
     def _epoch_chosen(self, chosen: EpochChosen, now: Millis) -> list[Effect]:
         before, table = self.table, Table.from_bytes(chosen.value)
         self.table = table
-        self.admission.formed = True
+        self.admission.formed, self.admission.founding = True, table.cluster_id
         self.planner.agreed(now)
         self.claims.agreed(table)
         self.losses.agreed(table, now)

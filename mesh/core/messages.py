@@ -65,6 +65,7 @@ class Introduction:
     formed: bool  # it belongs to a cluster that has a partition
     met: int  # compatible nodes it knows, itself included
     member: Member
+    founding: bytes = b""  # the id of the cluster that it belongs to, or nothing
 
 
 # -- admission and membership: unnumbered datagrams, may be lost, doubled or overtaken --------------------------------
@@ -91,7 +92,7 @@ class Welcome(Message):
 class Refused(Message):
     """The answer to a Hello that does not fit: the field and both values."""
 
-    field: str  # cluster | slots | seed | graph | name
+    field: str  # cluster | slots | seed | graph | founding | name
     yours: str
     mine: str
     introduction: Introduction

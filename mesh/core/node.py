@@ -80,11 +80,11 @@ class Node:
         return self.handle_control(Received(header.source, message, payload), now)
 
     def _foreign(self, header: codec.Header, at_the_door: bool) -> Rejected | None:
-        """Admission tells a node of another cluster so; two foundings of one name have nothing to say to each other."""
+        """Admission tells a node of another cluster, or of another founding of this name, so; nobody else listens."""
         if header.cluster != self.identity.cluster and not at_the_door:
             return Rejected("cluster", f"from cluster {header.cluster!r:.64}")
         ours = self._cluster_id()
-        if header.cluster_id and ours and header.cluster_id != ours:
+        if header.cluster_id and ours and header.cluster_id != ours and not at_the_door:
             return Rejected("cluster-id", "from another founding of a cluster of this name")
         return None
 

@@ -6,8 +6,8 @@ An address is approached with Hello, again and again with growing pauses, until 
     open --Refused by one that stands lower--> open, slowly        open --our own Hello came back--> met (it is us)
     open --Refused by one that stands higher, for long enough--> Stop
 
-Two nodes fit when cluster, slots, seed and graph are equal and no other living node has the newcomer's name. Of two
-that do not fit the lower yields, in the order (formed, met, earlier started, id). `met` never falls: what each knows of
+Two nodes fit when cluster, slots, seed and graph are equal, they do not belong to two foundings, and no other living
+node has the newcomer's name. Of two that do not fit the lower yields, in the order (formed, met, earlier started, id). `met` never falls: what each knows of
 the other's standing is at most outdated downwards, so never do both yield. A node that is formed never yields: it holds
 state, and a message must not end it. The lower waits a little before it yields, unless the other is formed: of nodes
 that start together, the odd one out shall go, not the one that came first to it; and the holder of a name may be dead
@@ -42,7 +42,8 @@ MAX_HELLOS_EACH = 10  # answered a second, to one sender
 SECOND = 1_000
 SHOWN = 200  # characters of a value that are shown
 
-FIELDS = ("cluster", "slots", "seed", "graph", "name")
+FOUNDING = "founding"
+FIELDS = ("cluster", "slots", "seed", "graph", FOUNDING, "name")
 
 
 def standing(introduction: Introduction) -> tuple[bool, int, int, NodeId]:
@@ -52,10 +53,12 @@ def standing(introduction: Introduction) -> tuple[bool, int, int, NodeId]:
 
 def mismatch(theirs: Introduction, mine: Introduction) -> tuple[str, str, str] | None:
     """The first field in which two nodes do not fit, and both values."""
-    for field in FIELDS[:-1]:
+    for field in FIELDS[:-2]:
         their, my = str(getattr(theirs, field)), str(getattr(mine, field))
         if their != my:
             return field, their[:SHOWN], my[:SHOWN]
+    if theirs.founding and mine.founding and theirs.founding != mine.founding:
+        return FOUNDING, theirs.founding.hex()[:SHOWN], mine.founding.hex()[:SHOWN]
     return None
 
 
@@ -79,7 +82,8 @@ class Admission:
     """Meets others at their addresses; emits Approach, Admitted, Stop, Rejected, Log. Feed it every MemberChanged."""
 
     def __init__(self, introduction: Introduction, seeds: tuple[str, ...], random: Random) -> None:
-        self.formed = introduction.formed  # set True by the control plane once there is a partition
+        self.formed = introduction.formed  # set by the control plane once there is a partition
+        self.founding = introduction.founding
         self._introduction = introduction
         self._me = introduction.member.node
         self._random = random
@@ -97,7 +101,8 @@ class Admission:
     @property
     def introduction(self) -> Introduction:
         """What this node says of itself now."""
-        return replace(self._introduction, formed=self.formed, met=self._met, member=self._living[self._me])
+        mine = self._introduction
+        return replace(mine, formed=self.formed, met=self._met, member=self._living[self._me], founding=self.founding)
 
     def handle(self, event: Event, now: Millis) -> list[Effect]:
         """Understands Received (Hello, Welcome, Refused), MemberChanged, Woke."""
@@ -210,7 +215,7 @@ class Admission:
             self._open_rival(member.endpoint, now)
 
     def _unfit(self, theirs: Introduction) -> tuple[str, str, str] | None:
-        differs = mismatch(theirs, self._introduction)
+        differs = mismatch(theirs, self.introduction)
         if differs is not None:
             return differs
         newcomer = theirs.member
@@ -295,4 +300,5 @@ class Admission:
             self._logged.clear()
         self._logged[event, member.node] = None
         fields = {"member": member.name, "endpoint": member.endpoint, "field": field}
-        self._effects.append(Log(event, fields | {"theirs": yours[:SHOWN], "ours": mine[:SHOWN]}, "warning"))
+        level = "error" if field == FOUNDING else "warning"  # two clusters of one name: somebody's data is elsewhere
+        self._effects.append(Log(event, fields | {"theirs": yours[:SHOWN], "ours": mine[:SHOWN]}, level))
