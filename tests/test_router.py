@@ -346,3 +346,14 @@ def test_what_is_sent_to_a_worker_that_is_only_down_is_waited_for() -> None:
     assert tried.unsettled(3) == 1
     assert not tried.at_rest()
     assert tried.waits_for() == {PEER}
+
+
+def test_what_is_held_behind_an_unanswered_batch_waits_for_its_owner_and_not_for_the_next_one() -> None:
+    tried = routed(owners=(PEER, THIRD))
+    tried.put(0, [in_slot(0)], ["sent"])
+    tried.flush()
+    tried.set_table(agreed(2, (PEER, THIRD), [1] * SLOTS, terms=[2] * SLOTS))
+    tried.put(0, [in_slot(0)], ["held"])
+    assert tried.waits_for() == {PEER}
+    tried.done(PEER, 0, 1)
+    assert tried.waits_for() == {THIRD}

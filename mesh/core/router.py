@@ -273,7 +273,12 @@ class Router:
         """The owners who have not worked off, or not been sent, all that is theirs."""
         owners = {lane.owner for lane in self.lanes() if lane.in_flight or lane.parts or lane.slots}
         if self._table is not None:
-            held = {slot for stage in self._stages for slot, each in stage.held.items() if not each.empty()}
+            held = {
+                slot
+                for stage in self._stages
+                for slot, each in stage.held.items()
+                if not (each.behind or each.empty())  # else it waits for whoever it is behind, first of all
+            }
             held -= self._lost.keys()
             owners |= {self._table.workers[self._table.owner_of_slot[slot]] for slot in held}
         return owners
