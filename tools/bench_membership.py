@@ -20,6 +20,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -27,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tests.namespace_kit import why_not
 from tools import stopwatch
 from tools.chart import Line, Panel, chart
-from tools.crowd import convergence, false_deaths, traffic
+from tools.crowd import Crowd, convergence, false_deaths, traffic
 
 Result = dict[str, Any]
 
@@ -103,8 +104,12 @@ def deaths(options: argparse.Namespace) -> Result:
 def crowd(options: argparse.Namespace) -> Result:
     result: Result = {"asked": "messages per node and second independent of the members"}
     for size in SIZES:
-        quiet = traffic(size, options.seconds, seed=1)
-        times = {loss: _known(convergence(size, options.rumours, 1, loss)) for loss in (0.0, 0.1)}
+        members, random = Crowd(size, seed=1, sized=True), Random(1)
+        members.settle()
+        quiet = traffic(members, options.seconds)
+        times: dict[float, list[float]] = {}
+        for members.loss in (0.0, 0.1):
+            times[members.loss] = _known(convergence(members, options.rumours, random))
         result[str(size)] = {
             "messages_per_node_and_second": round(quiet["messages"], 2),
             "bytes_per_node_and_second": round(quiet["bytes"]),

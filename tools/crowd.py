@@ -42,7 +42,8 @@ class Crowd:
         self.bytes = 0  # of all messages, if `sized`
         self.changes: Counter[int] = Counter()  # to a status, seen by anybody
         self._random = Random(seed)
-        self._loss, self._delay, self._sized = loss, delay, sized
+        self.loss = loss
+        self._delay, self._sized = delay, sized
         self._order = itertools.count()
         self._heap: list[tuple[Millis, int, NodeId, Event | None]] = []
         self._wakes: dict[NodeId, Millis] = {}
@@ -108,7 +109,7 @@ class Crowd:
                 self.sent[type(message).__name__] += 1
                 if self._sized:
                     self.bytes += len(codec.encode(message))
-                if self._random.random() >= self._loss:
+                if self._random.random() >= self.loss:
                     at = self.now + self._random.randint(*self._delay)
                     heapq.heappush(self._heap, (at, next(self._order), to, Received(node, message)))
             case MemberChanged(changed) if changed.node != node:
@@ -124,23 +125,18 @@ def false_deaths(
     return Counter(suspicions=crowd.changes[SUSPECT], deaths=crowd.changes[DEAD], messages=crowd.sent.total())
 
 
-def traffic(count: int, seconds: int, seed: int) -> dict[str, float]:
+def traffic(crowd: Crowd, seconds: int) -> dict[str, float]:
     """What each member sends in a second when nothing happens."""
-    crowd = Crowd(count, seed, sized=True)
-    crowd.settle()
     messages, size = crowd.sent.total(), crowd.bytes
     crowd.run(seconds * SECOND)
-    each = count * seconds
+    each = len(crowd.nodes) * seconds
     return {"messages": (crowd.sent.total() - messages) / each, "bytes": (crowd.bytes - size) / each}
 
 
-def convergence(count: int, rumours: int, seed: int, loss: float = 0.0) -> list[Millis | None]:
+def convergence(crowd: Crowd, rumours: int, random: Random) -> list[Millis | None]:
     """How long pieces of news, one after the other, take to reach everybody."""
-    crowd = Crowd(count, seed, loss=loss)
-    crowd.settle() if not loss else crowd.run(30 * SECOND)
-    random = Random(seed)
     times = []
     for _ in range(rumours):
         times.append(crowd.spread(random.choice(list(crowd.nodes))))
-        crowd.run(5 * SECOND)
+        crowd.run(SECOND)
     return times
