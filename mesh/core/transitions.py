@@ -81,6 +81,7 @@ class _Draft:
         self.ended = which_ended(table.members, facts.members)
         self.there = [self._is_there(place, seat) for place, seat in enumerate(table.members)]
         self.seats = [self._up_or_down(place, seat) for place, seat in enumerate(table.members)]
+        self.waiting = any(self._waits(place, seat) for place, seat in enumerate(table.members))
         self.slots = list(table.slots)
         self.losers: dict[int, None] = {}  # places whose slots become LOST in this step
 
@@ -90,9 +91,13 @@ class _Draft:
         return not self.ended[place] and (seat.up if belief is None else belief.status <= SUSPECT)
 
     def _up_or_down(self, place: int, seat: Seat) -> Seat:
-        """Where a later process of its home lives, a seat keeps its vote until that one follows in its place."""
-        waits = self.ended[place] and seat.up and spokesman(seat, self.facts.members) is not None
-        return replace(seat, up=self.there[place] or waits)
+        return replace(seat, up=self.there[place] or self._waits(place, seat))
+
+    def _waits(self, place: int, seat: Seat) -> bool:
+        """Until it is mourned, for a later process of its home, which then follows in its place and has its vote."""
+        latest = spokesman(seat, self.facts.members)
+        follows = latest is not None and latest.status == ALIVE and _follows(latest, seat)
+        return self.ended[place] and seat.up and seat.node not in self.facts.mourned and follows
 
     def _leaving(self, seat: Seat) -> int:
         belief = self.facts.members.get(seat.node)
@@ -136,7 +141,7 @@ class _Draft:
         if namesake is None:
             return len(self.seats) < MAX_MEMBERS
         roles = (self.seats[namesake].role, member.role)
-        return self.ended[namesake] and namesake not in bound and roles != (WORKER, WITNESS)
+        return self.ended[namesake] and not self.waiting and namesake not in bound and roles != (WORKER, WITNESS)
 
     def _bound(self) -> set[int]:
         """Places that some slot will name whatever is done in this step."""
@@ -158,8 +163,8 @@ class _Draft:
         for number in arrived:
             self.slots[number] = replace(self.slots[number], status=ACTIVE, donor=None)
         eligible = {self.seats[place].name: place for place in self._eligible()}
-        if not eligible:
-            return
+        if self.waiting or not eligible:
+            return  # who follows shall find its share where it is
         target = rebalance([self._holder(slot, eligible) for slot in self.slots], list(eligible))
         busy = {*arrived}
         moving = sum(slot.status == PENDING for slot in self.slots)

@@ -7,11 +7,11 @@ An address is approached with Hello, again and again with growing pauses, until 
     open --Refused by one that stands higher, for long enough--> Stop
 
 Two nodes fit when cluster, slots, seed and graph are equal, they do not belong to two foundings, and no other living
-node has the newcomer's name. Of two that do not fit the lower yields, in the order (formed, met, earlier started, id). `met` never falls: what each knows of
-the other's standing is at most outdated downwards, so never do both yield. A node that is formed never yields: it holds
-state, and a message must not end it. The lower waits a little before it yields, unless the other is formed: of nodes
-that start together, the odd one out shall go, not the one that came first to it; and the holder of a name may be dead
-without anybody knowing it yet (a process that was moved to another address).
+node has the newcomer's name. Of two that do not fit the lower yields, in the order (formed, met, earlier started, id).
+`met` never falls: what each knows of the other's standing is at most outdated downwards, so never do both yield. A node
+that is formed never yields: it holds state, and a message must not end it. The lower waits a little before it yields,
+unless the other is formed: of nodes that start together, the odd one out shall go, not the one that came first to it;
+and the holder of a name may be dead without anybody knowing it yet (a process that was moved to another address).
 
 Who is approached by one that does not fit and stands higher, or hears by gossip of a namesake, approaches it a bounded
 number of times, so that the matter is settled even if it is nobody's seed.
