@@ -26,9 +26,10 @@ lint: $(VENV)/.developer    ## style, types, floors
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: install       ## the numbers in ARCHITECTURE.md
+bench: install       ## the numbers in ARCHITECTURE.md and docs/operations.md
 	$(BIN)/python -P tools/bench.py
 	$(BIN)/python -P tools/bench_columns.py
+	$(BIN)/python -P tools/bench_membership.py
 
 simulate: install    ## seeded clusters on a broken network
 	$(BIN)/python -P tools/simulate.py --seeds 500
