@@ -61,9 +61,10 @@ class Disk:
 
     def crash(self, random: Random, *, torn: bool) -> None:
         """What was under way has got there, up to some point, or not."""
-        for _ in range(random.randint(0, len(self._writes))):
+        torn = torn and bool(self._writes)
+        for _ in range(random.randint(0, len(self._writes) - torn)):
             self.written()
-        self.damaged = torn and bool(self._writes)
+        self.damaged = torn
         self._writes.clear()
 
     # -- what people do to a directory

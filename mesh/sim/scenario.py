@@ -94,7 +94,7 @@ def scenario_of(seed: int, nodes: int | None = None, mood: str | None = None) ->
     """The scenario of a seed; `nodes` overrides how many, `mood` what kind of trouble."""
     random = Random(seed)
     drawn = random.choice(MOODS)
-    many = random.random() < 0.008 if nodes is None else nodes > len(GREEK)
+    many = random.random() < 0.004 if nodes is None else nodes > len(GREEK)
     mood = mood or (random.choice(FOR_MANY) if many else drawn)
     setups = _setups(random, nodes or (MANY if many else _size(random, mood)), mood)
     joiners = _joiners(random, setups, mood)

@@ -208,12 +208,10 @@ class World:
     def ask_to_leave(self, name: str) -> Process | None:
         """Somebody comes to any node that answers, and wants this member to leave; who is asked, if it may."""
         leaver = self.hosts[name].living()
-        asked = self.random.choice([each for each in self.processes if each.alive and not each.paused] or [None])
-        if leaver is None or asked is None:
+        willing = [each for each in self.processes if each.alive and not each.paused and _may_ask(each, name)]
+        if leaver is None or not willing:
             return None
-        control = asked.node.control
-        if refusal(control.table, control.membership.members, name) is not None:
-            return None
+        asked = self.random.choice(willing)
         self.transcript.say(asked.name, f"is asked to make {name} leave")
         self.leaving[leaver.id] = None
         asked.ask_to_leave(leaver.id)
@@ -260,6 +258,12 @@ class World:
         receiver = self.hosts[letter.pair[1]].living()
         if receiver is not None:
             receiver.arrive(letter.parts)
+
+
+def _may_ask(process: Process, name: str) -> bool:
+    """Does this node know such a member, that is not the last worker?"""
+    control = process.node.control
+    return refusal(control.table, control.membership.members, name) is None
 
 
 def _host(setup: Setup) -> Host:
