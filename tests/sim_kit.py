@@ -56,6 +56,13 @@ def scenario(*faults: Fault, workers: int = 3, witness: bool = False, disks: boo
     return dataclasses.replace(plain, **changes)
 
 
+def coming(*faults: Fault, workers: int = 3, joiners: int = 2, disks: bool = False) -> Scenario:
+    """Such a cluster, and who may come to it; each knows one address."""
+    names = NAMES[workers : workers + joiners]
+    setups = tuple(Setup(name, "worker", disks, 0, (NAMES[0],)) for name in names)
+    return scenario(*faults, workers=workers, disks=disks, joiners=setups, pace=400)
+
+
 def finished(scenario: Scenario) -> tuple[World, Summary]:
     """The world after its run."""
     world = World(scenario)

@@ -9,18 +9,11 @@ import pytest
 from mesh.core.membership.tuning import LAN
 from mesh.sim.comings import Join, Leave, RollingRestart
 from mesh.sim.faults import EMPTY, OLD, BackUp, Crash, Cut, Fault, Pause, Restart, SlowDisk, Torn
-from mesh.sim.scenario import NAMES, Scenario, Setup
+from mesh.sim.scenario import NAMES
 from mesh.sim.world import Summary, World
-from tests.sim_kit import finished, scenario
+from tests.sim_kit import coming, finished, scenario
 
 BUSY = 1_500  # the job is under way
-
-
-def coming(*faults: Fault, workers: int = 3, joiners: int = 2, disks: bool = False) -> Scenario:
-    """Such a cluster, and who may come to it; each knows one address."""
-    names = NAMES[workers : workers + joiners]
-    setups = tuple(Setup(name, "worker", disks, 0, (NAMES[0],)) for name in names)
-    return scenario(*faults, workers=workers, disks=disks, joiners=setups, pace=400)
 
 
 def came_right(world: World, summary: Summary) -> dict[str, int]:
