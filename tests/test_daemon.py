@@ -11,6 +11,7 @@ import pytest
 import structlog
 
 import mesh
+from mesh.app.plan import Plan
 from mesh.app.plan import compile as compile_app
 from mesh.core.events import TableAgreed
 from mesh.core.membership.tuning import LAN, LOOPBACK, WAN, Tuning
@@ -18,7 +19,7 @@ from mesh.runtime.config import ClusterConfig, NodeConfig
 from mesh.runtime.daemon import Daemon, _tuning_for
 
 
-def plan_of(source: mesh.Source[int]) -> mesh.app.plan.Plan:
+def plan_of(source: mesh.Source[int]) -> Plan:
     app = mesh.App("counted")
     app.source("numbers", source).key_by(lambda n: n).fold("count", int, lambda n, _: n + 1)
     return compile_app(app)

@@ -93,6 +93,36 @@ def test_slots_are_named_as_ranges() -> None:
     assert ranges([Run(0, 341, "a", ""), Run(1000, 1000, "a", "")]) == "0-341, 1000"
 
 
+def test_many_slots_that_are_not_active_are_cut_short() -> None:
+    assert ranges([Run(slot, slot, "a", "") for slot in range(0, 20, 2)]) == "0, 2, 4, 6, 8, 10, 12, 14 and 2 more"
+
+
+def test_slots_that_move_are_drawn_with_who_hands_them_to_whom() -> None:
+    runs = [
+        {"first": 0, "last": 511, "owner": "alpha", "state": "active", "donor": ""},
+        {"first": 512, "last": 1023, "owner": "beta", "state": "pending", "donor": "alpha"},
+    ]
+    moving = {"arrived": 100, "total": 612, "transfers": [{"donor": "alpha", "owner": "beta", "slots": 512}]}
+    body = RING_BODY | {"runs": runs, "moving": moving}
+    lines = drawn(picture(body, STATUS_BODY, width=60, colours=False))
+    assert lines[2] == "A" * 30 + "." * 30
+    assert lines[-3:] == [
+        ". 512 slots are pending: 512-1023",
+        "moving: 100 of 612 slots have arrived",
+        "  alpha -> beta: 512 slots on their way",
+    ]
+
+
+def test_the_status_table_says_what_moves_and_why_the_node_is_not_ready() -> None:
+    moving = {"arrived": 1, "total": 90, "transfers": [{"donor": "a", "owner": f"n{n}", "slots": 1} for n in range(15)]}
+    lines = drawn(status_table({**STATUS_BODY, "ready": False}, "of its 342 slots, 5 pending", moving))
+    assert lines[:2] == [
+        "local-3: epoch 1, app word-count, not ready",
+        "alpha is not ready: of its 342 slots, 5 pending",
+    ]
+    assert lines[-2:] == ["  a -> n11: 1 slots on their way", "  and 3 more"]
+
+
 def test_the_status_table_in_80_columns() -> None:
     assert drawn(status_table(STATUS_BODY)) == [
         "local-3: epoch 1, app word-count, ready",
