@@ -3,11 +3,13 @@
 It runs the same `mesh.core.node.Node` and the same `mesh.runtime.worker.Worker` as production. The seed decides
 everything, so one number replays a run. `tools/simulate.py` is its command.
 
-    scenario    what a seed means: nodes, network, workload, faults
-    world       the clock, and who acts when          process     one life of a node
-    network     delays, loses, doubles, cuts          faults      what is done, and its words
-    workload    an application whose every record says who it is
-    ledger      what became of every record           reads       single states, asked for at any time
-    checkers    the rules, after every event           goals       what must be true in the end
-    transcript  a run in words                        violation   what all of these raise
+    scenario    what a seed means: nodes, network, workload     trouble     which faults a mood means
+    world       the clock, and who acts when                    process     one life of a node
+    host        where it lives: a clock and a disk              network     delays, loses, doubles, cuts
+    faults      what is done, and its words                     comings     joins, leaves, rolling restarts
+    workload    an application whose every record says who      instruments what it tells of a process
+    ledger      what became of every record                     reads       single states, asked for at any time
+    checkers    the rules, after every event; parts of it are   epochs, votes, bound (of moves), owners, touch
+    goals       what must be true in the end                    transcript  a run in words
+    violation   what all of these raise
 """
