@@ -1,8 +1,9 @@
 """A seeded network of Agreement machines: delay, loss, duplication, reorder, splits, slow disks, crashes, restarts.
 
-After every event it checks what must always hold: one value an epoch, each following on the one before, epochs reported
-in rising order, and a durable acceptance of a decisive set of voters behind every chosen value. A value names its
-voters and the value that it follows on, so voters may change with every epoch.
+Each process has its directory's start confirmed by `Boots`, as in a node. After every event it checks what must always
+hold: one value an epoch, each following on the one before, epochs reported in rising order, and a durable acceptance of
+a decisive set of voters behind every chosen value. A value names its voters and the value that it follows on, so voters
+may change with every epoch.
 """
 
 from __future__ import annotations
@@ -11,27 +12,34 @@ import heapq
 import json
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
+from typing import Any
+
+from msgpack import unpackb
 
 from mesh.core.agreement import KEEPER, Agreement
 from mesh.core.ballots import Vote
+from mesh.core.boots import IDENTITY, Boots, next_boot
+from mesh.core.boots import KEEPER as BOOTS
 from mesh.core.durable import Durable
 from mesh.core.electorate import Electorate, electorate, founding_electorate
 from mesh.core.events import (
     Effect,
     EpochChosen,
     Event,
+    MayVote,
     MemberChanged,
     Persist,
     Persisted,
     Propose,
     Received,
     Send,
+    Stop,
     Woke,
 )
 from mesh.core.history import EPOCH_BYTES
-from mesh.core.messages import ALIVE, DEAD, Member, Message, NodeId
+from mesh.core.messages import ALIVE, DEAD, STAYING, Booted, BootKnown, Member, Message, NodeId
 
 
 class Violation(AssertionError):
@@ -67,8 +75,22 @@ def voters_of(epoch: int, data: bytes) -> Electorate:
     return electorate(pairs)
 
 
-def member(name: str, node: NodeId, status: int) -> Member:
-    return Member(node, name, "tcp://h:1", "", "worker", "", 1, status)
+def member(name: str, node: NodeId, status: int, home: bytes = b"", boot: int = 1) -> Member:
+    return Member(node, name, "tcp://h:1", "", "worker", "", 1, status, STAYING, home, boot)
+
+
+@dataclass
+class Values:
+    """What `Boots` asks of a table: here it names homes only."""
+
+    voters: Electorate
+    members: tuple[()] = ()
+
+    def electorate(self) -> Electorate:
+        return self.voters
+
+    def seat_of(self, node: NodeId) -> None:
+        return None
 
 
 @dataclass
@@ -77,11 +99,22 @@ class Process:
 
     name: str
     node: NodeId
+    me: Member
     machine: Agreement
+    boots: Boots
     disk: dict[str, bytes]  # outlives the process
     writing: list[Persist] = field(default_factory=list)
     reported: int = 0
     alive: bool = True
+    stopped: bool = False
+
+    @property
+    def home(self) -> bytes:
+        return self.me.home
+
+    def next_deadline(self) -> int | None:
+        due = [each for each in (self.machine.next_deadline(), self.boots.next_deadline()) if each is not None]
+        return min(due, default=None)
 
 
 @dataclass
@@ -100,7 +133,11 @@ class Network:
         expect: int,
         kind: type[Agreement] = Agreement,
         mutate: Callable[[Electorate], Electorate] = lambda each: each,
+        boots: type[Boots] = Boots,
     ) -> None:
+        self.boots = boots
+        self.copies: dict[str, dict[str, bytes]] = {}  # of directories
+        self.refused = 0  # old copies that were told to stop
         self.seed = seed
         self.random = Random(seed)
         self.kind = kind
@@ -129,10 +166,15 @@ class Network:
         node, disk = b"%s/%d" % (name.encode(), self.lives), dict[str, bytes]()
         node = self.random.randbytes(4) + node.rjust(12, b".")[-12:]
         if former is not None and keep:
-            node, disk = former.node, former.disk
+            disk = former.disk
+        home, boot, disk[IDENTITY] = next_boot(disk.get(IDENTITY), node)
+        me = member(name, node, ALIVE, home, boot)
         founders = self.mutate(self.founders)
-        machine = self.kind(node, name, founders, self._voters_of, fault, self._fork(), dict(disk))
-        process = self.processes[name] = Process(name, node, machine, disk)
+        boots = self.boots(me, dict(disk))
+        machine = self.kind(
+            node, name, founders, self._voters_of, fault, self._fork(), dict(disk), home, boot, boots.confirmed
+        )
+        process = self.processes[name] = Process(name, node, me, machine, boots, disk)
         self._wake_later(process)
         for other in self.living():
             if other is not process:
@@ -147,6 +189,24 @@ class Network:
         for other in self.living():
             if self.random.random() < 0.5:
                 self._later(500, self._tell_of, other, process, DEAD)
+
+    def copy(self, name: str) -> None:
+        """Somebody makes a backup of a directory."""
+        self.copies[name] = dict(self.processes[name].disk)
+
+    def put_back(self, name: str) -> bool:
+        """The backup is put back, if all others know of a later start than the one that will be made from it."""
+        process, copy = self.processes[name], self.copies.get(name)
+        if copy is None or process.alive:
+            return False
+        home, boot, _ = next_boot(copy[IDENTITY], b"")
+        for other in self.processes.values():
+            known = {} if BOOTS not in other.disk else {each[0]: each[1] for each in unpackb(other.disk[BOOTS])}
+            if other is not process and (not other.alive or known.get(home, 0) < boot):
+                return False
+        process.disk.clear()
+        process.disk.update(copy)
+        return True
 
     def propose(self, name: str, epoch: int, data: bytes) -> None:
         self._handle(self.processes[name], Propose(epoch, data))
@@ -184,27 +244,29 @@ class Network:
         heapq.heappush(self._queue, (when, self._count, lambda: happen(*about)))
 
     def _wake_later(self, process: Process) -> None:
-        due = process.machine.next_deadline()
+        due = process.next_deadline()
         if due is not None:
             self._at(max(due, self.now), self._wake, process)
 
     def _wake(self, process: Process) -> None:
-        due = process.machine.next_deadline()
+        due = process.next_deadline()
         if process.alive and due is not None and due <= self.now:
             self._handle(process, Woke())
-            due = process.machine.next_deadline()
+            due = process.next_deadline()
             self.check(due is None or due > self.now, f"{process.name} woke and its deadline did not move")
 
     def _tell_of(self, process: Process, other: Process, status: int) -> None:
-        if status == DEAD and self.processes[other.name] is not other and self.processes[other.name].node == other.node:
-            return
-        self._handle(process, MemberChanged(member(other.name, other.node, status), None))
+        self._handle(process, MemberChanged(replace(other.me, status=status), None))
 
     def _handle(self, process: Process, event: Event) -> None:
         if not process.alive:
             return
-        for effect in process.machine.handle(event, self.now):
-            self._perform(process, effect)
+        to_boots = isinstance(event, Received) and isinstance(event.message, Booted | BootKnown)
+        effects = [] if to_boots else process.machine.handle(event, self.now)
+        if to_boots or isinstance(event, MemberChanged | Persisted | Woke):
+            effects = [*effects, *process.boots.handle(event, self.now)]
+        for each in effects:
+            self._perform(process, each)
         self._wake_later(process)
 
     def _perform(self, process: Process, effect: Effect) -> None:
@@ -217,6 +279,14 @@ class Network:
                     self._later(self.faults.disk, self._write, process)
             case EpochChosen(epoch, data):
                 self._report(process, epoch, data)
+                table: Any = Values(self._voters_of(epoch, data))
+                for each in process.boots.agreed(table, self.now):
+                    self._perform(process, each)
+            case MayVote():
+                self._handle(process, effect)
+            case Stop():
+                process.alive, process.stopped = False, True
+                self.refused += 1
 
     def _post(self, process: Process, to: NodeId, message: Message) -> None:
         target = next((each for each in self.living() if each.node == to), None)
@@ -237,6 +307,8 @@ class Network:
 
     def _written(self, process: Process, write: Persist) -> None:
         process.disk[write.name] = write.value
+        if write.name == BOOTS:
+            return
         if write.name != KEEPER:
             self._known(process, int.from_bytes(write.value[:EPOCH_BYTES]), write.value[EPOCH_BYTES:])
         else:

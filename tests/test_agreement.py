@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from mesh.core import ballots
 from mesh.core.agreement import BACK_OFF_MOST, GOSSIP, KEEPER, PATIENCE, RESEND, Agreement
 from mesh.core.ballots import Ballot, Vote
+from mesh.core.boots import Boots
 from mesh.core.electorate import Electorate, founding_electorate
 from mesh.core.events import (
     Effect,
@@ -31,9 +32,12 @@ from mesh.core.messages import (
     DEAD,
     Accept,
     Accepted,
+    Booted,
+    BootKnown,
     Chosen,
     EpochHeld,
     EpochKnown,
+    Member,
     Message,
     NodeId,
     Outbid,
@@ -58,7 +62,7 @@ def everybody_proposes(network: Network, random: Random, voters: Sequence[str]) 
     for process in network.living():
         if random.random() < 0.5:
             some = random.sample(voters, random.randint(1, len(voters))) if network.voters_change else voters
-            seats = [(name, network.processes[name].node) for name in some]
+            seats = [(name, network.processes[name].home) for name in some]
             epoch = process.machine.epoch + 1
             before = process.machine.newest
             network.propose(process.name, epoch, value(epoch, f"{process.name}@{network.now}", seats, before))
@@ -117,6 +121,68 @@ def life(
     return network
 
 
+def old_copies(seed: int, boots: type[Boots] = Boots) -> Network:
+    """Between storms somebody copies a directory, and later puts it back, when all others know of later starts."""
+    random = Random(seed)
+    network = Network(seed, names(3), 2, boots=boots)
+    storm(network, random, names(3))
+    heal(network)
+    agree_soon(network, random, names(3))
+    for _ in range(4):
+        name = random.choice(names(3))
+        network.copy(name)
+        for _ in range(2):
+            network.crash(name)
+            network.run(50)
+            network.start(name)
+            network.run(3_000)
+        everybody_proposes(network, random, names(3))
+        network.run(random.choice([30, 100]))
+        network.crash(name)
+        network.run(500)
+        put_back = network.put_back(name)
+        network.start(name)
+        storm_of_words(network, random)
+        heal_from_old(network, name if put_back else "")
+        agree_soon(network, random, names(3))
+    return network
+
+
+def storm_of_words(network: Network, random: Random) -> None:
+    for _ in range(10):
+        network.split = {random.choice(names(3))}
+        everybody_proposes(network, random, names(3))
+        network.run(random.choice([50, 200, 700]))
+
+
+def heal_from_old(network: Network, old: str) -> None:
+    """Who works from an old copy is told so, sooner or later, and gets an empty directory instead."""
+    network.split = set()
+    network.run(3_000)
+    if old:
+        network.check(network.processes[old].stopped, "an old copy is in use")
+        network.start(old, keep=False)
+        network.run(1_000)
+
+
+def restless(seed: int, kind: type[Agreement] = Agreement) -> Network:
+    """Proposals all the time, one node cut off, and somebody always restarts with its directory."""
+    random = Random(seed)
+    network = Network(seed, names(3), 2, kind)
+    while network.now < STORM:
+        network.faults = Faults(random.choice([0, 0.1, 0.4]), 0.1, random.choice([5, 60, 200]), 20)
+        network.split = {random.choice(names(3))}
+        everybody_proposes(network, random, names(3))
+        network.run(random.choice([20, 60, 150]))
+        name = random.choice(names(3))
+        network.crash(name)
+        network.start(name)
+        network.run(random.choice([20, 60, 300, 600]))
+    heal(network)
+    agree_soon(network, random, names(3))
+    return network
+
+
 def founding(seed: int, kind: type[Agreement] = Agreement, *, keepers: int = 1) -> Network:
     """A founding by all, of whom only the first `keepers` keep what they promised when they restart."""
     random = Random(seed)
@@ -154,7 +220,11 @@ def test_one_value_an_epoch_while_the_voters_change_with_every_epoch() -> None:
     lives = [life(seed, changing=True) for seed in SEEDS]
     assert max(max(network.epochs()) for network in lives) > 4
     assert sum(network.leaps for network in lives) > 0  # some were away for longer than anybody remembers
-    kept = [len([name for name in each.disk if name != KEEPER]) for network in lives for each in network.living()]
+    kept = [
+        len([name for name in each.disk if name.startswith("agreement.epoch.")])
+        for network in lives
+        for each in network.living()
+    ]
     assert max(kept) == KEPT
 
 
@@ -167,6 +237,14 @@ def test_one_founding_as_long_as_one_process_remembers() -> None:
 @given(st.integers(0, 1 << 32))
 def test_any_seed_holds(seed: int) -> None:
     life(seed)
+
+
+def test_one_value_an_epoch_while_somebody_always_restarts() -> None:
+    assert max(max(restless(seed).epochs()) for seed in range(40)) > 2
+
+
+def test_old_copies_of_directories_never_vote() -> None:
+    assert sum(old_copies(seed).refused for seed in range(25)) > 10
 
 
 def test_the_same_seed_gives_the_same_history() -> None:
@@ -193,8 +271,9 @@ class AllAreNeeded(Electorate):
 
 class ForgetsItsPromise(Agreement):
     def __init__(self, me: NodeId, name: str, founders: Electorate, of: Any, fault: Any, random: Random,
-                 stored: Mapping[str, bytes]) -> None:  # fmt: skip
-        super().__init__(me, name, founders, of, fault, random, {key: stored[key] for key in stored if key != KEEPER})
+                 stored: Mapping[str, bytes], *start: Any) -> None:  # fmt: skip
+        kept = {key: stored[key] for key in stored if key != KEEPER}
+        super().__init__(me, name, founders, of, fault, random, kept, *start)
 
 
 class PrefersItsOwnValue(Agreement):
@@ -257,7 +336,6 @@ def test_mutant_wait_for_all_is_caught() -> None:
 @pytest.mark.parametrize(
     ("kind", "told"),
     [
-        (ForgetsItsPromise, "two values"),
         (PrefersItsOwnValue, "two values"),
         (AcceptsLowerBallots, "two values"),
         (SpeaksBeforeItIsDurable, "nobody decisive"),
@@ -266,6 +344,32 @@ def test_mutant_wait_for_all_is_caught() -> None:
 )
 def test_mutant_is_caught(kind: type[Agreement], told: str) -> None:
     assert told in first_violation(lambda seed: life(seed, kind))
+
+
+class TakesItselfForConfirmed(Boots):
+    def __init__(self, me: Member, stored: Mapping[str, bytes]) -> None:
+        super().__init__(me, stored)
+        self._settled = self.confirmed = True
+
+    def _answered(self, sender: NodeId, message: BootKnown) -> list[Effect]:
+        return []
+
+
+class NeverSaysNo(Boots):
+    def _asked(self, sender: NodeId, message: Booted) -> list[Effect]:
+        yes = Send(sender, BootKnown(message.home, message.boot, True))
+        return [yes if isinstance(each, Send) else each for each in super()._asked(sender, message)]
+
+
+@pytest.mark.parametrize("boots", [TakesItselfForConfirmed, NeverSaysNo])
+def test_mutant_an_old_directory_votes_is_caught(boots: type[Boots]) -> None:
+    found = first_violation(lambda seed: old_copies(seed, boots), range(40))
+    assert found, "nobody noticed"
+
+
+def test_mutant_a_promise_that_a_restart_forgets_is_caught() -> None:
+    """Rare: the restarted must be confirmed, and outvote what was chosen, before anybody tells it what that was."""
+    assert "two values" in first_violation(lambda seed: life(seed, ForgetsItsPromise), (614, 798))
 
 
 @pytest.mark.parametrize("kind", [RemovedSeatVotes, ForgetsToChangeVoters])
