@@ -142,3 +142,38 @@ def test_a_record_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     with pytest.raises(StartError, match=r"promise\.record cannot be read"):
         kept.records()
     kept.close()
+
+
+def test_a_directory_keeps_its_home_and_counts_its_starts(tmp_path: Path) -> None:
+    first = DataDir(str(tmp_path), "alpha")
+    home, boot = first.start()
+    assert (len(home), boot) == (16, 1)
+    first.close()
+    again = DataDir(str(tmp_path), "alpha")
+    assert again.start() == (home, 2)
+    again.close()
+    other = DataDir(str(tmp_path / "other"), "alpha")
+    assert other.start()[0] != home
+    other.close()
+
+
+def test_a_start_is_counted_durably_before_it_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = DataDir(str(tmp_path), "alpha")
+
+    def fails(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(data_dir.os, "fsync", fails)
+        with pytest.raises(StartError, match="cannot be used: No space left on device"):
+            kept.start()
+    assert kept.start()[1] == 1
+    kept.close()
+
+
+def test_an_identity_that_is_none_is_told(tmp_path: Path) -> None:
+    kept = DataDir(str(tmp_path), "alpha")
+    kept.write("identity", b"short")
+    with pytest.raises(StartError, match=r"identity\.record is damaged"):
+        kept.start()
+    kept.close()

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from mesh.core.succession import fault, value_fault
-from mesh.core.table import LOST, MAX_LEFT, PENDING, Seat, Slot, Table
+from mesh.core.table import GENERATION, LOST, MAX_LEFT, PENDING, Seat, Slot, Table
 
 A, B, C, D = (Seat(name, name.encode() * 16, f"tcp://{name}:1", "", "worker", "", True) for name in "abcd")
 OLD = Table(5, b"c" * 16, (A, B, C), (Slot(3, 0), Slot(3, 1, (), PENDING, 0), Slot(3, 2, (), LOST), Slot(1, 1)))
@@ -130,3 +130,41 @@ def test_values_are_judged_as_tables_of_their_epoch() -> None:
     assert value_fault(6, None, new) is None
     for epoch, before, value in ((7, old, new), (6, old, b"rubbish"), (6, old, only(0, Slot(4, 1)).to_bytes())):
         assert value_fault(epoch, before, value)
+
+
+# -- a seat that passes on
+
+B2 = replace(B, node=b"2" * 16, home=b"2" * 16)  # another process, without the memory of the one before
+H, H2 = replace(B, home=b"h" * 16), replace(B, node=b"2" * 16, home=b"h" * 16, boot=2)
+REST = (Slot(3, 0), Slot(4, 2, (), PENDING, 0), Slot(4, 1, (), LOST), Slot(2, 1, (), LOST))
+
+
+@pytest.mark.parametrize("heir", [B2, replace(B2, voter=False), replace(B2, endpoint="tcp://x:1")])
+def test_a_seat_passes_in_place_and_what_only_the_former_process_had_is_lost(heir: Seat) -> None:
+    assert fault(OLD, after(*REST, members=(A, heir, C))) is None
+    assert fault(OLD, after(*REST, members=(A, C, heir))) == "members are not in the order of their service"
+    for number in (1, 3):
+        kept = [*REST[:number], OLD.slots[number], *REST[number + 1 :]]
+        told = fault(OLD, after(*kept, members=(A, heir, C)))
+        assert told is not None
+        assert told.startswith(f"slot {number} goes from")
+
+
+def test_a_seat_passes_within_its_home_to_later_processes_only() -> None:
+    old = replace(OLD, members=(A, H, C))
+    assert fault(old, after(*REST, members=(A, H2, C))) is None
+    assert fault(old, after(*REST, members=(A, replace(H2, boot=1), C))) == "'b' passes to an earlier process"
+
+
+def test_a_process_keeps_its_home_and_its_boot() -> None:
+    for changed in (replace(B, home=b"h" * 16), replace(B, boot=2)):
+        assert fault(OLD, after(members=(A, changed, C))) == "'b' has another home or boot"
+
+
+def test_a_new_generation_follows_on_whatever_was_known() -> None:
+    far = replace(OLD, epoch=999_999_999, slots=tuple(replace(slot, term=9) for slot in OLD.slots))
+    again = replace(OLD, epoch=GENERATION, members=(B,), slots=(Slot(3, 0), *[Slot(GENERATION, 0, (), LOST)] * 3))
+    assert fault(far, again) is None
+    assert fault(again, far) is not None
+    assert fault(far, replace(again, cluster_id=b"d" * 16)) is not None
+    assert (far.generation, again.generation) == (0, 1)
