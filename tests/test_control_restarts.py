@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import pytest
 
-from mesh.core.contact import LEASE
-from mesh.core.events import AcceptLoss, Effect, Millis, Recover
-from mesh.core.messages import BootKnown, EpochKnown, Installed, Message
+from mesh.core.contact import LEASE, Contact
+from mesh.core.events import AcceptLoss, Effect, Received, Recover, Rejected
+from mesh.core.membership.merge import MAX_MEMBERS
+from mesh.core.membership.swim import MAX_GOSSIP
+from mesh.core.messages import (
+    ALIVE,
+    DEAD,
+    LEFT,
+    Booted,
+    BootKnown,
+    EpochKnown,
+    Gossip,
+    Installed,
+    LeaveAsked,
+    LossAccepted,
+    Member,
+    Message,
+    PushPull,
+)
 from mesh.core.table import GENERATION
 from tests.control_network import SLOTS, Cluster
 
@@ -335,8 +352,6 @@ def test_who_shows_late_that_it_has_caught_up_gets_its_vote_then() -> None:
 
 
 def test_mutant_a_planner_that_is_not_stirred_by_who_has_caught_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mesh.core.contact import Contact
-
     holds = Contact._holds
 
     def silent(self: Contact, node: bytes, epoch: int) -> list[Effect]:
@@ -392,8 +407,6 @@ def _bounce(cluster: Cluster, random: Random, names: tuple[str, ...]) -> None:
 
 
 def rejected(effects: list[Effect]) -> list[str]:
-    from mesh.core.events import Rejected
-
     return [each.reason for each in effects if isinstance(each, Rejected)]
 
 
@@ -402,14 +415,56 @@ def rejected(effects: list[Effect]) -> list[str]:
     [
         (BootKnown(b"x" * 16, 9, False), "boot"),
         (BootKnown(b"x" * 16, 1, True), "boot"),
+        (Booted(b"x" * 16, 7), "boot"),
         (Installed(1, b"abc", (1,)), "installed"),
+        (LossAccepted(1, b"abc", (1,)), "loss"),
+        (LeaveAsked(b"x" * 16), "leave"),
     ],
 )
-def test_answers_that_were_not_asked_for_stop_nobody(message: Message, reason: str) -> None:
-    from mesh.core.events import Received
-
+def test_what_nobody_asked_for_or_speaks_of_another_node_is_counted_and_stops_nobody(
+    message: Message, reason: str
+) -> None:
     cluster = founded(*ALL, disks=ALL)
-    now: Millis = cluster.now
-    told = cluster.processes["a"].control.handle(Received(cluster.processes["b"].node, message), now)
+    told = cluster.processes["a"].control.handle(Received(cluster.processes["b"].node, message), cluster.now)
     assert reason in rejected(told)
-    assert not cluster.processes["a"].stopped
+    cluster.run(3_000)
+    assert all_vote(cluster)
+
+
+def absurd(cluster: Cluster) -> dict[str, list[Member]]:
+    mine = cluster.processes["a"].control.membership.me
+    third = cluster.processes["c"].control.membership.me
+    crowd = [replace(third, node=n.to_bytes(16), name=f"x{n}", endpoint=f"tcp://x:{n + 1}") for n in range(2_000)]
+    return {
+        "incarnation": [replace(third, incarnation=1 << 62, status=DEAD), replace(mine, incarnation=1 << 62)],
+        "boot": [replace(third, boot=1 << 62), replace(third, boot=0), replace(third, home=b"short")],
+        "status": [replace(third, status=77), replace(third, leaving=9), replace(third, role="king")],
+        "own": [replace(mine, status=DEAD, incarnation=5), replace(mine, status=LEFT)],
+        "crowd": crowd,
+    }
+
+
+@pytest.mark.parametrize("kind", ["incarnation", "boot", "status", "own", "crowd"])
+def test_absurd_gossip_is_counted_and_bounded_and_changes_no_table(kind: str) -> None:
+    cluster = founded(*ALL)
+    told = absurd(cluster)[kind]
+    epoch, liar, victim = cluster.newest, cluster.processes["b"], cluster.processes["a"]
+    reasons = rejected(victim.control.handle(Received(liar.node, Gossip(tuple(told))), cluster.now))
+    assert reasons
+    assert len(victim.control.membership.members) <= 3 + MAX_GOSSIP
+    assert victim.control.membership.me.status == ALIVE
+    cluster.run(500)
+    assert cluster.newest == epoch or kind == "crowd"  # who is said to have come is a newcomer, until it is found dead
+    assert [seat.up for seat in victim.table.members[:3]] == [True, True, True]
+
+
+def test_a_whole_table_of_strangers_is_bounded() -> None:
+    cluster = founded(*ALL)
+    third = cluster.processes["c"].control.membership.me
+    crowd = [replace(third, node=n.to_bytes(16), name=f"x{n}", status=DEAD) for n in range(MAX_MEMBERS + 500)]
+    victim = cluster.processes["a"].control
+    told = victim.handle(Received(cluster.processes["b"].node, PushPull(tuple(crowd), False)), cluster.now)
+    assert "gossip-too-long" in rejected(told)
+    assert len(victim.membership.members) <= MAX_MEMBERS
+    assert victim.table is not None
+    assert len(victim.table.members) == 3

@@ -22,6 +22,7 @@ from mesh.core.messages import ALIVE, LEFT, READY, STAYING, Member
 
 MAX_MEMBERS = 10_000  # the table of a node: 2 MB as one push-pull message, and far above what one mesh is made for
 MAX_JUMP = 1_000_000  # honest incarnations grow by one a refutation: years of flapping
+MAX_BOOT = 1 << 40  # starts of one directory
 MAX_NAME = 64  # characters of name and zone
 MAX_ADDRESS = 256  # characters of endpoint and http
 NODE_ID_BYTES = 16
@@ -63,7 +64,7 @@ def implausible(member: Member) -> str | None:
         return f"status {member.status}"
     if not STAYING <= member.leaving <= READY:
         return f"leaving {member.leaving}"
-    if len(member.home) != NODE_ID_BYTES or member.boot < 1:
+    if len(member.home) != NODE_ID_BYTES or not 1 <= member.boot <= MAX_BOOT:
         return f"boot {member.boot} of a home of {len(member.home)} bytes"
     if not 0 < len(member.name) <= MAX_NAME or not member.name.isprintable():
         return f"name {member.name[:MAX_NAME]!r}"
