@@ -100,7 +100,11 @@ class Daemon:
         identity = _identity(cluster, node, declared, plan, node_id, self.endpoint, join, home, boot)
         stored = self._data_dir.records() if self._data_dir else {}
         tuning = tuning or _tuning_for(cluster.network, self.endpoint)
-        self.node = Node(identity, plan, tuning, Random(int.from_bytes(node_id)), stored)
+        try:
+            self.node = Node(identity, plan, tuning, Random(int.from_bytes(node_id)), stored)
+        except ValueError as error:
+            self._transport.close()
+            raise StartError(f"the data directory {node.data_dir} is of another version: {error}") from None
         part = f"{node.name}-{node_id[:3].hex()}"
         self.worker = Worker(self.node.data, part, self._transport.wake, self.node.inbox)
         self._stopping = False
