@@ -1,10 +1,10 @@
-"""The data plane: composes sources, router, intake, owner, hand-off, progress and reads, and decides what to do next.
+"""The data plane: composes sources, router, intake, owner, hand-off, progress, reads and listings, and decides what to do next.
 
 It runs the application's code, so it may be slow; everything that must stay quick is in the control plane.
 
-Events    TableAgreed, Delivered, SplitsListed, SplitRead, SinksFlushed, LookupAsked, MemberChanged, Fenced,
-          StartLeaving, Woke
-Effects   ListSplits, ReadSplit, WriteSink, FlushSinks, Transmit, Consumed, Answered, JobDone, SlotsInstalled,
+Events    TableAgreed, Delivered, SplitsListed, SplitRead, SinksFlushed, LookupAsked, ListingAsked, MemberChanged,
+          Fenced, StartLeaving, Woke
+Effects   ListSplits, ReadSplit, WriteSink, FlushSinks, Transmit, Consumed, Answered, Listed, JobDone, SlotsInstalled,
           HandedOver, Log, Rejected
 `work`    does one unit: a chunk of what moves, then one batch of the deepest stage that may emit, else one chunk of a
           source, else a flush. Deeper stages go first and a producer stops while a window of a stage it feeds is full,
@@ -30,6 +30,7 @@ from mesh.core.events import (
     Fenced,
     FlushSinks,
     JobDone,
+    ListingAsked,
     LookupAsked,
     MemberChanged,
     Millis,
@@ -44,12 +45,15 @@ from mesh.core.events import (
 )
 from mesh.core.handoff import CONTROL, REPLICATION, HandOff
 from mesh.core.intake import Intake
+from mesh.core.listing import Listing
 from mesh.core.messages import (
     BatchDone,
     ChunksTaken,
     Farewell,
     FarewellHeard,
     Found,
+    KeysAsked,
+    KeysTold,
     Lookup,
     Message,
     NodeId,
@@ -91,6 +95,8 @@ class DataPlane:
         self._intake = Intake(plan.stages)
         self._reads = Reads(me, plan.stages, slots, seed, self.owner, self.handoff.holdings)
         self._reports = Reports(me, self.progress)
+        holdings = self.handoff.holdings
+        self._listing = Listing(me, plan.stages, slots, seed, self.owner, holdings, lambda: self._reports.unreachable)
         self._emitting = Emitting(plan, self.router, self._intake)
         self._reading = Reading(me, plan, self._emitting.may_emit)
         self.sources = self._reading.sources
@@ -132,24 +138,26 @@ class DataPlane:
                 self.progress.flushed()
             case LookupAsked():
                 self._effects += self._reads.asked(event, self._reports.unreachable, now)
+            case ListingAsked():
+                self._effects += self._listing.asked(event, now)
             case MemberChanged(member):
                 self._departure.member_changed(member)
                 self._effects += self._reports.member_changed(member)
             case Fenced(fenced):
-                self._fenced = self._reads.fenced = fenced
+                self._fenced = self._reads.fenced = self._listing.fenced = fenced
             case StartLeaving():
                 self._departure.leaving = True
             case Woke():
-                self._effects += self._reads.overdue(now)
+                self._effects += self._reads.overdue(now) + self._listing.overdue(now)
         self._advance()
         return self._taken()
 
     def next_deadline(self) -> Millis | None:
         if self.table is None:
             return None
-        overdue = self._reads.next_deadline()
         rested = self._reading.due() if self._may_read() else []
-        return min([self._reports.next_at, *rested, *([] if overdue is None else [overdue])])
+        overdue = self._reads.next_deadline(), self._listing.next_deadline()
+        return min([self._reports.next_at, *rested, *(due for due in overdue if due is not None)])
 
     def runnable(self, now: Millis) -> bool:
         """Is there a unit of work to do right now?"""
@@ -160,6 +168,7 @@ class DataPlane:
             or (self._may_read() and any(due <= now for due in self._reading.due()))
             or self.router.may_flush()
             or self.handoff.may_send()
+            or self._listing.may_work()
         )
 
     def work(self, now: Millis) -> list[Effect]:
@@ -168,6 +177,7 @@ class DataPlane:
         self._unit = None
         if self.table is not None and not self._fenced:
             self._effects += self.handoff.send_some()
+            self._effects += self._listing.work()
             if not self._apply_or_read() or now >= self._flushed_at + FLUSH_MS:
                 self._flushed_at = now
                 self._emitting.send(self.router.flush())
@@ -192,7 +202,7 @@ class DataPlane:
         self.router.set_table(table)
         self._intake.set_table(table.epoch, table.workers)
         self._effects += self.handoff.set_table(table)
-        self._reads.table = self._departure.table = table
+        self._reads.table = self._listing.table = self._departure.table = table
         self._effects += self._reports.set_table(table, self._now)
         if before is not None:
             self._effects += self._reading.share(before, table) if not self._departure.leaving else []
@@ -263,6 +273,10 @@ class DataPlane:
                 self._effects += self._reads.asked_by_peer(sender, message)
             case Found():
                 self._effects += self._reads.found(sender, message)
+            case KeysAsked():
+                self._effects += self._listing.asked_by_peer(sender, message)
+            case KeysTold():
+                self._effects += self._listing.told(sender, message)
             case ChunksTaken(number):
                 self.handoff.chunks_taken(sender, number)
             case TakeSplits():
