@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from http.client import HTTPException
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -53,7 +54,7 @@ class Client:
         except (OSError, HTTPException) as error:
             raise Unreachable(self.at, _reason(error)) from None
         try:
-            body = json.loads(text)
+            body = _parsed(text)
         except ValueError:
             raise Unreachable(self.at, "what listens there is not a mesh node") from None
         return Answer(code, body, text.decode().strip().replace("\n", " "))
@@ -75,6 +76,14 @@ class Client:
 
     def status(self) -> Mapping[str, Any]:
         return dict(self.result("v1", "status").body)
+
+
+def _parsed(text: bytes) -> Any:
+    """Raises ValueError. Where an int has more digits than Python reads, all of them are `Decimal`."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return json.loads(text, parse_int=Decimal)
 
 
 def refusal(answer: Answer) -> Failure:

@@ -25,13 +25,15 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from mesh.core.keys import BadKey, Key, key_to_json, parse_key
-from mesh.runtime.status import Metric, Ownership, Reading, RingRun, Status
-from nodes import logs
+from mesh.core.places import BadPosition
+from mesh.runtime.status import KeysPage, Metric, Ownership, Reading, RingRun, Status
+from nodes import listing, logs
 from nodes.mistakes import did_you_mean
 
 LOOKUP_SECONDS = 5.0  # a read that takes longer is answered with 503
 LOOKUPS_AT_ONCE = 32  # each holds a thread
 LOOKUPS_WAITING = 256  # more are refused at once
+LISTINGS_AT_ONCE = 8  # as each lookup, but longer
 MAX_KEY = 4000  # characters; Python writes no number of more than 4300 digits
 RETRY_AFTER = {"Retry-After": "1"}
 
@@ -54,6 +56,9 @@ class Served(Protocol):
     def lookup(self, stage: str, key: Key, timeout: float) -> Reading:
         """Waits for the owner's answer, at most so many seconds."""
 
+    def keys(self, stage: str, limit: int, after: str | None, timeout: float) -> KeysPage:
+        """Waits for their owners' answers, at most so many seconds. Raises BadPosition."""
+
     def metrics(self) -> list[Metric]: ...
 
 
@@ -67,10 +72,16 @@ def make_app(served: Served) -> Starlette:
         "/v1/ring": door.ring,
         "/v1/owner": door.owner,
         "/v1/state/{stage}": door.state,
+        "/v1/keys/{stage}": door.keys,
     }
     app = Starlette(
         routes=[Route(path, endpoint, methods=["GET"]) for path, endpoint in routes.items()],
-        exception_handlers={HTTPException: _http_error, BadKey: _bad_key, Exception: _internal_error},
+        exception_handlers={
+            HTTPException: _http_error,
+            BadKey: _bad_key,
+            BadPosition: _bad_cursor,
+            Exception: _internal_error,
+        },
     )
     app.router.redirect_slashes = False  # one address a thing
     return app
@@ -80,6 +91,7 @@ class _Door:
     def __init__(self, served: Served) -> None:
         self._served = served
         self._lookups = CapacityLimiter(LOOKUPS_AT_ONCE)
+        self._listings = CapacityLimiter(LISTINGS_AT_ONCE)
 
     async def healthz(self, request: Request) -> Response:
         return PlainTextResponse("alive\n")
@@ -124,6 +136,18 @@ class _Door:
             return _not_now("unavailable", f"the owner of {_shown(key)} did not answer within {LOOKUP_SECONDS:g} s")
         return _reading(stage, key, reading)
 
+    async def keys(self, request: Request) -> Response:
+        stage, fields = request.path_params["stage"], _query(request, ("limit", "after"))
+        limit, after = listing.limit(fields.get("limit")), fields.get("after")
+        if self._listings.statistics().tasks_waiting >= LOOKUPS_WAITING:
+            return _not_now("busy", f"{LOOKUPS_WAITING} listings are waiting already")
+        page = await _in_thread(lambda: self._served.keys(stage, limit, after, LOOKUP_SECONDS), self._listings)
+        if page.outcome == "found":
+            return Response(listing.body(page), media_type="application/json")
+        if page.outcome == "unknown-stage":
+            return _unknown_stage(stage)
+        return _not_now("unavailable", page.why)
+
 
 def _run(run: RingRun, total: int) -> dict[str, object]:
     width = (1 << 32) // total
@@ -143,7 +167,7 @@ def _reading(stage: str, key: Key, reading: Reading) -> Response:
     if reading.outcome == "absent":
         return _error(404, "not-found", f"stage {stage} has never seen the key {_shown(key)}")
     if reading.outcome == "unknown-stage":
-        return _error(404, "unknown-stage", f"the application has no stage {json.dumps(stage)}")
+        return _unknown_stage(stage)
     why = f"its owner is {reading.owner}" if reading.owner else "the cluster is not founded yet"
     return _not_now("unavailable", f"the slot of {_shown(key)} is not active now; {why}")
 
@@ -195,6 +219,10 @@ def _error(code: int, name: str, detail: str, headers: Mapping[str, str] | None 
     return _json({"error": name, "detail": detail}, code, headers)
 
 
+def _unknown_stage(stage: str) -> Response:
+    return _error(404, "unknown-stage", f"the application has no stage {json.dumps(stage)}")
+
+
 def _not_now(name: str, detail: str) -> Response:
     return _error(503, name, detail, RETRY_AFTER)
 
@@ -219,6 +247,10 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 async def _bad_key(request: Request, error: Exception) -> Response:
     return _error(400, "bad-key", str(error))
+
+
+async def _bad_cursor(request: Request, error: Exception) -> Response:
+    return _error(400, "bad-cursor", f"after: {error}")
 
 
 async def _internal_error(request: Request, error: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""The data plane: composes sources, router, intake, owner, hand-off, progress, reads and listings, and decides what to do next.
+"""The data plane: composes sources, router, intake, owner, hand-off, progress, reads, listings; decides what comes next.
 
 It runs the application's code, so it may be slow; everything that must stay quick is in the control plane.
 

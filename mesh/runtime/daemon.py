@@ -48,8 +48,9 @@ from mesh.runtime import view
 from mesh.runtime.config import ClusterConfig, NodeConfig
 from mesh.runtime.data_dir import DataDir
 from mesh.runtime.errors import AppFailed, StartError
+from mesh.runtime.listing import keys_page
 from mesh.runtime.reports import RateLimited
-from mesh.runtime.status import Metric, Ownership, Reading, RingRun, Status
+from mesh.runtime.status import KeysPage, Metric, Ownership, Reading, RingRun, Status
 from mesh.runtime.transport import Transport, TransportError
 from mesh.runtime.worker import Worker
 
@@ -342,6 +343,10 @@ class Daemon:
             return Reading("unavailable")
         outcome, state = self.worker.lookup(stage, key, timeout)
         return Reading(outcome, state, owner.owner, owner.term)
+
+    def keys(self, stage: str, limit: int, after: str | None, timeout: float) -> KeysPage:
+        """Blocks; of the whole cluster. Raises BadPosition."""
+        return keys_page(self.worker, self.node.identity.slots, stage, limit, after, timeout)
 
     def metrics(self) -> list[Metric]:
         with self._lock:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from mesh.core.data import DataPlane
 from mesh.core.events import (
@@ -20,6 +20,8 @@ from mesh.core.events import (
     Event,
     FlushSinks,
     JobDone,
+    Listed,
+    ListingAsked,
     ListSplits,
     LookupAsked,
     Millis,
@@ -33,6 +35,8 @@ from mesh.runtime.connections import Connections
 
 FLUSH_MS = 500  # how long a busy node may keep its results to itself
 MAX_EVENTS_A_TURN = 64  # then work goes on, so that a flood of messages does not starve it
+
+A = TypeVar("A")
 
 
 class Worker:
@@ -108,6 +112,8 @@ class Worker:
                         waiting.extend(self.data.handle(answer, now))
                 case Answered(ticket, outcome, state):
                     self._answer(ticket, outcome, state)
+                case Listed():
+                    self._listed(effect)
                 case JobDone():
                     self.job_done = True
                     outward.append(effect)
@@ -118,17 +124,25 @@ class Worker:
 
     def lookup(self, stage: str, key: Any, timeout: float) -> tuple[str, Any]:
         """(outcome, JSON value) of a key's state, wherever it lives; blocks for `timeout` seconds at most."""
+        unanswered: tuple[str, Any] = UNAVAILABLE, None
+        return self._asked(lambda ticket: LookupAsked(ticket, stage, key), timeout, unanswered)
+
+    def listing(self, question: Callable[[int], ListingAsked], timeout: float) -> Listed:
+        """The next keys of a stage, wherever they live; blocks for `timeout` seconds at most."""
+        return self._asked(question, timeout, Listed(0, UNAVAILABLE, why="this node does not answer now"))
+
+    def _asked(self, question: Callable[[int], Event], timeout: float, unanswered: A) -> A:
         with self._tickets_lock:
             self._last_ticket += 1
             number = self._last_ticket
             if not self._answering:
-                return UNAVAILABLE, None
-            ticket = self._tickets[number] = _Ticket()
-        self.post(LookupAsked(number, stage, key))
+                return unanswered
+            ticket = self._tickets[number] = _Ticket(unanswered)
+        self.post(question(number))
         answered = ticket.done.wait(timeout)
         with self._tickets_lock:
             self._tickets.pop(number, None)
-        return ticket.answer if answered else (UNAVAILABLE, None)
+        return ticket.answer if answered else unanswered
 
     def stop_answering(self) -> None:
         """Nobody takes turns any more: who waits for a read need not wait for its timeout."""
@@ -139,14 +153,20 @@ class Worker:
             ticket.done.set()
 
     def _answer(self, number: int, outcome: str, state: bytes) -> None:
+        self._give(number, (outcome, json.loads(state) if state else None))
+
+    def _listed(self, listed: Listed) -> None:
+        self._give(listed.ticket, listed)
+
+    def _give(self, number: int, answer: Any) -> None:
         with self._tickets_lock:
             ticket = self._tickets.get(number)
         if ticket is not None:
-            ticket.answer = (outcome, json.loads(state) if state else None)
+            ticket.answer = answer
             ticket.done.set()
 
 
 class _Ticket:
-    def __init__(self) -> None:
+    def __init__(self, unanswered: Any) -> None:
         self.done = threading.Event()
-        self.answer: tuple[str, Any] = (UNAVAILABLE, None)
+        self.answer = unanswered
