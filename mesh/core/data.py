@@ -1,9 +1,9 @@
-"""The data plane: composes sources, router, intake, owner, hand-off, progress, reads, listings; decides what comes next.
+"""The data plane: composes sources, router, intake, owner, hand-off, progress, reads, listings: what is done next.
 
 It runs the application's code, so it may be slow; everything that must stay quick is in the control plane.
 
-Events    TableAgreed, Delivered, SplitsListed, SplitRead, SinksFlushed, LookupAsked, ListingAsked, MemberChanged,
-          Fenced, StartLeaving, Woke
+Events    TableAgreed, Delivered, SplitsListed, SplitRead, SinksFlushed, LookupAsked, ListingAsked, LinesPosted,
+          RecordAsked, MemberChanged, Fenced, StartLeaving, Woke
 Effects   ListSplits, ReadSplit, WriteSink, FlushSinks, Transmit, Consumed, Answered, Listed, JobDone, SlotsInstalled,
           HandedOver, Log, Rejected
 `work`    does one unit: a chunk of what moves, then one batch of the deepest stage that may emit, else one chunk of a
@@ -30,10 +30,12 @@ from mesh.core.events import (
     Fenced,
     FlushSinks,
     JobDone,
+    LinesPosted,
     ListingAsked,
     LookupAsked,
     MemberChanged,
     Millis,
+    RecordAsked,
     Rejected,
     SinksFlushed,
     SplitRead,
@@ -44,6 +46,7 @@ from mesh.core.events import (
     Woke,
 )
 from mesh.core.handoff import CONTROL, REPLICATION, HandOff
+from mesh.core.inject import POSTS
 from mesh.core.intake import Intake
 from mesh.core.listing import Listing
 from mesh.core.messages import (
@@ -52,8 +55,10 @@ from mesh.core.messages import (
     Farewell,
     FarewellHeard,
     Found,
+    Injected,
     KeysAsked,
     KeysTold,
+    LinesClaimed,
     Lookup,
     Message,
     NodeId,
@@ -64,6 +69,7 @@ from mesh.core.messages import (
 from mesh.core.owner import Owner
 from mesh.core.pace import Pace
 from mesh.core.packing import BATCH_RECORDS, WINDOW_BYTES
+from mesh.core.posts import Posts
 from mesh.core.progress import Progress
 from mesh.core.reading import Reading
 from mesh.core.reads import Reads
@@ -101,6 +107,11 @@ class DataPlane:
         self._reading = Reading(me, plan, self._emitting.may_emit)
         self.sources = self._reading.sources
         self.set_aside = self._emitting.set_aside
+        self._posts = Posts(
+            me, plan, slots, seed, self.owner, self.handoff, self._emitting, self.sources.posted,
+            lambda: self._reports.unreachable,
+        )  # fmt: skip
+        self._posts_next = False  # they and the batches take turns
         self._departure = Departure(me, self._reading, self._reports)
         self._early: list[Delivered] = []  # came before the partition did
         self._applying = Applying(
@@ -140,6 +151,8 @@ class DataPlane:
                 self._effects += self._reads.asked(event, self._reports.unreachable, now)
             case ListingAsked():
                 self._effects += self._listing.asked(event, now)
+            case LinesPosted() | RecordAsked():
+                self._posts.asked(event, closed=self._fenced or self._stopping or self._departure.leaving)
             case MemberChanged(member):
                 self._departure.member_changed(member)
                 self._effects += self._reports.member_changed(member)
@@ -149,6 +162,7 @@ class DataPlane:
                 self._departure.leaving = True
             case Woke():
                 self._effects += self._reads.overdue(now) + self._listing.overdue(now)
+                self._posts.overdue()
         self._advance()
         return self._taken()
 
@@ -156,7 +170,7 @@ class DataPlane:
         if self.table is None:
             return None
         rested = self._reading.due() if self._may_read() else []
-        overdue = self._reads.next_deadline(), self._listing.next_deadline()
+        overdue = self._reads.next_deadline(), self._listing.next_deadline(), self._posts.next_deadline()
         return min([self._reports.next_at, *rested, *(due for due in overdue if due is not None)])
 
     def runnable(self, now: Millis) -> bool:
@@ -169,6 +183,7 @@ class DataPlane:
             or self.router.may_flush()
             or self.handoff.may_send()
             or self._listing.may_work()
+            or self._posts.may_work()
         )
 
     def work(self, now: Millis) -> list[Effect]:
@@ -203,6 +218,7 @@ class DataPlane:
         self._intake.set_table(table.epoch, table.workers)
         self._effects += self.handoff.set_table(table)
         self._reads.table = self._listing.table = self._departure.table = table
+        self._posts.set_table(table)
         self._effects += self._reports.set_table(table, self._now)
         if before is not None:
             self._effects += self._reading.share(before, table) if not self._departure.leaving else []
@@ -224,11 +240,13 @@ class DataPlane:
 
     def quiet(self) -> bool:
         """Nothing read, routed or delivered waits for anything."""
-        return self.router.idle() and self._intake.empty()
+        return self.router.idle() and self._intake.empty() and self._posts.idle()
 
     def drained(self) -> bool:
         """Quiet, but for what waits for a node that is gone: this node need not stay for that."""
-        return self._intake.empty() and self.router.waits_for() <= self._reports.unreachable.keys()
+        return (
+            self._intake.empty() and self._posts.idle() and self.router.waits_for() <= self._reports.unreachable.keys()
+        )
 
     def _may_read(self) -> bool:
         if self._stopping or self._fenced or self.table is None or self.me not in self.table.workers:
@@ -236,7 +254,9 @@ class DataPlane:
         return not (self._departure.leaving and self._departure.takers())
 
     def _apply_or_read(self) -> bool:
-        self._unit = self._applying.apply_one()
+        self._posts_next = not self._posts_next
+        self._unit = self._posts.work_one() if self._posts_next else None
+        self._unit = self._unit or self._applying.apply_one() or self._posts.work_one()
         if self._unit is None and self._may_read():
             found = self._reading.read_one(self._now)
             if found is not None:
@@ -252,6 +272,9 @@ class DataPlane:
             if event.channel == REPLICATION:
                 self._effects += self.handoff.delivered(event, message)
                 return  # credit is given back when it has been looked at, or
+            if event.channel == POSTS:
+                self._posts.delivered(event, message)
+                return
             if event.channel != CONTROL:
                 self._intake.delivered(event, message)
                 return  # when it has been applied
@@ -277,6 +300,8 @@ class DataPlane:
                 self._effects += self._listing.asked_by_peer(sender, message)
             case KeysTold():
                 self._effects += self._listing.told(sender, message)
+            case Injected() | LinesClaimed():
+                self._posts.answered(sender, message)
             case ChunksTaken(number):
                 self.handoff.chunks_taken(sender, number)
             case TakeSplits():
@@ -286,6 +311,7 @@ class DataPlane:
                 self._reading.moves.answered(sender, message)
             case Farewell(epoch):
                 self.router.farewell(sender, epoch)
+                self._posts.farewell(sender)
                 self._reading.moves.farewell(sender)
                 self._transmit(sender, FarewellHeard(epoch))
             case FarewellHeard():
@@ -335,7 +361,7 @@ class DataPlane:
 
     @property
     def records_keyed(self) -> int:
-        return self._applying.records_keyed
+        return self._applying.records_keyed + self._posts.records_keyed
 
     @property
     def records_out(self) -> int:

@@ -155,7 +155,7 @@ class HandOff:
         assert staged.complete, f"slot {slot} is to be here, and has not arrived"
         for stage, keys, states in staged.parts:
             if keys:
-                self._owner.stages[stage].put(keys, states)
+                self._owner.parts[stage].put(keys, states)
         if staged.unsettled:
             name = staged.donor, slot, staged.term
             self._gates[slot] = self._shut[name] = _Gate(name, staged.unsettled)
@@ -195,7 +195,7 @@ class HandOff:
         return self._taken()
 
     def _send_chunk(self, node: NodeId, target: _Target, giving: _Giving) -> None:
-        while not self._keys(giving)[giving.key :] and giving.stage + 1 < len(self._owner.stages):
+        while not self._keys(giving)[giving.key :] and giving.stage + 1 < len(self._owner.parts):
             giving.stage, giving.key = giving.stage + 1, 0
         unsettled = self._owed(giving)
         payload, keys = self._packed(target, giving, unsettled)
@@ -219,19 +219,18 @@ class HandOff:
 
     def _is_last(self, giving: _Giving, more: int) -> bool:
         """Is nothing left of the slot after `more` keys?"""
-        later = self._owner.stages[giving.stage + 1 :]
-        return giving.key + more >= len(self._keys(giving)) and not any(stage.keys_of(giving.slot) for stage in later)
+        later = self._owner.parts[giving.stage + 1 :]
+        return giving.key + more >= len(self._keys(giving)) and not any(part.keys_of(giving.slot) for part in later)
 
     def _keys(self, giving: _Giving) -> Sequence[Any]:
-        stages = self._owner.stages  # an application may have none
-        return stages[giving.stage].keys_of(giving.slot) if stages else ()
+        return self._owner.parts[giving.stage].keys_of(giving.slot)
 
     def _packed(self, target: _Target, giving: _Giving, unsettled: int) -> tuple[bytes, int]:
         """The next chunk and how many keys are in it; empty if a state cannot travel: then the slot stays."""
         at_once = target.at_once
         while True:
             keys = list(self._keys(giving)[giving.key : giving.key + at_once])
-            states = [self._owner.stages[giving.stage].states[key] for key in keys]
+            states = list(map(self._owner.parts[giving.stage].states.__getitem__, keys))
             last = self._is_last(giving, len(keys))
             chunk = SlotChunk(
                 self.holdings.epoch, target.last_number + 1, giving.slot, giving.term, giving.stage,
@@ -253,7 +252,7 @@ class HandOff:
             return payload, len(keys)
 
     def _cannot_move(self, giving: _Giving, keys: list[Any], error: NotSerializable) -> None:
-        name = self._owner.stages[giving.stage].plan.name
+        name = self._owner.parts[giving.stage].name
         fields = {"slot": giving.slot, "stage": name, "key": show(keys[0]), "error": str(error)}
         self._effects.append(Log("slot.cannot_move", fields, "error"))
 
@@ -299,11 +298,13 @@ class HandOff:
         last = self._numbers.get(sender, 0)
         if chunk.number != last + 1:
             raise Malformed("chunk", f"chunk {chunk.number} came after {last}")
-        if chunk.slot >= self._slots or chunk.stage >= max(1, len(self._owner.stages)):
+        if chunk.slot >= self._slots or chunk.stage >= len(self._owner.parts):
             raise Malformed("chunk", f"there is no slot {chunk.slot} or no stage {chunk.stage}")
         if len(chunk.keys) != len(chunk.states) or not columns.all_keys_good(chunk.keys):
             raise Malformed("chunk", "columns of different lengths, or bad keys")
-        if any(slot != chunk.slot for slot in columns.slots_of(chunk.keys, self._seed, self._shift)):
+        if chunk.stage == len(self._owner.stages):
+            self._owner.windows.check(chunk.slot, chunk.keys, chunk.states)
+        elif any(slot != chunk.slot for slot in columns.slots_of(chunk.keys, self._seed, self._shift)):
             raise Malformed("chunk", f"a key that is not of slot {chunk.slot}")
 
     def _judge_arrived(self, sender: NodeId) -> None:

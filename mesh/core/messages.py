@@ -481,8 +481,8 @@ KINDS: dict[int, type[Message]] = {
     71: FarewellHeard,
     80: KeysAsked,
     81: KeysTold,
-    80: Inject,
-    81: Injected,
-    82: ClaimLines,
-    83: LinesClaimed,
+    90: Inject,
+    91: Injected,
+    92: ClaimLines,
+    93: LinesClaimed,
 }
