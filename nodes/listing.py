@@ -38,7 +38,7 @@ def written(keys: list[str], following: str | None) -> str:
 
 def text_of(key: object) -> str:
     """JSON text of a key of an answer; ints of many digits have come as `Decimal`."""
-    return format(key, "f") if isinstance(key, Decimal) else json.dumps(key, ensure_ascii=False)
+    return format(key, "f") if isinstance(key, Decimal) else json.dumps(key, ensure_ascii=False, separators=(",", ":"))
 
 
 def type_of(key: object) -> str:

@@ -1,4 +1,4 @@
-"""The data plane: composes sources, router, intake, owner, hand-off, progress, reads, listings: what is done next.
+"""The data plane: composes the machines of the application's work, and decides what is done next.
 
 It runs the application's code, so it may be slow; everything that must stay quick is in the control plane.
 

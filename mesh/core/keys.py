@@ -76,7 +76,9 @@ def key_to_json(key: Key) -> str | int | dict[str, str]:
 
 def key_to_text(key: Key) -> str:
     """The JSON text of it; `json` refuses an int of many digits."""
-    return _decimal(key) if type(key) is int else json.dumps(key_to_json(key), ensure_ascii=False)
+    return (
+        _decimal(key) if type(key) is int else json.dumps(key_to_json(key), ensure_ascii=False, separators=(",", ":"))
+    )
 
 
 def key_from_json(value: object) -> Key:

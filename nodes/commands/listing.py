@@ -28,7 +28,7 @@ PAUSE_SECONDS = 0.5
 @options.at
 @options.as_json
 def keys(stage: str, limit: int | None, key_type: str | None, at: str, as_json: bool) -> None:
-    """The keys of STAGE in the whole cluster, one a line, as JSON. With --json: all on one line, as a node tells them."""
+    """The keys of STAGE in the whole cluster, one a line, as JSON. With --json all on one line."""
     found: list[str] = []
     following: str | None = None
     for answer in _pages(Client(at), stage, limit, key_type, as_json):
