@@ -24,6 +24,7 @@ from mesh.core.events import (
     Event,
     FlushSinks,
     JobDone,
+    Listed,
     ListSplits,
     Log,
     MemberChanged,
@@ -82,6 +83,7 @@ class Node:
     logs: list[Log] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     answers: list[Answered] = field(default_factory=list)
+    listed: list[Listed] = field(default_factory=list)
     flushed: bool = False
     done: bool = False
 
@@ -204,6 +206,8 @@ class Cluster:
                     node.rejected.append(effect)
                 case Answered():
                     node.answers.append(effect)
+                case Listed():
+                    node.listed.append(effect)
                 case MemberChanged():
                     pass
                 case _:
