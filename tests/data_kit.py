@@ -255,4 +255,6 @@ class Cluster:
 def _traces(node: Node) -> object:
     """What a unit of work may change without having anything to say."""
     waiting = [[(batch.number, len(batch.keys)) for batch in queue] for queue in node.data._intake._queues]
-    return waiting, [len(lane.keys) for lane in node.data.router.lanes()], node.data.report()
+    requests = [(each.read, len(each.todo)) for each in node.data._posts._ingest._requests.values()]
+    pieces = [(each.inject.number, each.done) for each in node.data._posts._injects._queue]
+    return waiting, requests, pieces, [len(lane.keys) for lane in node.data.router.lanes()], node.data.report()

@@ -97,9 +97,7 @@ class Ingest:
         return min(times, default=None)
 
     def _is_held_up(self, request: Request) -> bool:
-        return (
-            bool(request.todo) and not request.in_flight and not request.claim and request.read == len(request.values)
-        )
+        return bool(request.todo) and not request.in_flight and not request.claim and not request.reading
 
     # -- from outside
 
@@ -113,6 +111,7 @@ class Ingest:
             request = Request(event.ticket, now + POST_MS, found[0], event.values, event.producer, event.first)
             request.digests = event.digests
             self._requests[event.ticket] = request
+            request.reading = True
             self._reading.append(request)
 
     def asked(self, event: RecordAsked, now: Millis) -> None:
@@ -152,10 +151,12 @@ class Ingest:
         lines = min(self._pace.most, len(request.values) - request.read)
         problem = self._read(request, lines)
         if problem is not None:
+            request.reading = False
             self._end(request, "bad-line", problem)
         elif request.read < len(request.values):
             self._reading.append(request)
         else:
+            request.reading = False
             self._claim(request)
             self._go_on(request, now)
         return self._pace, max(1, lines)
@@ -369,7 +370,7 @@ class Ingest:
         for number in [number for number, (_, whom) in self._claims.items() if whom in away]:
             self.claimed(self._claims[number][1], LinesClaimed(number, "unavailable", 0), now)
         for request in list(self._requests.values()):
-            if request.read == len(request.values):
+            if not request.reading:
                 request.stale, request.retry_at = True, 0
                 self._go_on(request, now)
 
@@ -395,7 +396,7 @@ class Ingest:
 
     def _give_up(self, request: Request) -> None:
         """What is on its way may be applied yet."""
-        if request in self._reading:
+        if request.reading:
             self._reading.remove(request)
         self._end(request, "unknown" if request.in_flight or request.applied else "unavailable")
 

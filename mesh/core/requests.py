@@ -44,7 +44,8 @@ class Request:
     producer: str = ""
     first: int = 0
     digests: Sequence[int] = ()
-    read: int = 0  # lines that the steps have been run on
+    reading: bool = False  # the steps have not been run on all lines
+    read: int = 0  # lines that they have been run on
     claim: int = 0  # number of the question for the producer's numbers, while it is on its way
     started: bool = False  # something was sent
     stale: bool = True  # the table has changed since records were given to owners, or some were refused
