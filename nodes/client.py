@@ -46,22 +46,29 @@ class Client:
 
     def get(self, *path: str, **query: str) -> Answer:
         """Raises `Unreachable`. Any answer of a node is an answer, also an error."""
+        return self._ask("GET", path, query, None)
+
+    def post(self, *path: str, body: bytes | None = None, **query: str) -> Answer:
+        """The same, for an order."""
+        return self._ask("POST", path, query, body)
+
+    def _ask(self, method: str, path: tuple[str, ...], query: Mapping[str, str], body: bytes | None) -> Answer:
         url = "/".join([self.at, *[quote(part, safe="") for part in path]])
         if query:
             url += "?" + urlencode(query)
         try:
-            code, text = self._fetch(url)
+            code, text = self._fetch(urllib.request.Request(url, body, method=method))
         except (OSError, HTTPException) as error:
             raise Unreachable(self.at, _reason(error)) from None
         try:
-            body = _parsed(text)
+            parsed = _parsed(text)
         except ValueError:
             raise Unreachable(self.at, "what listens there is not a mesh node") from None
-        return Answer(code, body, text.decode().strip().replace("\n", " "))
+        return Answer(code, parsed, text.decode().strip().replace("\n", " "))
 
-    def _fetch(self, url: str) -> tuple[int, bytes]:
+    def _fetch(self, request: urllib.request.Request) -> tuple[int, bytes]:
         try:
-            with _NO_PROXY.open(url, timeout=self._timeout) as response:
+            with _NO_PROXY.open(request, timeout=self._timeout) as response:
                 return int(response.status), response.read(MAX_BODY)
         except urllib.error.HTTPError as error:
             with error:

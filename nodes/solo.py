@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
 
 from mesh import ConnectorError
 from mesh.app.plan import Plan
+from mesh.core.events import Event
 from mesh.core.keys import Key, hash_key, interval_of_slot, slot_of_hash
 from mesh.runtime.config import ClusterConfig
 from mesh.runtime.embedded import Embedded, RunResult
@@ -161,6 +163,9 @@ class _Shown:
 
     def keys(self, stage: str, limit: int, after: str | None, timeout: float) -> KeysPage:
         return keys_page(self._embedded.worker, self._cluster.slots, stage, limit, after, timeout)
+
+    def submit(self, question: Callable[[int], Event], done: Callable[[str, bytes], None]) -> None:
+        self._embedded.worker.submit(question, done)
 
     def metrics(self) -> list[Metric]:
         data = self._embedded.data

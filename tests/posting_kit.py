@@ -201,7 +201,7 @@ class Posting(Moving):
         return known and sent and answered and at_rest and not self.changes and self.settled() and not self._choices()
 
     def check(self) -> None:
-        """Nothing twice; what is committed once; what came to nothing, not at all; and all of it at the deeper stage."""
+        """Nothing twice; what is committed once; what came to nothing, not at all; all of it at the deeper stage."""
         for seen in self.seen:
             assert not [record for record, count in seen.items() if count > 1], "applied twice"
         assert self.seen[0] == self.seen[1], "what one stage gave out, the next did not get"

@@ -75,6 +75,11 @@ def tells_that_it_came_to_nothing(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Ingest, "_end", ending)
 
 
+def eight_worlds() -> None:
+    for seed in range(8):
+        one_world(seed)
+
+
 MUTANTS = [
     leaves_the_windows_behind,
     applies_a_duplicate,
@@ -96,10 +101,8 @@ def one_world(seed: int) -> None:
 def test_a_mutant_is_caught(mutant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch) -> None:
     mutant(monkeypatch)
     with pytest.raises(AssertionError):
-        for seed in range(8):
-            one_world(seed)
+        eight_worlds()
 
 
 def test_without_a_mutant_these_worlds_hold() -> None:
-    for seed in range(8):
-        one_world(seed)
+    eight_worlds()

@@ -1,6 +1,6 @@
 """What comes by HTTP, where it comes in: any node takes lines of any source, and records for any key.
 
-Events    `posted`, `asked` from outside; `answered`, `claimed` by owners; `set_table`, `farewell`, `overdue`, `work_one`
+Events    `posted`, `asked` from outside; `answered`, `claimed` by owners; `set_table`, `farewell`, `overdue`
 Answers   go out as `Answered`, once a request, at the latest when its time is over:
           committed, answered   all is applied, and its outputs are in a router's or a sink's hands
           bad-line, raised      the steps of the source, or of the stage, do not take it; nothing is applied

@@ -28,6 +28,7 @@ from mesh.core.events import (
     Departed,
     Effect,
     Envelope,
+    Event,
     JobDone,
     Log,
     MemberChanged,
@@ -347,6 +348,10 @@ class Daemon:
     def keys(self, stage: str, limit: int, after: str | None, timeout: float) -> KeysPage:
         """Blocks; of the whole cluster. Raises BadPosition."""
         return keys_page(self.worker, self.node.identity.slots, stage, limit, after, timeout)
+
+    def submit(self, question: Callable[[int], Event], done: Callable[[str, bytes], None]) -> None:
+        """Does not block, not even for the lock."""
+        self.worker.submit(question, done)
 
     def metrics(self) -> list[Metric]:
         with self._lock:

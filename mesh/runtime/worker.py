@@ -33,6 +33,7 @@ from mesh.core.events import (
 from mesh.core.lookups import UNAVAILABLE
 from mesh.runtime.connections import Connections
 
+UNKNOWN = "unknown"  # whether it was applied: who asked is not told any more
 FLUSH_MS = 500  # how long a busy node may keep its results to itself
 MAX_EVENTS_A_TURN = 64  # then work goes on, so that a flood of messages does not starve it
 
@@ -62,6 +63,7 @@ class Worker:
         self._clock = clock
         self._flushed_at: Millis = 0
         self._tickets: dict[int, _Ticket] = {}
+        self._calls: dict[int, Callable[[str, bytes], None]] = {}  # tickets whose holders do not wait
         self._answering = True
         self._last_ticket = 0
         self._tickets_lock = threading.Lock()
@@ -144,16 +146,37 @@ class Worker:
             self._tickets.pop(number, None)
         return ticket.answer if answered else unanswered
 
+    def submit(self, question: Callable[[int], Event], done: Callable[[str, bytes], None]) -> None:
+        """Does not block; `done(outcome, JSON text)` is called once, from the thread that works or from this one."""
+        with self._tickets_lock:
+            self._last_ticket += 1
+            number = self._last_ticket
+            answering = self._answering
+            if answering:
+                self._calls[number] = done
+        if answering:
+            self.post(question(number))
+        else:
+            done(UNAVAILABLE, b"")
+
     def stop_answering(self) -> None:
         """Nobody takes turns any more: who waits for a read need not wait for its timeout."""
         with self._tickets_lock:
             self._answering = False
             waiting = list(self._tickets.values())
+            calls, self._calls = self._calls, {}
         for ticket in waiting:
             ticket.done.set()
+        for call in calls.values():
+            call(UNKNOWN, b"")
 
     def _answer(self, number: int, outcome: str, state: bytes) -> None:
-        self._give(number, (outcome, json.loads(state) if state else None))
+        with self._tickets_lock:
+            call = self._calls.pop(number, None)
+        if call is not None:
+            call(outcome, state)
+        else:
+            self._give(number, (outcome, json.loads(state) if state else None))
 
     def _listed(self, listed: Listed) -> None:
         self._give(listed.ticket, listed)
