@@ -59,7 +59,7 @@ class FakeNode:
     formed: bool = True
     unavailable: bool = False
     outcome: tuple[str, bytes] = ("unavailable", b"")  # of what is posted or asked
-    asked: list[Event] = field(default_factory=list)
+    questions: list[Event] = field(default_factory=list)
     held: threading.Event = field(default_factory=threading.Event)  # lookups of the stage "slow" wait for it
 
     def status(self) -> Status:
@@ -110,7 +110,7 @@ class FakeNode:
 
     def submit(self, question: Callable[[int], Event], done: Callable[[str, bytes], None]) -> None:
         asked = question(1)
-        self.asked.append(asked)
+        self.questions.append(asked)
         stage = asked.stage if isinstance(asked, RecordAsked) else ""
         if stage != "slow":
             done(*self.outcome)
