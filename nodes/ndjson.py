@@ -36,7 +36,12 @@ def parse_value(text: bytes) -> Any:
     if not text.strip():
         raise ValueError("an empty line is no record" if not text else "a blank line is no record")
     try:
-        return _decoder.decode(text.decode())
+        value = _decoder.decode(text.decode())
+        if b"\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
+    except UnicodeEncodeError:
+        raise ValueError("a text has a lone surrogate, which is no character") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8: {error.reason} at byte {error.start}") from None
     except json.JSONDecodeError as error:

@@ -65,6 +65,7 @@ def test_equal_lines_have_equal_digests(url: str, node: FakeNode) -> None:
         (b"NaN\n", 1, "NaN is not JSON"),
         (b"1\n2\n[-Infinity]", 3, "-Infinity is not JSON"),
         (b'"\xff"\n', 1, "not UTF-8"),
+        (rb'{"a": ["\ud800"]}', 1, "a lone surrogate"),
         (b"[" * 100_000 + b"\n", 1, "nested too deeply"),
         (b"9" * 5000 + b"\n", 1, "4300 digits"),
         (b"1 2\n", 1, "not JSON"),

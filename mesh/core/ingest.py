@@ -309,13 +309,15 @@ class Ingest:
         if piece is None or piece[1] != sender:
             return
         request, owner, records = piece
-        known, refused = self._indexes(answer.known, records), self._indexes(answer.refused, records)
+        known, refused = _indexes(answer.known), _indexes(answer.refused)
+        others = {*known, *refused}
+        if len(others) < len(known) + len(refused) or any(index >= len(records) for index in others):
+            raise Malformed("injected", "indexes of records that were not sent, or one twice")
         del self._pieces[answer.number]
         del request.in_flight[owner, records[0].stage]
         request.known.update(records[index].place >> INDEX_BITS for index in known)
         if refused:
             request.refused([records[index] for index in refused])
-        others = set(known).union(refused)
         fresh = [record for index, record in enumerate(records) if index not in others]
         request.applied += len(records) - len(refused)
         request.fresh.update(record.place >> INDEX_BITS for record in fresh)
@@ -323,14 +325,6 @@ class Ingest:
             request.wrong, request.wrong_seq = answer.wrong, answer.wrong_seq
         request.outputs, request.error = answer.outputs, answer.error
         self._go_on(request, now)
-
-    def _indexes(self, column: bytes, records: list[Record]) -> list[int]:
-        if len(column) % 2:
-            raise Malformed("injected", "half an index")
-        indexes = list(columns.slots_from_bytes(column))
-        if any(index >= len(records) for index in indexes) or len(set(indexes)) < len(indexes):
-            raise Malformed("injected", "indexes of records that were not sent, or one twice")
-        return indexes
 
     def _finish(self, request: Request) -> None:
         if request.source is None:
@@ -430,3 +424,9 @@ class _Collected:
 
     def failed(self, step: str, where: str, value: object, error: BaseException) -> None:
         self.problem = self.problem or f"{step} ({where}): {told(error)}"
+
+
+def _indexes(column: bytes) -> list[int]:
+    if len(column) % 2:
+        raise Malformed("injected", "half an index")
+    return list(columns.slots_from_bytes(column))
