@@ -28,7 +28,7 @@ def parse_lines(body: bytes) -> tuple[list[Any], list[int]]:
             values.append(parse_value(line))
         except ValueError as error:
             raise BadLine(number, str(error)) from None
-    return values, [mmh3.hash64(line, 0, True, False)[0] for line in lines]
+    return values, [mmh3.hash64(line, signed=False)[0] for line in lines]
 
 
 def parse_value(text: bytes) -> Any:

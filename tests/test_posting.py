@@ -44,6 +44,7 @@ def test_lines_reach_the_data_plane_with_their_numbers(url: str, node: FakeNode)
     assert isinstance(asked, LinesPosted)
     assert (asked.source, asked.values, asked.producer, asked.first) == ("events", [{"a": 1}, "two", 3], "p-1", 7)
     assert len(set(asked.digests)) == 3
+    assert all(0 <= each < 1 << 64 for each in asked.digests)
 
 
 def test_equal_lines_have_equal_digests(url: str, node: FakeNode) -> None:
