@@ -40,8 +40,8 @@ def application() -> Plan:
 class Two(Cluster):
     """Two owners, whose answers are kept by ticket."""
 
-    def __init__(self) -> None:
-        super().__init__(application(), Random(0), owners=2)
+    def __init__(self, witnesses: int = 0) -> None:
+        super().__init__(application(), Random(0), owners=2, witnesses=witnesses)
         self.outcomes: dict[int, tuple[str, Any]] = {}
         self.run(lambda: not self._choices())
 
@@ -171,6 +171,13 @@ def test_an_ask_whose_step_raises_is_told_and_changes_nothing() -> None:
         assert "ValueError: it is told" in body["detail"]
     assert not two.lists()
     assert not two.set_aside()
+
+
+def test_a_node_without_slots_takes_posts_too() -> None:
+    two = Two(witnesses=1)
+    assert two.told(posted([line(*((key, 1) for key in KEYS))], producer="p"), node=2)[0] == "committed"
+    assert two.told(posted([line(*((key, 1) for key in KEYS))], producer="p"))[1] == {"committed": 1, "duplicates": 1}
+    assert two.told(RecordAsked(1, "list", "a", ["a", 2]), node=2)[0] == "answered"
 
 
 def test_an_ask_for_no_stage_or_a_bad_key_is_told() -> None:
