@@ -5,6 +5,7 @@ from mesh.app.connectors import Chunk, ConnectorError, Reader, Sink, Source, Spl
 from mesh.app.mistakes import AppError, Mistake
 from mesh.app.params import Param, param
 from mesh.connect.files import files
+from mesh.connect.http import http
 from mesh.connect.items import items
 from mesh.connect.jsonl import jsonl
 from mesh.connect.stdin import stdin
@@ -26,6 +27,7 @@ __all__ = [
     "Stream",
     "Writer",
     "files",
+    "http",
     "items",
     "jsonl",
     "param",

@@ -94,5 +94,10 @@ def reads_stdin(plan: Plan) -> bool:
     return any(type(source.connector) is type(mesh.stdin()) for source in plan.sources)
 
 
+def takes_posts(plan: Plan) -> list[str]:
+    """The sources that producers post to."""
+    return [source.name for source in plan.sources if isinstance(source.connector, type(mesh.http()))]
+
+
 def writes_stdout(plan: Plan) -> bool:
     return any(type(sink.connector) is type(mesh.stdout()) for sink in plan.sinks)

@@ -18,6 +18,8 @@ import click
 
 from nodes.commands.asking import get, owner, show_ring, status
 from nodes.commands.checking import check
+from nodes.commands.giving import ask
+from nodes.commands.listing import keys
 from nodes.commands.ordering import accept_loss, leave, recover
 from nodes.commands.running import run
 from nodes.commands.starting import node, up
@@ -35,7 +37,7 @@ def mesh() -> None:
     """
 
 
-for command in (run, up, node, status, show_ring, owner, get, leave, accept_loss, recover, check):
+for command in (run, up, node, status, show_ring, owner, get, keys, ask, leave, accept_loss, recover, check):
     mesh.add_command(command)
 
 

@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from http.client import HTTPException
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -45,25 +46,25 @@ class Client:
 
     def get(self, *path: str, **query: str) -> Answer:
         """Raises `Unreachable`. Any answer of a node is an answer, also an error."""
-        return self._ask("GET", path, query)
+        return self._ask("GET", path, query, None)
 
-    def post(self, *path: str, **query: str) -> Answer:
+    def post(self, *path: str, body: bytes | None = None, **query: str) -> Answer:
         """The same, for an order."""
-        return self._ask("POST", path, query)
+        return self._ask("POST", path, query, body)
 
-    def _ask(self, method: str, path: tuple[str, ...], query: Mapping[str, str]) -> Answer:
+    def _ask(self, method: str, path: tuple[str, ...], query: Mapping[str, str], body: bytes | None) -> Answer:
         url = "/".join([self.at, *[quote(part, safe="") for part in path]])
         if query:
             url += "?" + urlencode(query)
         try:
-            code, text = self._fetch(urllib.request.Request(url, method=method))
+            code, text = self._fetch(urllib.request.Request(url, body, method=method))
         except (OSError, HTTPException) as error:
             raise Unreachable(self.at, _reason(error)) from None
         try:
-            body = json.loads(text)
+            parsed = _parsed(text)
         except ValueError:
             raise Unreachable(self.at, "what listens there is not a mesh node") from None
-        return Answer(code, body, text.decode().strip().replace("\n", " "))
+        return Answer(code, parsed, text.decode().strip().replace("\n", " "))
 
     def _fetch(self, request: urllib.request.Request) -> tuple[int, bytes]:
         try:
@@ -82,6 +83,14 @@ class Client:
 
     def status(self) -> Mapping[str, Any]:
         return dict(self.result("v1", "status").body)
+
+
+def _parsed(text: bytes) -> Any:
+    """Raises ValueError. Where an int has more digits than Python reads, all of them are `Decimal`."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return json.loads(text, parse_int=Decimal)
 
 
 def refusal(answer: Answer) -> Failure:

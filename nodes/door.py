@@ -30,7 +30,7 @@ def bind(address: Address) -> socket.socket:
     """Raises `Failure`."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     host = "" if address.host == "*" else address.host
-    server = socket.socket(family, socket.SOCK_STREAM)
+    server = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # named: else asyncio sets no TCP_NODELAY
     server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         server.bind((host, address.port))

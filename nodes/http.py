@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
-from urllib.parse import parse_qsl
 
 import anyio.to_thread
 from anyio import CapacityLimiter
@@ -24,23 +23,24 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from mesh.core.keys import BadKey, Key, key_to_json, parse_key
-from mesh.runtime.status import Metric, Ownership, Reading, Ring, RingRun, Status
-from nodes import logs
-from nodes.mistakes import did_you_mean
+from mesh.core.keys import BadKey, Key, key_to_json
+from mesh.core.places import BadPosition
+from mesh.runtime.status import KeysPage, Metric, Ownership, Reading, Ring, RingRun, Status
+from nodes import listing, logs, posting
+from nodes.answers import error_answer, json_answer, key_asked, not_now, query_fields, refuse_other_sites, shown
+from nodes.ndjson import BadLine
 
 LOOKUP_SECONDS = 5.0  # a read that takes longer is answered with 503
 LOOKUPS_AT_ONCE = 32  # each holds a thread
 LOOKUPS_WAITING = 256  # more are refused at once
-MAX_KEY = 4000  # characters; Python writes no number of more than 4300 digits
-RETRY_AFTER = {"Retry-After": "1"}
+LISTINGS_AT_ONCE = 8  # as each lookup, but longer
 OUT_OF_TOUCH = "a majority of the voters is out of touch with this node; ask one that has it"
 MAX_NAME = 200  # characters of a name that are said again
 
 T = TypeVar("T")
 
 
-class Served(Protocol):
+class Served(posting.Takes, Protocol):
     """What the door shows; all of it may be called from any thread."""
 
     def status(self) -> Status: ...
@@ -55,6 +55,9 @@ class Served(Protocol):
 
     def lookup(self, stage: str, key: Key, timeout: float) -> Reading:
         """Waits for the owner's answer, at most so many seconds."""
+
+    def keys(self, stage: str, limit: int, after: str | None, timeout: float) -> KeysPage:
+        """Waits for their owners' answers, at most so many seconds. Raises BadPosition."""
 
     def metrics(self) -> list[Metric]: ...
 
@@ -78,14 +81,22 @@ def make_app(served: Served) -> Starlette:
         "/v1/ring": door.ring,
         "/v1/owner": door.owner,
         "/v1/state/{stage}": door.state,
+        "/v1/keys/{stage}": door.keys,
     }
     orders = {"/v1/leave": door.leave, "/v1/accept-loss": door.accept_loss, "/v1/recover": door.recover}
     app = Starlette(
         routes=[
             *[Route(path, endpoint, methods=["GET"]) for path, endpoint in routes.items()],
             *[Route(path, endpoint, methods=["POST"]) for path, endpoint in orders.items()],
+            *posting.routes(served),
         ],
-        exception_handlers={HTTPException: _http_error, BadKey: _bad_key, Exception: _internal_error},
+        exception_handlers={
+            HTTPException: _http_error,
+            BadKey: _bad_key,
+            BadPosition: _bad_cursor,
+            BadLine: posting.bad_line,
+            Exception: _internal_error,
+        },
     )
     app.router.redirect_slashes = False  # one address a thing
     return app
@@ -95,79 +106,89 @@ class _Door:
     def __init__(self, served: Served) -> None:
         self._served = served
         self._lookups = CapacityLimiter(LOOKUPS_AT_ONCE)
+        self._listings = CapacityLimiter(LISTINGS_AT_ONCE)
 
     async def healthz(self, request: Request) -> Response:
         return PlainTextResponse("alive\n")
 
     async def readyz(self, request: Request) -> Response:
         why_not = await _in_thread(self._served.why_not_ready)
-        return _not_now("not-ready", why_not) if why_not else PlainTextResponse("ready\n")
+        return not_now("not-ready", why_not) if why_not else PlainTextResponse("ready\n")
 
     async def metrics(self, request: Request) -> Response:
         return Response(exposition(await _in_thread(self._served.metrics)), media_type=CONTENT_TYPE_LATEST)
 
     async def status(self, request: Request) -> Response:
-        return _json(dataclasses.asdict(await _in_thread(self._served.status)))
+        return json_answer(dataclasses.asdict(await _in_thread(self._served.status)))
 
     async def ring(self, request: Request) -> Response:
         ring = await _in_thread(self._served.ring)
-        return _json({**dataclasses.asdict(ring), "runs": [_run(run, ring.total) for run in ring.runs]})
+        return json_answer({**dataclasses.asdict(ring), "runs": [_run(run, ring.total) for run in ring.runs]})
 
     async def owner(self, request: Request) -> Response:
-        key = _key(request)
+        key = key_asked(request)
         ownership = await _in_thread(lambda: self._served.owner(key))
         if ownership is None:
-            return _not_now("no-partition", "the cluster is not founded yet")
-        return _json({"key": key_to_json(key), **dataclasses.asdict(ownership)})
+            return not_now("no-partition", "the cluster is not founded yet")
+        return json_answer({"key": key_to_json(key), **dataclasses.asdict(ownership)})
 
     async def state(self, request: Request) -> Response:
-        stage, key = request.path_params["stage"], _key(request)
+        stage, key = request.path_params["stage"], key_asked(request)
         if self._lookups.statistics().tasks_waiting >= LOOKUPS_WAITING:
-            return _not_now("busy", f"{LOOKUPS_WAITING} reads are waiting already")
+            return not_now("busy", f"{LOOKUPS_WAITING} reads are waiting already")
         try:
             reading = await _in_thread(lambda: self._served.lookup(stage, key, LOOKUP_SECONDS), self._lookups)
         except TimeoutError:
-            return _not_now("unavailable", f"the owner of {_shown(key)} did not answer within {LOOKUP_SECONDS:g} s")
+            return not_now("unavailable", f"the owner of {shown(key)} did not answer within {LOOKUP_SECONDS:g} s")
         return _reading(stage, key, reading)
 
+    async def keys(self, request: Request) -> Response:
+        stage, fields = request.path_params["stage"], query_fields(request, ("limit", "after"))
+        limit, after = listing.limit(fields.get("limit")), fields.get("after")
+        if self._listings.statistics().tasks_waiting >= LOOKUPS_WAITING:
+            return not_now("busy", f"{LOOKUPS_WAITING} listings are waiting already")
+        page = await _in_thread(lambda: self._served.keys(stage, limit, after, LOOKUP_SECONDS), self._listings)
+        if page.outcome == "found":
+            return Response(listing.body(page), media_type="application/json")
+        if page.outcome == "unknown-stage":
+            return _unknown_stage(stage)
+        return not_now("unavailable", page.why)
+
+    # -- orders
+
     async def leave(self, request: Request) -> Response:
-        _refuse_other_sites(request)
-        name = _query(request, ("name",)).get("name")
+        refuse_other_sites(request)
+        name = query_fields(request, ("name",)).get("name")
         if not name:
             raise HTTPException(400, "the query needs name=N")
         return _leaving(name[:MAX_NAME], await _in_thread(lambda: self._served.leave(name)))
 
     async def accept_loss(self, request: Request) -> Response:
-        _refuse_other_sites(request)
-        _query(request, ())
+        refuse_other_sites(request)
+        query_fields(request, ())
         slots = await _in_thread(self._served.accept_loss)
         if slots is None:
-            return _not_now("out-of-touch", OUT_OF_TOUCH)
-        return _json({"slots": slots}, 202) if slots else _error(409, "nothing-lost", "no slot is lost")
+            return not_now("out-of-touch", OUT_OF_TOUCH)
+        return json_answer({"slots": slots}, 202) if slots else error_answer(409, "nothing-lost", "no slot is lost")
 
     async def recover(self, request: Request) -> Response:
-        _refuse_other_sites(request)
-        _query(request, ())
+        refuse_other_sites(request)
+        query_fields(request, ())
         if await _in_thread(self._served.recover):
-            return _json({"recovering": True}, 202)
-        return _error(409, "in-touch", "a majority of the voters is in touch: there is nothing to recover from")
-
-
-def _refuse_other_sites(request: Request) -> None:
-    """A page that somebody looks at on this machine must not give orders to its nodes."""
-    origin = request.headers.get("origin")
-    if origin is not None and origin != f"http://{request.headers.get('host')}":
-        raise HTTPException(403, f"orders do not come from pages of {origin[:MAX_NAME]}")
+            return json_answer({"recovering": True}, 202)
+        detail = "a majority of the voters is in touch: there is nothing to recover from"
+        return error_answer(409, "in-touch", detail)
 
 
 def _leaving(name: str, refused: str | None) -> Response:
     if refused is None:
-        return _json({"leaving": name}, 202)
+        return json_answer({"leaving": name}, 202)
     if refused == "unknown":
-        return _error(404, "unknown-node", f"no node named {json.dumps(name, ensure_ascii=False)} is here")
+        detail = f"no node named {json.dumps(name, ensure_ascii=False)} is here"
+        return error_answer(404, "unknown-node", detail)
     if refused == "last-worker":
-        return _error(409, "last-worker", f"{name} is the last worker: its slots have nowhere to go")
-    return _not_now(refused, OUT_OF_TOUCH)
+        return error_answer(409, "last-worker", f"{name} is the last worker: its slots have nowhere to go")
+    return not_now(refused, OUT_OF_TOUCH)
 
 
 def _run(run: RingRun, total: int) -> dict[str, object]:
@@ -184,43 +205,13 @@ def _reading(stage: str, key: Key, reading: Reading) -> Response:
             "owner": reading.owner,
             "term": reading.term,
         }
-        return _json(body)
+        return json_answer(body)
     if reading.outcome == "absent":
-        return _error(404, "not-found", f"stage {stage} has never seen the key {_shown(key)}")
+        return error_answer(404, "not-found", f"stage {stage} has never seen the key {shown(key)}")
     if reading.outcome == "unknown-stage":
-        return _error(404, "unknown-stage", f"the application has no stage {json.dumps(stage)}")
+        return _unknown_stage(stage)
     why = reading.why or "ask again"
-    return _not_now("unavailable", f"the slot of {_shown(key)} is not active now; {why}")
-
-
-# -- requests ---------------------------------------------------------------------------------------------------------
-
-
-def _key(request: Request) -> Key:
-    """The key that a query names; BadKey or HTTPException for anything else."""
-    fields = _query(request, ("key", "key_type"))
-    if "key" not in fields:
-        raise HTTPException(400, "the query needs key=K")
-    if len(fields["key"]) > MAX_KEY:
-        raise BadKey(f"a key of {len(fields['key'])} characters is too long to ask for; {MAX_KEY} are allowed")
-    return parse_key(fields["key"], fields.get("key_type", "str"))
-
-
-def _query(request: Request, known: tuple[str, ...]) -> dict[str, str]:
-    """Strictly UTF-8: a replaced character would be another key."""
-    try:
-        pairs = parse_qsl(
-            request.scope["query_string"].decode(), keep_blank_values=True, errors="strict", max_num_fields=16
-        )
-    except ValueError as error:
-        raise HTTPException(400, f"the query cannot be read: {error}") from None
-    fields = dict(pairs)
-    for name in fields:
-        if name not in known:
-            raise HTTPException(400, f"unknown query field {json.dumps(name)}{did_you_mean(name, known)}")
-    if len(fields) != len(pairs):
-        raise HTTPException(400, "a query field is given twice")
-    return fields
+    return not_now("unavailable", f"the slot of {shown(key)} is not active now; {why}")
 
 
 async def _in_thread(call: Callable[[], T], limiter: CapacityLimiter | None = None) -> T:
@@ -231,25 +222,11 @@ async def _in_thread(call: Callable[[], T], limiter: CapacityLimiter | None = No
 # -- answers ----------------------------------------------------------------------------------------------------------
 
 
-def _json(body: object, code: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    text = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace")
-    return Response(text + b"\n", code, headers, "application/json")
+def _unknown_stage(stage: str) -> Response:
+    return error_answer(404, "unknown-stage", f"the application has no stage {json.dumps(stage)}")
 
 
-def _error(code: int, name: str, detail: str, headers: Mapping[str, str] | None = None) -> Response:
-    return _json({"error": name, "detail": detail}, code, headers)
-
-
-def _not_now(name: str, detail: str) -> Response:
-    return _error(503, name, detail, RETRY_AFTER)
-
-
-def _shown(key: Key) -> str:
-    text = json.dumps(key_to_json(key), ensure_ascii=False)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-_ERROR_NAMES = {400: "bad-request", 403: "forbidden", 404: "not-found", 405: "method-not-allowed"}
+_ERROR_NAMES = {400: "bad-request", 403: "forbidden", 404: "not-found", 405: "method-not-allowed", 413: "too-large"}
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -259,16 +236,20 @@ async def _http_error(request: Request, error: Exception) -> Response:
         detail = f"there is nothing at {request.url.path}"
     elif error.status_code == 405:
         detail = f"{request.url.path} does not take {request.method}"
-    return _error(error.status_code, _ERROR_NAMES.get(error.status_code, "error"), detail, error.headers)
+    return error_answer(error.status_code, _ERROR_NAMES.get(error.status_code, "error"), detail, error.headers)
 
 
 async def _bad_key(request: Request, error: Exception) -> Response:
-    return _error(400, "bad-key", str(error))
+    return error_answer(400, "bad-key", str(error))
+
+
+async def _bad_cursor(request: Request, error: Exception) -> Response:
+    return error_answer(400, "bad-cursor", f"after: {error}")
 
 
 async def _internal_error(request: Request, error: Exception) -> Response:
     logs.logger().error("http.failed", path=request.url.path, exc_info=error)
-    return _error(500, "internal", "this node failed to answer; its log says why")
+    return error_answer(500, "internal", "this node failed to answer; its log says why")
 
 
 # -- metrics ----------------------------------------------------------------------------------------------------------

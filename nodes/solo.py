@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
 
 from mesh import ConnectorError
 from mesh.app.plan import Plan
+from mesh.core.events import Event
 from mesh.core.keys import Key, hash_key, interval_of_slot, slot_of_hash
 from mesh.runtime.config import ClusterConfig
 from mesh.runtime.embedded import Embedded, RunResult
 from mesh.runtime.errors import AppFailed
-from mesh.runtime.status import Metric, NodeStatus, Ownership, Reading, Ring, RingRun, SlotCounts, SourceStatus, Status
+from mesh.runtime.listing import keys_page
+from mesh.runtime.status import (
+    KeysPage,
+    Metric,
+    NodeStatus,
+    Ownership,
+    Reading,
+    Ring,
+    RingRun,
+    SlotCounts,
+    SourceStatus,
+    Status,
+)
 from nodes import logs
 from nodes.addresses import Address
 from nodes.application import writes_stdout
@@ -157,6 +171,12 @@ class _Shown:
     def lookup(self, stage: str, key: Key, timeout: float) -> Reading:
         outcome, state = self._embedded.worker.lookup(stage, key, timeout)
         return Reading(outcome, state, NAME, 1, "this process is ending")
+
+    def keys(self, stage: str, limit: int, after: str | None, timeout: float) -> KeysPage:
+        return keys_page(self._embedded.worker, self._cluster.slots, stage, limit, after, timeout)
+
+    def submit(self, question: Callable[[int], Event], done: Callable[[str, bytes], None]) -> None:
+        self._embedded.worker.submit(question, done)
 
     def metrics(self) -> list[Metric]:
         data = self._embedded.data

@@ -24,6 +24,7 @@ from mesh.core.events import (
     Event,
     FlushSinks,
     JobDone,
+    Listed,
     ListSplits,
     Log,
     MemberChanged,
@@ -82,6 +83,7 @@ class Node:
     logs: list[Log] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     answers: list[Answered] = field(default_factory=list)
+    listed: list[Listed] = field(default_factory=list)
     flushed: bool = False
     done: bool = False
 
@@ -204,6 +206,8 @@ class Cluster:
                     node.rejected.append(effect)
                 case Answered():
                     node.answers.append(effect)
+                case Listed():
+                    node.listed.append(effect)
                 case MemberChanged():
                     pass
                 case _:
@@ -251,4 +255,6 @@ class Cluster:
 def _traces(node: Node) -> object:
     """What a unit of work may change without having anything to say."""
     waiting = [[(batch.number, len(batch.keys)) for batch in queue] for queue in node.data._intake._queues]
-    return waiting, [len(lane.keys) for lane in node.data.router.lanes()], node.data.report()
+    requests = [(each.read, len(each.todo)) for each in node.data._posts._ingest._requests.values()]
+    pieces = [(each.inject.number, each.done) for each in node.data._posts._injects._queue]
+    return waiting, requests, pieces, [len(lane.keys) for lane in node.data.router.lanes()], node.data.report()

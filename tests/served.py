@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
+from mesh.core.events import Event, RecordAsked
 from mesh.core.keys import Key, hash_key, interval_of_slot, slot_of_hash
+from mesh.core.places import from_text, place_of, to_text
 from mesh.runtime.status import (
+    KeysPage,
     Metric,
     Moving,
     NodeStatus,
@@ -63,6 +66,8 @@ class FakeNode:
     losses: int | None = 0
     recovers: bool = False
     asked_to_leave: list[str] = field(default_factory=list)
+    outcome: tuple[str, bytes] = ("unavailable", b"")  # of what is posted or asked
+    questions: list[Event] = field(default_factory=list)
     held: threading.Event = field(default_factory=threading.Event)  # lookups of the stage "slow" wait for it
 
     def status(self) -> Status:
@@ -105,6 +110,28 @@ class FakeNode:
         if (stage, key) in self.states:
             return Reading("found", self.states[stage, key], "beta", 3)
         return Reading("absent")
+
+    def keys(self, stage: str, limit: int, after: str | None, timeout: float) -> KeysPage:
+        """Of all stages in one slot."""
+        place = from_text(after, 1)[1] if after is not None else ()
+        if self.unavailable:
+            return KeysPage("unavailable", why="slot 7 is pending")
+        if stage not in ("count", "slow"):
+            return KeysPage("unknown-stage")
+        if stage == "slow":
+            self.held.wait()
+        left = sorted(
+            (key for name, key in self.states if name == stage and place_of(key) > place), key=lambda key: place_of(key)
+        )
+        more = len(left) > limit
+        return KeysPage("found", tuple(left[:limit]), to_text((0, place_of(left[limit - 1]))) if more else None)
+
+    def submit(self, question: Callable[[int], Event], done: Callable[[str, bytes], None]) -> None:
+        asked = question(1)
+        self.questions.append(asked)
+        stage = asked.stage if isinstance(asked, RecordAsked) else ""
+        if stage != "slow":
+            done(*self.outcome)
 
     def metrics(self) -> list[Metric]:
         return self.samples

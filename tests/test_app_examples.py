@@ -98,3 +98,20 @@ def test_a_customer_gets_one_email_when_the_total_reaches_the_reward() -> None:
     result = mesh.testing.run(app, {"orders": orders})
     assert result.outputs["customer"] == [new_customers.Email("ann", "You have ordered for 100 so far. Thank you!")]
     assert {who: state.total for who, state in result.states["customer"].items()} == {"ann": 109, "bob": 99}
+
+
+def test_a_window_of_the_last_four_ids_is_kept_and_each_event_given_out(tmp_path: Path) -> None:
+    events = [{"key": key, "id": number} for number in range(1, 7) for key in ("a", "b")]
+    app = load("sequence_window")
+    app.set_params({"output": tmp_path / "out"})
+    result = mesh.testing.run(app, {"events": events})
+    assert {key: vars(state) for key, state in result.states["window"].items()} == {
+        key: {"count": 6, "sum": 21, "last": [3, 4, 5, 6]} for key in ("a", "b")
+    }
+    assert result.outputs["window"] == [(event["key"], event["id"], event["id"]) for event in events]
+
+
+@pytest.mark.parametrize("event", [{"key": "a"}, {"id": 1}, {"key": 1, "id": 1}, {"key": "a", "id": True}, ["a", 1], 7])
+def test_what_is_no_event_is_told(event: object) -> None:
+    with pytest.raises(mesh.testing.RecordFailed, match="an event is"):
+        mesh.testing.run(load("sequence_window"), {"events": [event]})

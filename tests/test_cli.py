@@ -85,6 +85,7 @@ def test_at_may_come_from_the_environment(capsys: Capture, at: str, monkeypatch:
         (["ring"], "cluster"),
         (["owner", "the"], "key"),
         (["get", "count", "the"], "stage"),
+        (["keys", "count"], "keys"),
     ],
 )
 def test_json_is_the_body_on_one_line(capsys: Capture, at: str, arguments: list[str], first: str) -> None:
@@ -161,6 +162,8 @@ def test_get_prints_the_state_as_json(capsys: Capture, at: str, arguments: list[
     ("arguments", "code", "said"),
     [
         (["get", "count", "never"], 4, 'mesh: stage count has never seen the key "never"\n'),
+        (["keys", "cuont"], 4, 'mesh: the application has no stage "cuont"\n'),
+        (["keys", "count", "--limit", "0"], 2, "Invalid value for '--limit'"),
         (["get", "cuont", "the"], 4, 'mesh: the application has no stage "cuont"\n'),
         (["get", "late", "the"], 3, 'mesh: the owner of "the" did not answer within 5 s\n'),
         (["get", "broken", "the"], 1, "mesh: this node failed to answer; its log says why\n"),
@@ -185,7 +188,7 @@ def test_no_partition_yet_is_not_a_mistake(capsys: Capture, at: str, node: FakeN
     assert call_mesh(capsys, "owner", "the", "--at", at).code == 3
 
 
-@pytest.mark.parametrize("command", [["status"], ["ring"], ["owner", "k"], ["get", "s", "k"]])
+@pytest.mark.parametrize("command", [["status"], ["ring"], ["owner", "k"], ["get", "s", "k"], ["keys", "s"]])
 def test_nobody_there(capsys: Capture, command: list[str]) -> None:
     ended = call_mesh(capsys, *command, "--at", "http://127.0.0.1:1")
     assert (ended.code, ended.out) == (3, "")
@@ -330,16 +333,19 @@ def test_a_param_of_the_wrong_type_is_told_where_it_was_typed(capsys: Capture, f
 # -- usage
 
 
-@pytest.mark.parametrize(
-    "command", ["run", "up", "node", "status", "ring", "owner", "get", "leave", "accept-loss", "recover", "check"]
-)
+COMMANDS = (
+    "run", "up", "node", "status", "ring", "owner", "get", "keys", "ask", "leave", "accept-loss", "recover", "check",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_explains_itself_with_an_example(capsys: Capture, command: str) -> None:
     ended = call_mesh(capsys, command, "--help")
     assert ended.code == 0
     assert f"mesh {command}" in ended.out.partition("Example:")[2]
 
 
-@pytest.mark.parametrize("command", ["keys", "ask", "nonsense"])
+@pytest.mark.parametrize("command", ["nonsense", "slot"])
 def test_commands_that_are_not_there(capsys: Capture, command: str) -> None:
     assert call_mesh(capsys, command, "x").code == 2
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster_kit import Cluster, cluster, eventually
+from tests.cluster_kit import Cluster, NodeProcess, Said, cluster, eventually
 from tests.commands import ENVIRONMENT, MESH
 
 NUMBERS = """\
@@ -59,6 +59,10 @@ def key_of(made: Cluster, owner: str) -> str:
     return next(str(key) for key in range(KEYS) if made.owner_of(str(key), "int") == owner)
 
 
+def _after(node: NodeProcess, page: Said) -> str:
+    return str(node.get("/v1/keys/count", after=page.body["next"]).body["detail"])
+
+
 def standstill(made: Cluster, *names: str) -> bool:
     """Nothing is read any more, although there is more to read."""
     before = [made[name].metric("mesh_records_read_total") for name in names]
@@ -87,6 +91,11 @@ def test_what_a_killed_node_held_is_waited_for_and_bounded(three: Cluster) -> No
             served = node.get("/v1/state/count", key=keys[owner], key_type="int")
             assert (served.code, served.body["owner"]) == (200, owner)
             assert served.body["state"] > 0
+        page = node.get("/v1/keys/count", limit="10000")
+        assert {three.owner_of(str(key), "int") for key in page.body["keys"]} == {"alpha", "beta"}
+        refused = node.get("/v1/keys/count", after=page.body["next"])
+        assert (refused.code, refused.headers["retry-after"]) == (503, "1")
+        assert refused.body["detail"] == "slot 683 is unavailable: its owner does not answer"
     eventually(lambda: standstill(three, "alpha", "beta"), "the sources wait for the dead node")
     for name in ("alpha", "beta"):
         assert three[name].running

@@ -120,6 +120,37 @@ def test_a_key_that_is_none_is_one_sentence(three: Cluster, asked: dict[str, str
         assert set(answer.body) == {"error", "detail"}
 
 
+def walked(three: Cluster, limit: int) -> list[object]:
+    """Each page through another node."""
+    nodes, found, query = list(three), [], {"limit": str(limit)}
+    for number in range(1000):
+        answer = nodes[number % 3].get("/v1/keys/seen", **query)
+        assert answer.code == 200, answer.text
+        found += answer.body["keys"]
+        if answer.body["next"] is None:
+            return found
+        assert len(answer.body["keys"]) == limit
+        query["after"] = answer.body["next"]
+    raise AssertionError("it does not end")
+
+
+@pytest.mark.parametrize("limit", [1, 7, 100, 10_000])
+def test_every_node_lists_the_keys_of_all_in_one_order(three: Cluster, limit: int) -> None:
+    def where(key: Key) -> tuple[int, int, Key]:
+        return hash_key(key, 7) >> 24, [str, int, bytes].index(type(key)), key
+
+    listed = walked(three, limit)
+    assert listed == [key_to_json(key) for key in sorted(KEYS, key=where)]
+    ended = run_mesh("keys", "seen", "--at", f"http://{next(iter(three)).door}")
+    assert [json.loads(line) for line in ended.out.splitlines()] == listed
+
+
+def test_keys_of_a_stage_that_is_not_there(three: Cluster) -> None:
+    for node in three:
+        assert (node.get("/v1/keys/sene").code, node.get("/v1/keys/sene").body["error"]) == (404, "unknown-stage")
+        assert (node.get("/v1/keys/seen", after="x").code, node.get("/v1/keys/seen", limit="0").code) == (400, 400)
+
+
 def test_the_commands_say_the_same(three: Cluster) -> None:
     door = three["beta"].door
     for key in (-1, b"\xff\x00", "a b&c=d/e?f#g+h%20", "--"):

@@ -220,7 +220,8 @@ def test_state_of_keys_that_were_seen(url: str) -> None:
         ("/v1/state/late?key=a", 503, "unavailable"),
         ("/v1/state/broken?key=a", 500, "internal"),
         ("/v1/state/?key=whale", 404, "not-found"),
-        ("/v1/keys/count", 404, "not-found"),
+        ("/v1/keys/cuont", 404, "unknown-stage"),
+        ("/v1/keys/", 404, "not-found"),
         ("/", 404, "not-found"),
         ("/v1/status/", 404, "not-found"),
     ],
@@ -235,6 +236,49 @@ def test_what_is_not_there(url: str, path: str, code: int, error: str) -> None:
 def test_a_slot_that_is_not_active_is_not_a_key_that_is_not_there(url: str, node: FakeNode) -> None:
     node.unavailable = True
     assert ask(url, "/v1/state/count?key=whale").code == 503
+
+
+def test_keys_come_in_pages(url: str, node: FakeNode) -> None:
+    assert ask(url, "/v1/keys/count").text == '{"keys":["whale",7,{"bytes":"_wA"}],"next":null}\n'
+    first = ask(url, "/v1/keys/count?limit=2")
+    assert (first.headers["content-type"], first.body["keys"]) == ("application/json", ["whale", 7])
+    assert ask(url, f"/v1/keys/count?limit=2&after={first.body['next']}").body == {
+        "keys": [{"bytes": "_wA"}],
+        "next": None,
+    }
+    node.states = {}
+    assert ask(url, "/v1/keys/count").body == {"keys": [], "next": None}
+
+
+def test_keys_of_any_length_and_character(url: str, node: FakeNode) -> None:
+    text, number = 'é\n"\u2028' * 1000, "1" + "0" * 6000  # more digits than Python reads
+    node.states = {("count", text): 1, ("count", 10**6000): 1, ("count", -(10**6000)): 1}
+    body = json.loads(ask(url, "/v1/keys/count").text, parse_int=str)
+    assert body["keys"][0] == text
+    assert sorted(body["keys"][1:]) == ["-" + number, number]
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "10001", "x", "", "1.0", "%D9%A1", "9" * 5000])
+def test_a_page_has_a_limit(url: str, limit: str) -> None:
+    answer = ask(url, f"/v1/keys/count?limit={limit}")
+    assert (answer.code, answer.body["error"]) == (400, "bad-request")
+    assert answer.body["detail"] == "limit is a number of keys from 1 to 10000"
+    assert ask(url, "/v1/keys/count?limit=10000").code == 200
+
+
+@pytest.mark.parametrize("cursor", ["", "AA", "whale", "W10"])
+def test_a_page_begins_where_one_ended(url: str, cursor: str) -> None:
+    answer = ask(url, f"/v1/keys/count?after={cursor}")
+    assert (answer.code, answer.body["error"]) == (400, "bad-cursor")
+    assert answer.body["detail"].startswith("after: that is not where a page of keys ended")
+    assert ask(url, "/v1/keys/count?aftre=x").code == 400
+
+
+def test_keys_of_a_slot_that_is_not_active(url: str, node: FakeNode) -> None:
+    node.unavailable = True
+    answer = ask(url, "/v1/keys/count")
+    assert (answer.code, answer.headers["retry-after"]) == (503, "1")
+    assert answer.body == {"error": "unavailable", "detail": "slot 7 is pending"}
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE", "PUT"])

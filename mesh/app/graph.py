@@ -16,7 +16,7 @@ StepKind = Literal["map", "flat_map", "filter", "merge", "key_by", "flatten", "i
 WITH_FUNCTION = ("map", "flat_map", "filter", "key_by")
 StageKind = Literal["fold", "step", "class"]
 N = TypeVar("N", bound="Node")
-DEEPEST = 14  # levels of stages: each has a channel of its own on every link, and a link has 16, two for the mesh
+DEEPEST = 14  # levels of stages: each has a channel of its own on every link, and a link has 17, three for the mesh
 
 
 @dataclass(eq=False, slots=True)

@@ -1,10 +1,10 @@
-"""The data plane: composes sources, router, intake, owner, hand-off, progress and reads, and decides what to do next.
+"""The data plane: composes the machines of the application's work, and decides what is done next.
 
 It runs the application's code, so it may be slow; everything that must stay quick is in the control plane.
 
-Events    TableAgreed, Delivered, SplitsListed, SplitRead, SinksFlushed, LookupAsked, MemberChanged, Fenced,
-          StartLeaving, Woke
-Effects   ListSplits, ReadSplit, WriteSink, FlushSinks, Transmit, Consumed, Answered, JobDone, SlotsInstalled,
+Events    TableAgreed, Delivered, SplitsListed, SplitRead, SinksFlushed, LookupAsked, ListingAsked, LinesPosted,
+          RecordAsked, MemberChanged, Fenced, StartLeaving, Woke
+Effects   ListSplits, ReadSplit, WriteSink, FlushSinks, Transmit, Consumed, Answered, Listed, JobDone, SlotsInstalled,
           HandedOver, Log, Rejected
 `work`    does one unit: a chunk of what moves, then one batch of the deepest stage that may emit, else one chunk of a
           source, else a flush. Deeper stages go first and a producer stops while a window of a stage it feeds is full,
@@ -30,9 +30,12 @@ from mesh.core.events import (
     Fenced,
     FlushSinks,
     JobDone,
+    LinesPosted,
+    ListingAsked,
     LookupAsked,
     MemberChanged,
     Millis,
+    RecordAsked,
     Rejected,
     SinksFlushed,
     SplitRead,
@@ -44,13 +47,19 @@ from mesh.core.events import (
 )
 from mesh.core.giving import REPLICATION
 from mesh.core.handoff import CONTROL, HandOff
+from mesh.core.inject import POSTS
 from mesh.core.intake import Intake
+from mesh.core.listing import Listing
 from mesh.core.messages import (
     BatchDone,
     ChunksTaken,
     Farewell,
     FarewellHeard,
     Found,
+    Injected,
+    KeysAsked,
+    KeysTold,
+    LinesClaimed,
     Lookup,
     Message,
     NodeId,
@@ -61,6 +70,7 @@ from mesh.core.messages import (
 from mesh.core.owner import Owner
 from mesh.core.pace import Pace
 from mesh.core.packing import BATCH_RECORDS, WINDOW_BYTES
+from mesh.core.posts import Posts
 from mesh.core.progress import Progress
 from mesh.core.reading import Reading
 from mesh.core.reads import Reads
@@ -92,10 +102,17 @@ class DataPlane:
         self._intake = Intake(plan.stages)
         self._reads = Reads(me, plan.stages, slots, seed, self.owner, self.handoff.holdings)
         self._reports = Reports(me, self.progress)
+        holdings = self.handoff.holdings
+        self._listing = Listing(me, plan.stages, slots, seed, self.owner, holdings, lambda: self._reports.unreachable)
         self._emitting = Emitting(plan, self.router, self._intake)
         self._reading = Reading(me, plan, self._emitting.may_emit)
         self.sources = self._reading.sources
         self.set_aside = self._emitting.set_aside
+        self._posts = Posts(
+            me, plan, slots, seed, self.owner, self.handoff, self._emitting, self.sources.posted,
+            lambda: self._reports.unreachable,
+        )  # fmt: skip
+        self._posts_next = False  # they and the batches take turns
         self._departure = Departure(me, self._reading, self._reports)
         self._early: list[Delivered] = []  # came before the partition did
         self._applying = Applying(
@@ -133,24 +150,29 @@ class DataPlane:
                 self.progress.flushed()
             case LookupAsked():
                 self._effects += self._reads.asked(event, self._reports.unreachable, now)
+            case ListingAsked():
+                self._effects += self._listing.asked(event, now)
+            case LinesPosted() | RecordAsked():
+                self._posts.asked(event, closed=self._fenced or self._stopping or self._departure.leaving)
             case MemberChanged(member):
                 self._departure.member_changed(member)
                 self._effects += self._reports.member_changed(member)
             case Fenced(fenced):
-                self._fenced = self._reads.fenced = fenced
+                self._fenced = self._reads.fenced = self._listing.fenced = fenced
             case StartLeaving():
                 self._departure.leaving = True
             case Woke():
-                self._effects += self._reads.overdue(now)
+                self._effects += self._reads.overdue(now) + self._listing.overdue(now)
+                self._posts.overdue()
         self._advance()
         return self._taken()
 
     def next_deadline(self) -> Millis | None:
         if self.table is None:
             return None
-        overdue = self._reads.next_deadline()
         rested = self._reading.due() if self._may_read() else []
-        return min([self._reports.next_at, *rested, *([] if overdue is None else [overdue])])
+        overdue = self._reads.next_deadline(), self._listing.next_deadline(), self._posts.next_deadline()
+        return min([self._reports.next_at, *rested, *(due for due in overdue if due is not None)])
 
     def runnable(self, now: Millis) -> bool:
         """Is there a unit of work to do right now?"""
@@ -161,6 +183,8 @@ class DataPlane:
             or (self._may_read() and any(due <= now for due in self._reading.due()))
             or self.router.may_flush()
             or self.handoff.may_send()
+            or self._listing.may_work()
+            or self._posts.may_work()
         )
 
     def work(self, now: Millis) -> list[Effect]:
@@ -169,6 +193,7 @@ class DataPlane:
         self._unit = None
         if self.table is not None and not self._fenced:
             self._effects += self.handoff.send_some()
+            self._effects += self._listing.work()
             if not self._apply_or_read() or now >= self._flushed_at + FLUSH_MS:
                 self._flushed_at = now
                 self._emitting.send(self.router.flush())
@@ -193,7 +218,8 @@ class DataPlane:
         self.router.set_table(table)
         self._intake.set_table(table.epoch, table.workers)
         self._effects += self.handoff.set_table(table)
-        self._reads.table = self._departure.table = table
+        self._reads.table = self._listing.table = self._departure.table = table
+        self._posts.set_table(table)
         self._effects += self._reports.set_table(table, self._now)
         if before is not None:
             self._effects += self._reading.set_table(before, table, leaving=self._departure.leaving)
@@ -215,11 +241,13 @@ class DataPlane:
 
     def quiet(self) -> bool:
         """Nothing read, routed or delivered waits for anything."""
-        return self.router.idle() and self._intake.empty()
+        return self.router.idle() and self._intake.empty() and self._posts.idle()
 
     def drained(self) -> bool:
         """Quiet, but for what waits for a node that is gone: this node need not stay for that."""
-        return self._intake.empty() and self.router.waits_for() <= self._reports.unreachable.keys()
+        return (
+            self._intake.empty() and self._posts.idle() and self.router.waits_for() <= self._reports.unreachable.keys()
+        )
 
     def _may_read(self) -> bool:
         if self._stopping or self._fenced or self.table is None or self.me not in self.table.workers:
@@ -227,7 +255,9 @@ class DataPlane:
         return not (self._departure.leaving and self._departure.takers())
 
     def _apply_or_read(self) -> bool:
-        self._unit = self._applying.apply_one()
+        self._posts_next = not self._posts_next
+        self._unit = self._posts.work_one() if self._posts_next else None
+        self._unit = self._unit or self._applying.apply_one() or self._posts.work_one()
         if self._unit is None and self._may_read():
             found = self._reading.read_one(self._now)
             if found is not None:
@@ -243,6 +273,9 @@ class DataPlane:
             if event.channel == REPLICATION:
                 self._effects += self.handoff.delivered(event, message)
                 return  # credit is given back when it has been looked at, or
+            if event.channel == POSTS:
+                self._posts.delivered(event, message)
+                return
             if event.channel != CONTROL:
                 self._intake.delivered(event, message)
                 return  # when it has been applied
@@ -264,6 +297,12 @@ class DataPlane:
                 self._effects += self._reads.asked_by_peer(sender, message)
             case Found():
                 self._effects += self._reads.found(sender, message)
+            case KeysAsked():
+                self._effects += self._listing.asked_by_peer(sender, message)
+            case KeysTold():
+                self._effects += self._listing.told(sender, message)
+            case Injected() | LinesClaimed():
+                self._posts.answered(sender, message)
             case ChunksTaken(number):
                 self.handoff.chunks_taken(sender, number)
             case TakeSplits():
@@ -273,6 +312,7 @@ class DataPlane:
                 self._reading.moves.answered(sender, message)
             case Farewell(epoch):
                 self.router.farewell(sender, epoch)
+                self._posts.farewell(sender)
                 self._reading.moves.farewell(sender)
                 self._transmit(sender, FarewellHeard(epoch))
             case FarewellHeard():
@@ -322,7 +362,7 @@ class DataPlane:
 
     @property
     def records_keyed(self) -> int:
-        return self._applying.records_keyed
+        return self._applying.records_keyed + self._posts.records_keyed
 
     @property
     def records_out(self) -> int:

@@ -331,6 +331,49 @@ class Answered(Effect):
 
 
 @dataclass(frozen=True, slots=True)
+class ListingAsked(Event):
+    """Somebody at this node wants the next keys of a stage, of the whole cluster, after a position (see places)."""
+
+    ticket: int
+    stage: str
+    position: tuple[int, tuple[Any, ...]]
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Listed(Effect):
+    """The answer to a ticket."""
+
+    ticket: int
+    outcome: str  # found | unavailable | unknown-stage
+    keys: Sequence[Any] = ()
+    next: tuple[int, tuple[Any, ...]] | None = None  # None: these are the last ones
+    why: str = ""  # unavailable
+
+
+@dataclass(frozen=True, slots=True)
+class LinesPosted(Event):
+    """A producer sent lines for a source by HTTP; `Answered` says when all that came of them has been applied."""
+
+    ticket: int
+    source: str
+    values: list[Any]
+    producer: str = ""  # its name, if it has one
+    first: int = 0  # seq of the first line
+    digests: Sequence[int] = ()  # of each line, if the producer has a name
+
+
+@dataclass(frozen=True, slots=True)
+class RecordAsked(Event):
+    """Somebody gives one record straight to the owner of a key and wants the stage's outputs, in `Answered`."""
+
+    ticket: int
+    stage: str
+    key: Any
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
 class PeerGone(Event, Effect):
     """This node id will never be heard of again (it left, or its name was taken over): forget it."""
 

@@ -99,17 +99,16 @@ class Giving:
             return self._cannot_move(given, error)
 
     def _skip_empty_stages(self, given: Given) -> None:
-        while given.key >= len(self._keys(given)) and given.stage + 1 < len(self._owner.stages):
+        while given.key >= len(self._keys(given)) and given.stage + 1 < len(self._owner.parts):
             given.stage, given.key = given.stage + 1, 0
 
     def _keys(self, given: Given) -> Sequence[Any]:
-        stages = self._owner.stages  # an application may have none
-        return stages[given.stage].keys_of(given.slot) if stages else ()
+        return self._owner.parts[given.stage].keys_of(given.slot)
 
     def _is_last(self, given: Given, more: int) -> bool:
         """Is nothing left of the slot after `more` keys?"""
-        later = self._owner.stages[given.stage + 1 :]
-        return given.key + more >= len(self._keys(given)) and not any(stage.keys_of(given.slot) for stage in later)
+        later = self._owner.parts[given.stage + 1 :]
+        return given.key + more >= len(self._keys(given)) and not any(part.keys_of(given.slot) for part in later)
 
     def _next_chunk(self, target: _Target, given: Given, epoch: int, unsettled: int) -> bytes:
         """As many keys as make a chunk; raises NotSerializable for a state that cannot travel."""
@@ -130,7 +129,7 @@ class Giving:
         return payload
 
     def _encoded(self, number: int, given: Given, keys: list[Any], epoch: int, unsettled: int) -> bytes:
-        states = [self._owner.stages[given.stage].states[key] for key in keys]
+        states = list(map(self._owner.parts[given.stage].states.__getitem__, keys))
         last = self._is_last(given, len(keys))
         chunk = SlotChunk(epoch, number, given.slot, given.term, given.stage, keys, states, last, unsettled)
         return encode_with_values(chunk)
@@ -144,7 +143,7 @@ class Giving:
             target.at_once = max(1, min(2 * keys + FIRST_KEYS, CHUNK_BYTES * keys // size))
 
     def _cannot_move(self, given: Given, error: NotSerializable) -> Effect:
-        stage, key = self._owner.stages[given.stage].plan.name, self._keys(given)[given.key]
+        stage, key = self._owner.parts[given.stage].name, self._keys(given)[given.key]
         fields = {"slot": given.slot, "stage": stage, "key": show(key), "error": str(error)}
         return Log("slot.cannot_move", fields, "error")
 

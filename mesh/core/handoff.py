@@ -127,7 +127,7 @@ class HandOff:
         assert staged.complete, f"slot {slot} is to be here, and has not arrived"
         for stage, keys, states in staged.parts:
             if keys:
-                self._owner.stages[stage].put(keys, states)
+                self._owner.parts[stage].put(keys, states)
         if staged.unsettled:
             name = staged.donor, slot, staged.term
             self._gates[slot] = self._shut[name] = _Gate(name, staged.unsettled)
@@ -202,11 +202,13 @@ class HandOff:
         last = self._numbers.get(sender, 0)
         if chunk.number != last + 1:
             raise Malformed("chunk", f"chunk {chunk.number} came after {last}")
-        if chunk.slot >= self._slots or chunk.stage >= max(1, len(self._owner.stages)):
+        if chunk.slot >= self._slots or chunk.stage >= len(self._owner.parts):
             raise Malformed("chunk", f"there is no slot {chunk.slot} or no stage {chunk.stage}")
         if len(chunk.keys) != len(chunk.states) or not columns.all_keys_good(chunk.keys):
             raise Malformed("chunk", "columns of different lengths, or bad keys")
-        if any(slot != chunk.slot for slot in columns.slots_of(chunk.keys, self._seed, self._shift)):
+        if chunk.stage == len(self._owner.stages):
+            self._owner.windows.check(chunk.slot, chunk.keys, chunk.states)
+        elif any(slot != chunk.slot for slot in columns.slots_of(chunk.keys, self._seed, self._shift)):
             raise Malformed("chunk", f"a key that is not of slot {chunk.slot}")
 
     def _judge_arrived(self, sender: NodeId) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import re
 from decimal import Decimal
 from typing import Any, TypeAlias
@@ -71,6 +72,13 @@ def interval_of_slot(slot: int, slots: int) -> tuple[int, int]:
 def key_to_json(key: Key) -> str | int | dict[str, str]:
     """`"x"`, `1` or `{"bytes": "unpadded base64url"}`."""
     return {"bytes": _to_base64(key)} if type(key) is bytes else key  # type: ignore[return-value]
+
+
+def key_to_text(key: Key) -> str:
+    """The JSON text of it; `json` refuses an int of many digits."""
+    return (
+        _decimal(key) if type(key) is int else json.dumps(key_to_json(key), ensure_ascii=False, separators=(",", ":"))
+    )
 
 
 def key_from_json(value: object) -> Key:

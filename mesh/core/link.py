@@ -48,7 +48,7 @@ from mesh.core.events import (
 )
 from mesh.core.messages import Frame, LinkAck, LinkProbe, Message, NodeId
 
-CHANNELS = 16  # 0 is control, 1 .. 15 are the levels of stages; an app with more is a mistake
+CHANNELS = 17  # 0 is control, 1 .. 14 are the levels of stages, 15 slots that move, 16 what came by HTTP
 FIRST_LIMIT = 1  # bytes of credit before the receiver has said anything: the first frame passes
 RETRY: Millis = 200  # silence before a probe; far above a round trip with a delayed ack
 RETRY_MAX: Millis = 2000  # what a probe's back-off ends at: a handful of bytes every two seconds

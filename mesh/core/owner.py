@@ -24,6 +24,7 @@ from mesh.app.jsontext import to_json
 from mesh.app.plan import StagePlan
 from mesh.core import columns
 from mesh.core.guard import Applied, GuardedRun
+from mesh.core.windows import Windows
 
 MAX_STATE = 8 << 20  # bytes of JSON: what the HTTP door takes, and far below what a link takes
 TOO_LARGE = {"repr": f"a state of more than {MAX_STATE >> 20} MiB of JSON"}
@@ -36,18 +37,21 @@ class StageStates:
 
     def __init__(self, plan: StagePlan, shift: int, seed: int) -> None:
         self.plan = plan
+        self.name = plan.name
         self.states: dict[Any, Any] = {}  # invariant: all plain until the stage is guarded
         self.step = _normal_step(plan)
         self._guarded = False
+        self._wants_outputs = False
         self._shift = shift
         self._seed = seed
         self._keys_of_slot: dict[int, list[Any]] = {}
         self._unfiled: list[Any] = []  # keys that are next to be filed, the last one first
         self._seen = 0  # invariant: the keys in these two; they are the first ones of `states`
 
-    def apply(self, keys: list[Any], items: list[Any]) -> Applied:
-        """Run the stage's step for every record, in order."""
+    def apply(self, keys: list[Any], items: list[Any], *, wants_outputs: bool = False) -> Applied:
+        """Run the stage's step for every record, in order. Outputs are made for who reads them, or wants them."""
         applied = Applied()
+        self._wants_outputs = wants_outputs or not self.plan.fragment.empty
         if self._guarded:
             self._run_guarded(self._guard(keys, items, applied), 0)
         else:
@@ -71,8 +75,7 @@ class StageStates:
             return
 
     def _guard(self, keys: list[Any], items: list[Any], applied: Applied) -> GuardedRun:
-        wants_outputs = not self.plan.fragment.empty
-        return GuardedRun(self.states, self.plan.new, self.step, wants_outputs, keys, items, applied)
+        return GuardedRun(self.states, self.plan.new, self.step, self._wants_outputs, keys, items, applied)
 
     def _run_guarded(self, guard: GuardedRun, start: int) -> None:
         guard.run(start)
@@ -85,7 +88,7 @@ class StageStates:
         plan = self.plan
         if plan.kind != "fold":
             return columns.stateful(self.states, keys, items, plan.new, self.step, applied.out_keys, applied.outs)
-        if plan.fragment.empty:
+        if not self._wants_outputs:
             return columns.fold(self.states, keys, items, plan.new, plan.step)
         return columns.fold_out(self.states, keys, items, plan.new, plan.step, applied.out_keys, applied.outs)
 
@@ -144,9 +147,11 @@ class Owner:
     def __init__(self, stages: Sequence[StagePlan], slots: int, seed: int) -> None:
         shift = 33 - slots.bit_length()  # as in the router
         self.stages = tuple(StageStates(plan, shift, seed) for plan in stages)
+        self.windows = Windows()
+        self.parts: tuple[StageStates | Windows, ...] = (*self.stages, self.windows)  # of a slot, when it moves
 
-    def apply(self, stage: int, keys: list[Any], items: list[Any]) -> Applied:
-        return self.stages[stage].apply(keys, items)
+    def apply(self, stage: int, keys: list[Any], items: list[Any], *, wants_outputs: bool = False) -> Applied:
+        return self.stages[stage].apply(keys, items, wants_outputs=wants_outputs)
 
     def read(self, stage: str, key: Any) -> tuple[str, bytes]:
         """(outcome, JSON text) of a key that this node owns; creates nothing."""
@@ -165,8 +170,8 @@ class Owner:
 
     def drop(self, slot: int) -> None:
         """Another node owns this slot now, and has its states."""
-        for stage in self.stages:
-            stage.drop(slot)
+        for part in self.parts:
+            part.drop(slot)
 
     def key_count(self) -> int:
         """Keys created on this node, over all stages."""

@@ -127,6 +127,10 @@ class Sources:
         """This node has nothing to read; others may have."""
         return all(each.listed and each.done == each.mine for each in self._readings)
 
+    def posted(self, source: int, records: int) -> None:
+        """So many came otherwise than by splits."""
+        self._readings[source].records += records
+
     # -- splits that move
 
     def unfinished(self) -> Iterator[Split]:

@@ -30,6 +30,7 @@ from mesh.core.events import (
     Departed,
     Effect,
     Envelope,
+    Event,
     JobDone,
     Log,
     MemberChanged,
@@ -53,7 +54,8 @@ from mesh.runtime import view
 from mesh.runtime.config import ClusterConfig, NodeConfig
 from mesh.runtime.data_dir import DataDir
 from mesh.runtime.errors import AppFailed, StartError
-from mesh.runtime.status import Metric, Moving, Ownership, Reading, Ring, Status
+from mesh.runtime.listing import keys_page
+from mesh.runtime.status import KeysPage, Metric, Moving, Ownership, Reading, Ring, Status
 from mesh.runtime.telling import Telling
 from mesh.runtime.transport import Transport, TransportError
 from mesh.runtime.worker import Worker
@@ -323,6 +325,14 @@ class Daemon:
         with self._lock:
             why = view.why_unavailable(self.node, key) if outcome == UNAVAILABLE else ""
         return Reading(outcome, state, name, term, why)
+
+    def keys(self, stage: str, limit: int, after: str | None, timeout: float) -> KeysPage:
+        """Blocks; of the whole cluster. Raises BadPosition."""
+        return keys_page(self.worker, self.node.identity.slots, stage, limit, after, timeout)
+
+    def submit(self, question: Callable[[int], Event], done: Callable[[str, bytes], None]) -> None:
+        """Does not block, not even for the lock."""
+        self.worker.submit(question, done)
 
     def metrics(self) -> list[Metric]:
         with self._lock:

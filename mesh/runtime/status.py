@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mesh.core.keys import Key
+
 
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
@@ -112,6 +114,16 @@ class Reading:
     owner: str = ""
     term: int = 0
     why: str = ""  # not available now: the end of a sentence
+
+
+@dataclass(frozen=True, slots=True)
+class KeysPage:
+    """Some of a stage's keys, in the order of all; `next` is where the others begin, None behind the last."""
+
+    outcome: str  # found | unavailable | unknown-stage
+    keys: tuple[Key, ...] = ()
+    next: str | None = None
+    why: str = ""  # unavailable
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from mesh.core.data import DataPlane
 from mesh.core.events import (
@@ -20,6 +20,8 @@ from mesh.core.events import (
     Event,
     FlushSinks,
     JobDone,
+    Listed,
+    ListingAsked,
     ListSplits,
     LookupAsked,
     Millis,
@@ -31,8 +33,11 @@ from mesh.core.events import (
 from mesh.core.lookups import UNAVAILABLE
 from mesh.runtime.connections import Connections
 
+UNKNOWN = "unknown"  # whether it was applied: who asked is not told any more
 FLUSH_MS = 500  # how long a busy node may keep its results to itself
 MAX_EVENTS_A_TURN = 64  # then work goes on, so that a flood of messages does not starve it
+
+A = TypeVar("A")
 
 
 class Worker:
@@ -58,6 +63,7 @@ class Worker:
         self._clock = clock
         self._flushed_at: Millis = 0
         self._tickets: dict[int, _Ticket] = {}
+        self._calls: dict[int, Callable[[str, bytes], None]] = {}  # tickets whose holders do not wait
         self._answering = True
         self._last_ticket = 0
         self._tickets_lock = threading.Lock()
@@ -110,6 +116,8 @@ class Worker:
                         waiting.extend(self.data.handle(answer, now))
                 case Answered(ticket, outcome, state):
                     self._answer(ticket, outcome, state)
+                case Listed():
+                    self._listed(effect)
                 case JobDone():
                     self.job_done = True
                     outward.append(effect)
@@ -120,35 +128,70 @@ class Worker:
 
     def lookup(self, stage: str, key: Any, timeout: float) -> tuple[str, Any]:
         """(outcome, JSON value) of a key's state, wherever it lives; blocks for `timeout` seconds at most."""
+        unanswered: tuple[str, Any] = UNAVAILABLE, None
+        return self._asked(lambda ticket: LookupAsked(ticket, stage, key), timeout, unanswered)
+
+    def listing(self, question: Callable[[int], ListingAsked], timeout: float) -> Listed:
+        """The next keys of a stage, wherever they live; blocks for `timeout` seconds at most."""
+        return self._asked(question, timeout, Listed(0, UNAVAILABLE, why="this node does not answer now"))
+
+    def _asked(self, question: Callable[[int], Event], timeout: float, unanswered: A) -> A:
         with self._tickets_lock:
             self._last_ticket += 1
             number = self._last_ticket
             if not self._answering:
-                return UNAVAILABLE, None
-            ticket = self._tickets[number] = _Ticket()
-        self.post(LookupAsked(number, stage, key))
+                return unanswered
+            ticket = self._tickets[number] = _Ticket(unanswered)
+        self.post(question(number))
         answered = ticket.done.wait(timeout)
         with self._tickets_lock:
             self._tickets.pop(number, None)
-        return ticket.answer if answered else (UNAVAILABLE, None)
+        return ticket.answer if answered else unanswered
+
+    def submit(self, question: Callable[[int], Event], done: Callable[[str, bytes], None]) -> None:
+        """Does not block; `done(outcome, JSON text)` is called once, from the thread that works or from this one."""
+        with self._tickets_lock:
+            self._last_ticket += 1
+            number = self._last_ticket
+            answering = self._answering
+            if answering:
+                self._calls[number] = done
+        if answering:
+            self.post(question(number))
+        else:
+            done(UNAVAILABLE, b"")
 
     def stop_answering(self) -> None:
         """Nobody takes turns any more: who waits for a read need not wait for its timeout."""
         with self._tickets_lock:
             self._answering = False
             waiting = list(self._tickets.values())
+            calls, self._calls = self._calls, {}
         for ticket in waiting:
             ticket.done.set()
+        for call in calls.values():
+            call(UNKNOWN, b"")
 
     def _answer(self, number: int, outcome: str, state: bytes) -> None:
         with self._tickets_lock:
+            call = self._calls.pop(number, None)
+        if call is not None:
+            call(outcome, state)
+        else:
+            self._give(number, (outcome, json.loads(state) if state else None))
+
+    def _listed(self, listed: Listed) -> None:
+        self._give(listed.ticket, listed)
+
+    def _give(self, number: int, answer: Any) -> None:
+        with self._tickets_lock:
             ticket = self._tickets.get(number)
         if ticket is not None:
-            ticket.answer = (outcome, json.loads(state) if state else None)
+            ticket.answer = answer
             ticket.done.set()
 
 
 class _Ticket:
-    def __init__(self) -> None:
+    def __init__(self, unanswered: Any) -> None:
         self.done = threading.Event()
-        self.answer: tuple[str, Any] = (UNAVAILABLE, None)
+        self.answer = unanswered

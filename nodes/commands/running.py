@@ -10,7 +10,7 @@ import click
 from mesh.app.plan import Plan
 from nodes import logs
 from nodes.addresses import Address, parse_host_port
-from nodes.application import load, missing_input, reads_stdin
+from nodes.application import load, missing_input, reads_stdin, takes_posts
 from nodes.commands import options
 from nodes.commands.starting import pass_on
 from nodes.job import Job
@@ -71,6 +71,7 @@ def run(
     topology, application = load(examine_topology("mesh run", overrides, draft))
     refuse_to_start(topology, topology.nodes, insecure=insecure)
     _check_sources(application.plan, nodes)
+    _check_posts(application.plan, nodes, door)
     if nodes == 1:
         from nodes.solo import run_solo  # a web server: no other command waits for its import
 
@@ -111,6 +112,13 @@ def _check_sources(plan: Plan, nodes: int) -> None:
         raise Failure(2, "the app reads standard input, which only one process can: run it without --nodes")
     if missing := missing_input(plan):
         raise Failure(2, *missing)
+
+
+def _check_posts(plan: Plan, nodes: int, door: Address | None) -> None:
+    """One node has a door only if it is asked for."""
+    if nodes == 1 and door is None and (names := takes_posts(plan)):
+        sources = " and ".join(f'"{name}"' for name in names)
+        raise Failure(2, f"nobody could post to the source {sources}: give the run a door, as in --http 127.0.0.1:7480")
 
 
 def _run_on_nodes(

@@ -1,0 +1,235 @@
+"""Which records of which producers have been applied: a retry through any node shall be applied once.
+
+A producer that names itself numbers its lines; a record is known by (producer, seq of its line, place among the records
+that the line became). What has been applied is remembered with the slot of the record's key, per stage and producer,
+and moves with that slot; so whoever applies is who remembers, and nobody else need be asked.
+
+States    of a record, per (slot, stage, producer): new -> known. Below `floor` nobody knows any more.
+Events    `take` (asks and marks in one step), `claim` (a whole body at once, or nothing of it); `put` and `drop` of a
+          slot that moves.
+Claims    two lines under one number may have keys of different slots, of which neither would see that the other came
+          first. So before a body is sent on, its numbers and digests are claimed in the slot of the producer's own
+          name, at a stage that no application has. This finds mistakes; that nothing is applied twice does not hang
+          on it.
+
+Invariants a known record stays known while its slot is here, until WINDOW later ones are known or its window was the
+          one that was used least recently when there were more than WINDOWS, or more than MARKS in them all. `floor`
+          never falls. A window is 16 bytes a record, ids ascending.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from bisect import bisect_left
+from collections import OrderedDict
+from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+from mesh.core.codec import Malformed
+
+WINDOW = 1 << 19  # records of one producer, slot and stage: more than a body of 8 MiB has lines worth sending
+MARKS = 1 << 22  # records in all windows of a node: 64 MB
+WINDOWS = 1 << 17  # ~60 MB when all are nearly empty
+PART = 1 << 12  # records that travel at once when a slot moves: 64 KB
+
+INDEX_BITS = 24  # records that one line may become
+MOST_RECORDS = 1 << INDEX_BITS
+MOST_SEQ = 1 << 40  # lines of one producer: a million a second for twelve days
+MAX_PRODUCER = 200  # characters of a name
+
+NEW, KNOWN, CONFLICT, TOO_OLD = "", "known", "conflict", "too-old"
+_Name: TypeAlias = tuple[int, int, str]  # slot, stage, producer
+
+
+class _Window:
+    """Columns of what is known; both are cut in front when they have grown a quarter too long."""
+
+    __slots__ = ("digests", "floor", "ids")
+
+    def __init__(self, floor: int = 0) -> None:
+        self.floor = floor
+        self.ids = array("Q")
+        self.digests = array("Q")
+
+    def judge(self, record: int, digest: int) -> str:
+        ids = self.ids
+        if not ids or record > ids[-1]:
+            return NEW if record >= self.floor else TOO_OLD
+        place = bisect_left(ids, record)
+        if ids[place] == record:
+            return KNOWN if self.digests[place] == digest else CONFLICT
+        return NEW if record >= self.floor else TOO_OLD
+
+    def mark(self, record: int, digest: int) -> int:
+        """It is new. How many more records are remembered now; less than none when old ones are forgotten."""
+        if not self.ids or record > self.ids[-1]:
+            self.ids.append(record)
+            self.digests.append(digest)
+        else:
+            place = bisect_left(self.ids, record)
+            self.ids.insert(place, record)
+            self.digests.insert(place, digest)
+        surplus = len(self.ids) - WINDOW
+        if 4 * surplus <= WINDOW:
+            return 1
+        self.floor = self.ids[surplus - 1] + 1
+        del self.ids[:surplus]
+        del self.digests[:surplus]
+        return 1 - surplus
+
+
+class Windows:
+    """All that this node remembers. For a hand-off it is like one more stage, whose keys are parts of windows."""
+
+    name = "what producers sent"
+
+    def __init__(self) -> None:
+        self._windows: OrderedDict[_Name, _Window] = OrderedDict()  # the least recently used first
+        self._by_slot: dict[int, dict[_Name, None]] = {}
+        self._sealed: dict[int, list[str]] = {}  # slots that are given away: parts of windows, none is forgotten
+        self.marks = 0  # invariant: the records in all windows
+
+    def take(self, slot: int, stage: int, producer: str, record: int, digest: int) -> str:
+        """What is known of a record that is about to be applied; if it is NEW, it is known from now on."""
+        window = self._window((slot, stage, producer))
+        verdict = window.judge(record, digest)
+        if verdict == NEW:
+            self.marks += window.mark(record, digest)
+            if self.marks > MARKS:
+                self._forget()
+        return verdict
+
+    def claim(self, slot: int, stage: int, producer: str, first: int, digests: Sequence[int]) -> tuple[str, int]:
+        """(verdict, seq) of the first line that cannot be claimed, and then none is; else all are."""
+        window = self._window((slot, stage, producer))
+        fresh: list[tuple[int, int]] = []
+        for seq, digest in enumerate(digests, first):
+            verdict = window.judge(seq << INDEX_BITS, digest)
+            if verdict in (CONFLICT, TOO_OLD):
+                return verdict, seq
+            if verdict == NEW:
+                fresh.append((seq << INDEX_BITS, digest))
+        for record, digest in fresh:
+            self.marks += window.mark(record, digest)
+        self._forget()
+        return NEW, 0
+
+    def _window(self, name: _Name) -> _Window:
+        self._sealed.pop(name[0], None)
+        window = self._windows.get(name)
+        if window is None:
+            window = self._windows[name] = _Window()
+            self._by_slot.setdefault(name[0], {})[name] = None
+            if len(self._windows) > WINDOWS:
+                self._forget()
+        self._windows.move_to_end(name)
+        return window
+
+    def _forget(self) -> None:
+        """Whoever was not heard of for longest, but nothing of slots that are on their way."""
+        while len(self._windows) > WINDOWS or self.marks > MARKS:
+            oldest = next((name for name in self._windows if name[0] not in self._sealed), None)
+            if oldest is None or len(self._windows) == 1:
+                return
+            self._remove(oldest)
+
+    def _remove(self, name: _Name) -> None:
+        self.marks -= len(self._windows.pop(name).ids)
+        names = self._by_slot[name[0]]
+        del names[name]
+        if not names:
+            del self._by_slot[name[0]]
+
+    # -- slots that move
+
+    def keys_of(self, slot: int) -> Sequence[str]:
+        """The parts of the slot's windows: `stage part producer`."""
+        if slot not in self._by_slot:
+            return ()
+        if slot not in self._sealed:
+            names = [(stage, producer, len(self._windows[slot, stage, producer].ids)) for _, stage, producer in
+                     self._by_slot[slot]]  # fmt: skip
+            self._sealed[slot] = [
+                f"{slot} {stage} {part} {producer}"
+                for stage, producer, count in names
+                for part in range(max(1, -(-count // PART)))
+            ]
+        return self._sealed[slot]
+
+    @property
+    def states(self) -> Mapping[Any, Any]:
+        return _Parts(self._windows)
+
+    def check(self, slot: int, keys: Sequence[Any], states: Sequence[Any]) -> None:
+        """Are these parts of windows of a slot? Raises Malformed."""
+        for key, state in zip(keys, states, strict=True):
+            try:
+                named, stage, part, _ = key.split(" ", 3)
+                floor, ids, digests = state
+                good = int(named) == slot and int(stage) >= 0 and int(part) >= 0 and len(ids) == len(digests)
+                good = good and 0 <= floor < 1 << 64 and len(ids) % 8 == 0 and len(ids) <= 8 * PART
+                column = numbers_from_bytes(ids)
+            except Exception:
+                raise Malformed("chunk", "not a part of what producers sent") from None
+            if not good or any(a >= b for a, b in pairwise(column)):
+                raise Malformed("chunk", "not a part of what producers sent")
+
+    def put(self, keys: Sequence[str], states: Sequence[Any]) -> None:
+        """Parts of a slot that comes from another node, in the order of `keys_of`."""
+        for key, (floor, ids, digests) in zip(keys, states, strict=True):
+            slot, stage, _, producer = key.split(" ", 3)
+            window = self._window((int(slot), int(stage), producer))
+            window.floor = floor
+            window.ids.extend(numbers_from_bytes(ids))
+            window.digests.extend(numbers_from_bytes(digests))
+            self.marks += len(ids) // 8
+        self._forget()
+
+    def drop(self, slot: int) -> None:
+        self._sealed.pop(slot, None)
+        for name in list(self._by_slot.get(slot, ())):
+            self._remove(name)
+
+    def slots_here(self) -> Collection[int]:
+        """For whoever checks."""
+        return self._by_slot.keys()
+
+
+class _Parts(Mapping[Any, Any]):
+    """A part of a window by its key, as it travels."""
+
+    def __init__(self, windows: Mapping[_Name, _Window]) -> None:
+        self._windows = windows
+
+    def __getitem__(self, key: str) -> list[Any]:
+        slot, stage, part, producer = key.split(" ", 3)
+        window = self._windows[int(slot), int(stage), producer]
+        start = int(part) * PART
+        columns = (window.ids[start : start + PART], window.digests[start : start + PART])
+        return [window.floor, *map(numbers_to_bytes, columns)]
+
+    def __iter__(self) -> Any:
+        raise NotImplementedError("parts are looked up, not listed")
+
+    def __len__(self) -> int:
+        return len(self._windows)
+
+
+def numbers_to_bytes(numbers: Sequence[int]) -> bytes:
+    """Unsigned, 64 bits each, little-endian."""
+    return _little_endian(array("Q", numbers)).tobytes()
+
+
+def numbers_from_bytes(data: bytes) -> array[int]:
+    """The inverse; raises ValueError if one is cut."""
+    column = array("Q")
+    column.frombytes(data)
+    return _little_endian(column)
+
+
+def _little_endian(column: array[int]) -> array[int]:
+    if sys.byteorder == "big":
+        column.byteswap()
+    return column
