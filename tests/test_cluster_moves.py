@@ -44,6 +44,7 @@ def test_a_node_leaves_while_words_flow(tmp_path: Path, asked: str) -> None:
         for name in ("alpha", "gamma"):
             assert [node["name"] for node in made[name].status()["nodes"]] == ["alpha", "gamma"]
             assert not made[name].all_of("partition.lost")
+            assert len(made[name].all_of("node.ready")) == 1
         words.in_flow()
         words.enough()
         assert made.noise() == []

@@ -23,6 +23,7 @@ import pytest
 
 from tests.test_moving_mutants import MOVING_MUTANTS
 from tests.test_mutants import MUTANTS
+from tests.test_mutants_comings import MUTANTS as COMING_MUTANTS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -179,7 +180,9 @@ def as_shown(printed: list[str], shown: tuple[str, ...]) -> bool:
 def test_the_protocol_page_names_the_mutants_that_there_are() -> None:
     table = (ROOT / "docs" / "protocol.md").read_text().partition("| mutants that it catches |")[2]
     rows = [row.split("|")[3] for row in table.split("\n\n")[0].splitlines()[2:]]
-    assert sorted(re.findall(r"`(\w+)`", "".join(rows))) == sorted(mutant.__name__ for mutant, _, _ in MUTANTS)
+    assert sorted(re.findall(r"`(\w+)`", "".join(rows))) == sorted(
+        mutant.__name__ for mutant, _, _ in MUTANTS + COMING_MUTANTS
+    )
 
 
 def test_the_protocol_page_names_the_mutants_of_moves_that_there_are() -> None:

@@ -9,7 +9,7 @@ import pytest
 from mesh.core.membership.tuning import LAN
 from mesh.sim.comings import Join, Leave, RollingRestart
 from mesh.sim.faults import EMPTY, OLD, BackUp, Crash, Cut, Fault, Pause, Restart, SlowDisk, Torn
-from mesh.sim.scenario import NAMES
+from mesh.sim.scenario import NAMES, scenario_of
 from mesh.sim.world import Summary, World
 from tests.sim_kit import coming, finished, scenario
 
@@ -53,6 +53,12 @@ def test_who_left_may_come_back_under_its_name() -> None:
     world, summary = finished(coming(Leave(BUSY, 0, "beta", 10)))
     assert sorted(came_right(world, summary)) == ["alpha", "beta", "gamma"]
     assert len(world.hosts["beta"].processes) == 2
+
+
+def test_who_leaves_before_it_knows_of_its_seat_takes_nothing_along() -> None:
+    """It once went at once, by its old table, and was missed for ever."""
+    _, summary = finished(scenario_of(5706))
+    assert summary.done
 
 
 def test_a_network_that_splits_during_a_join_and_a_leave_delays_them() -> None:

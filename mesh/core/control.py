@@ -59,6 +59,7 @@ from mesh.core.membership.tuning import Tuning
 from mesh.core.messages import (
     ALIVE,
     DEAD,
+    READY,
     STAYING,
     SUSPECT,
     Accept,
@@ -314,13 +315,14 @@ class ControlPlane:
         return [table_agreed(table), *told(before, table, self.identity.me.node), *asked]
 
     def _depart(self) -> list[Effect]:
-        """A leaving node may go when a decisive set knows the table without it; who lost its seat otherwise must go."""
+        """A leaving node may go when it has handed over all, and a decisive set knows the table without it; who never
+        had a seat, too: it may have got one that it does not know of. Who lost its seat otherwise must go."""
         me = self.membership.me
         seated = self.table is not None and self.table.seat_of(me.node) is not None
         self._seated = self._seated or seated
         if seated or self._departed or me.status != ALIVE:
             return []
-        if me.leaving and (self.table is None or self.contact.is_held()):
+        if me.leaving and (self.table is None or (me.leaving == READY and self.contact.is_held())):
             self._departed = True
             return [Departed(0 if self.table is None else self.table.epoch)]
         if self._seated and not me.leaving:
