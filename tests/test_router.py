@@ -337,6 +337,27 @@ def test_nothing_waits_for_records_of_lost_slots_and_everything_for_the_others()
     assert tried.waits_for() == set()
 
 
+def test_what_an_ended_process_never_answered_for_a_lost_slot_leaves_first_when_the_slot_starts_again() -> None:
+    tried = routed(owners=(PEER, THIRD))
+    for value in ("first", "second"):
+        tried.put(0, [in_slot(0), in_slot(2)], [value, value])
+        tried.flush()
+    tried.put(0, [in_slot(0)], ["held"])
+    tried.set_table(agreed(2, (PEER, THIRD), [slot % 2 for slot in range(SLOTS)], down=(PEER,)))
+    lost = with_statuses(3, (THIRD,), [0] * SLOTS, [LOST if slot == 0 else ACTIVE for slot in range(SLOTS)])
+    tried.set_table(lost)
+    assert tried.flush() == []
+    tried.put(0, [in_slot(0)], ["new"])
+    tried.set_table(agreed(4, (THIRD,), [0] * SLOTS, terms=[3 if slot == 0 else 1 for slot in range(SLOTS)]))
+    sent = tried.released() + tried.flush()
+    assert {batch.owner for batch in sent} == {THIRD}
+    found = [record for batch in sent for record in records_of(batch)]
+    assert found == [(in_slot(0), value) for value in ("first", "second", "held", "new")]
+    answer(tried, sent)
+    assert tried.at_rest()
+    assert not tried.idle(), "what was sent for the other slot may have been applied, or not"
+
+
 def test_what_is_sent_to_a_worker_that_is_only_down_is_waited_for() -> None:
     tried = routed(owners=(PEER, THIRD))
     tried.put(0, [in_slot(0)], ["sent"])

@@ -8,7 +8,8 @@ Each (owner, stage) has a lane, each slot that may not leave now has a `Held`. T
 with them, whatever happens to them: columns of two epochs are never joined.
 
 What is lost: batches that a process had which is no worker any more, and never answered; records behind these; records
-of slots that are LOST. They are kept, and nothing may wait for them.
+of slots that are LOST. They are kept, and nothing may wait for them. What such a process had of a slot that is LOST is
+taken back, and leaves when the slot starts again, empty.
 
 Invariant unsent records of a slot are either in its owner's lane or in its `Held`, never in both; within each they are
           in the order in which they were put, and what was refused stands before them.
@@ -266,6 +267,30 @@ class StageLanes:
         """An owner refused these; the slot is held."""
         self.held[slot].refused.append(refused)
         self.held_back += len(refused)
+
+    def take_back_from_ended(self, workers: Collection[NodeId], lost: Collection[int]) -> None:
+        """What ended processes never answered for these LOST slots, which are held: it comes back, to be applied should
+        they start again, since the only state that it may be in is gone."""
+        for lane in self.lanes.values():
+            if lane.owner not in workers and lane.in_flight:
+                for sent in list(lane.in_flight):
+                    self._take_back_sent(lane, sent, dict.fromkeys(sorted({*sent.slots()}.intersection(lost)), 0))
+                for number, slots in lane.awaited.items():
+                    lane.awaited[number] = [slot for slot in slots if slot not in lost]
+
+    def _take_back_sent(self, lane: Lane, sent: Sent, slots: dict[int, int]) -> None:
+        if not slots:
+            return
+        found, rest = sent.all_records().by_slot(slots)
+        for slot, records in found.items():
+            self.take_back(slot, records)
+            self.held[slot].behind = False
+        place = lane.in_flight.index(sent)
+        if rest:
+            lane.in_flight[place] = Sent(sent.number, sent.size, sent.epoch, b"", rest, b"")
+        else:
+            del lane.in_flight[place]
+            lane.bytes_in_flight -= sent.size
 
     def release(self, owner_of: dict[int, NodeId], epoch: int) -> None:
         """These held slots may leave, to these owners."""

@@ -41,6 +41,7 @@ from mesh.core.packing import BATCH_RECORDS, WINDOW_BYTES, Packed, Packer
 from mesh.core.table import ACTIVE, LOST
 
 _NONE: Mapping[int, int] = {}
+HELD_BYTES = 128  # of a record that is held, beyond its bytes on the wire: its objects and its places in three columns
 
 
 class Router:
@@ -86,11 +87,14 @@ class Router:
         self._epoch, self._terms, self._owner_of_slot = table.epoch, table.term_of_slot, owners
         self._refused_at = {slot: epoch for slot, epoch in self._refused_at.items() if epoch > table.epoch}
         self._departed = {node: None for node in self._departed if node not in table.left}
+        self._lost = {slot: None for slot, status in enumerate(table.status_of_slot) if status == LOST}
         for stage in self._stages:
             stage.hold(changed, self._epoch)
+            if self._lost:
+                stage.take_back_from_ended(table.workers, self._lost)
+                self._packer.note_blocked_all(stage)
             self._release(stage, list(stage.held))
             self._forget_lanes(stage, table.workers)
-        self._lost = {slot: None for slot, status in enumerate(table.status_of_slot) if status == LOST}
         self._has_lost = bool(self._lost) or any(lane.owner not in table.workers for lane in self.lanes())
 
     def _release(self, stage: StageLanes, slots: Iterable[int]) -> None:
@@ -246,7 +250,8 @@ class Router:
         """May records for this stage be produced? Not while any owner of it has all that it may be sent, or as much
         is held."""
         lanes = self._stages[stage]
-        return not lanes.blocked and lanes.held_back * lanes.record_bytes < self._window_bytes
+        held_bytes = lanes.held_back * (lanes.record_bytes + HELD_BYTES)
+        return not lanes.blocked and held_bytes < self._window_bytes
 
     def idle(self) -> bool:
         """Nothing buffered or held, nothing on its way."""
