@@ -20,7 +20,7 @@ from nodes.commands.asking import get, owner, show_ring, status
 from nodes.commands.checking import check
 from nodes.commands.giving import ask
 from nodes.commands.listing import keys
-from nodes.commands.ordering import accept_loss, leave, recover
+from nodes.commands.ordering import leave, recover, slots
 from nodes.commands.running import run
 from nodes.commands.starting import node, up
 from nodes.mistakes import Failure, Mistaken
@@ -37,7 +37,7 @@ def mesh() -> None:
     """
 
 
-for command in (run, up, node, status, show_ring, owner, get, keys, ask, leave, accept_loss, recover, check):
+for command in (run, up, node, status, show_ring, owner, get, keys, ask, leave, slots, recover, check):
     mesh.add_command(command)
 
 

@@ -117,9 +117,9 @@ def test_leave_is_passed_on_and_its_refusals_have_exit_codes(capsys: Capture, at
 
 
 def test_what_is_lost_is_given_up_only_on_purpose(capsys: Capture, at: str, node: FakeNode) -> None:
-    assert call_mesh(capsys, "accept-loss", "--at", at).code == 2
+    assert call_mesh(capsys, "slots", "accept-loss", "--at", at).code == 2
     node.losses, node.recovers = 341, True
-    assert call_mesh(capsys, "accept-loss", "--at", at).out == "341 slots start again, empty\n"
+    assert call_mesh(capsys, "slots", "accept-loss", "--at", at).out == "341 slots start again, empty\n"
     refused = call_mesh(capsys, "recover", "--at", at)
     assert (refused.code, refused.out) == (2, "")
     assert "add --yes" in refused.err
@@ -334,7 +334,7 @@ def test_a_param_of_the_wrong_type_is_told_where_it_was_typed(capsys: Capture, f
 
 
 COMMANDS = (
-    "run", "up", "node", "status", "ring", "owner", "get", "keys", "ask", "leave", "accept-loss", "recover", "check",
+    "run", "up", "node", "status", "ring", "owner", "get", "keys", "ask", "leave", "slots", "recover", "check",
 )  # fmt: skip
 
 

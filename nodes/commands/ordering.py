@@ -1,4 +1,4 @@
-"""`mesh leave`, `accept-loss`, `recover`: what an operator tells a running cluster, through any node."""
+"""`mesh leave`, `slots accept-loss`, `recover`: what an operator tells a running cluster, through any node."""
 
 from __future__ import annotations
 
@@ -21,7 +21,12 @@ def leave(name: str, at: str, as_json: bool) -> None:
     _told(Client(at).post("v1", "leave", name=name), as_json, f"{name} hands over and leaves")
 
 
-@click.command("accept-loss", epilog="\b\nExample:\n  mesh accept-loss --at http://127.0.0.1:7480")
+@click.group(epilog="\b\nExample:\n  mesh slots accept-loss --at http://127.0.0.1:7480")
+def slots() -> None:
+    """What is done to slots by hand."""
+
+
+@slots.command("accept-loss", epilog="\b\nExample:\n  mesh slots accept-loss --at http://127.0.0.1:7480")
 @options.at
 @options.as_json
 def accept_loss(at: str, as_json: bool) -> None:
@@ -30,8 +35,8 @@ def accept_loss(at: str, as_json: bool) -> None:
     Slots that are unavailable are not lost, and stay as they are: their process may come back.
     """
     answer = Client(at).post("v1", "accept-loss")
-    slots = answer.body.get("slots", 0) if isinstance(answer.body, dict) else 0
-    _told(answer, as_json, f"{slots} slots start again, empty")
+    lost = answer.body.get("slots", 0) if isinstance(answer.body, dict) else 0
+    _told(answer, as_json, f"{lost} slots start again, empty")
 
 
 @click.command(epilog="\b\nExample:\n  mesh recover --yes --at http://127.0.0.1:7480")
