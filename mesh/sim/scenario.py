@@ -103,6 +103,7 @@ def scenario_of(seed: int, nodes: int | None = None, mood: str | None = None) ->
     workload = random_workload(random, random.choice((0, 100, 400, 1_000)))
     faults, at_founding = faults_of(random, mood, setups, joiners, 2 * expect - workers - 1)
     paces = (2_000, 5_000, 8_000) if mood in WITH_COMINGS else (0, 2_000, 5_000, 5_000)
+    readers = 1 if many else workers  # a long job of fifty nodes would take minutes
     return Scenario(
         seed=seed,
         mood=mood,
@@ -114,7 +115,7 @@ def scenario_of(seed: int, nodes: int | None = None, mood: str | None = None) ->
         window_bytes=random.choice((300, 2_000, 4 << 20)),
         batch_records=random.choice((1, 8, 64, 4096)),
         workload=workload,
-        pace=random.choice(paces) * workers // max(workload.chunks(), workers),
+        pace=random.choice(paces) * readers // max(workload.chunks(), workers),
         faults=faults,
         reads=tuple(random.randrange(LAST_FAULT) for _ in range(random.choice((0, 5, 30)))),
         at_founding=at_founding,
