@@ -158,7 +158,7 @@ class DataPlane:
                 self._departure.member_changed(member)
                 self._effects += self._reports.member_changed(member)
             case Fenced(fenced):
-                self._fenced = self._reads.fenced = self._listing.fenced = fenced
+                self.fence(fenced)
             case StartLeaving():
                 self._departure.leaving = True
             case Woke():
@@ -166,6 +166,10 @@ class DataPlane:
                 self._posts.overdue()
         self._advance()
         return self._taken()
+
+    def fence(self, fenced: bool) -> None:
+        """At once: a minority must not work on because many other events wait before `Fenced`."""
+        self._fenced = self._reads.fenced = self._listing.fenced = fenced
 
     def next_deadline(self) -> Millis | None:
         if self.table is None:

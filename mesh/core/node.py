@@ -110,7 +110,10 @@ class Node:
         outward: list[Effect] = []
         for effect in effects:
             match effect:
-                case Delivered() | TableAgreed() | Fenced() | StartLeaving():
+                case Fenced(fenced):
+                    self.data.fence(fenced)
+                    self.inbox.append(effect)
+                case Delivered() | TableAgreed() | StartLeaving():
                     self.inbox.append(effect)
                 case MemberChanged():
                     self.inbox.append(effect)
