@@ -378,6 +378,86 @@ class SlotSettled(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class SplitMarks(Message):
+    """(record) Of one split: the last number that each of these slots has taken, at the stage of the pack."""
+
+    source: int
+    split: str
+    slots: bytes  # unsigned 16-bit little-endian
+    numbers: bytes  # unsigned 64-bit little-endian, one a slot
+
+
+@dataclass(frozen=True, slots=True)
+class StageMarks(Message):
+    """(record) Likewise of what another stage's slots gave out."""
+
+    stage: int
+    origins: bytes  # slots that gave out
+    slots: bytes  # slots that took, one an origin
+    numbers: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OutputColumns(Message):
+    """(record) What was given out for one target: a stage, or, numbered on behind the stages, a sink."""
+
+    target: int
+    origins: bytes  # the slot that gave each out
+    numbers: bytes  # of each, in the stream (stage of the pack, origin)
+    keys: Column
+    values: Column | None  # None: the values are the keys; so it is for a sink, too
+
+
+@dataclass(frozen=True, slots=True)
+class PackPart(Message):
+    """(cargo) What one applied batch came to, as far as one backup has the slots; or a part of a copy's filling."""
+
+    number: int  # from 1, per (owner, backup); all that follows up to LaneMark is in one numbering
+    epoch: int  # the owner's
+    more: bool  # the rest of the same slot follows, and all of it counts together
+    maker: NodeId  # who applied it, and
+    pack: int  # its number there: by these the outputs are freed. 0: there are none
+    stage: int
+    slots: bytes  # one a key
+    keys: Column
+    states: Column  # of the first ones; the last keys, which have none here, have no state any more
+    splits: tuple[SplitMarks, ...]
+    stages: tuple[StageMarks, ...]
+    outputs: tuple[OutputColumns, ...]
+    next_output: int  # every output of this stage so far has a lower number
+
+
+@dataclass(frozen=True, slots=True)
+class PacksFreed(Message):
+    """(cargo) The outputs of these packs, as far as the sender owns their slots, need not be kept any more."""
+
+    number: int
+    epoch: int
+    maker: NodeId
+    packs: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LaneMark(Message):
+    """(cargo) A place in the lane: `what` is 0: from here on these slots are filled; 1: now the receiver has all of
+    them; 2: sealed, nothing more comes of them at their terms."""
+
+    number: int
+    epoch: int
+    what: int
+    slots: bytes
+    terms: tuple[int, ...]  # one a slot
+
+
+@dataclass(frozen=True, slots=True)
+class PacksTaken(Message):
+    """(cargo) All that came by the lane up to `number` is kept, or refused under a table not later than `epoch`."""
+
+    number: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
 class TakeSplits(Message):
     """(cargo) Please read these splits of a source from these offsets on; the sender does not any more."""
 
@@ -516,6 +596,10 @@ KINDS: dict[int, type[Message]] = {
     69: SplitsTaken,
     70: Farewell,
     71: FarewellHeard,
+    72: PackPart,
+    73: PacksFreed,
+    74: LaneMark,
+    75: PacksTaken,
     80: KeysAsked,
     81: KeysTold,
     90: Inject,

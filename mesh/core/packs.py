@@ -1,0 +1,241 @@
+"""What one applied batch came to, by columns: this is what the copies of its slots are told.
+
+A pack has per touched key its new state, per touched slot the marks (how far each stream has been taken), and what was
+given out. It may be restricted to the slots that one backup has, so that each lane carries only what its backup needs;
+nothing of a slot is ever in two packs of one batch.
+
+On the wire it is one part or several. Parts of whole slots count one by one, since a slot is what is promoted, or not,
+as a whole. Only when one slot alone is too large do several parts count together (`more`).
+
+Bounds    PART_BYTES a part, or one state or output that is larger.
+Invariant what cannot travel is left out and named, and everything else of the pack goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from itertools import compress
+from typing import Any
+
+from mesh.core import columns
+from mesh.core.codec import MAX_INT, Malformed, encode_with_values
+from mesh.core.columns import slots_from_bytes, slots_to_bytes
+from mesh.core.marks import SplitStream
+from mesh.core.messages import NodeId, OutputColumns, PackPart, SplitMarks, StageMarks
+from mesh.core.values import NotSerializable
+from mesh.core.windows import numbers_from_bytes, numbers_to_bytes
+
+PART_BYTES = 256 << 10  # as large as a batch: a few milliseconds of packing
+
+
+@dataclass(slots=True)
+class Outputs:
+    """What was given out for one target; all columns are as long."""
+
+    target: int
+    origins: list[int]
+    numbers: list[int]
+    keys: list[Any]
+    values: list[Any]  # `values is keys` when every value is its own key, and for a sink
+
+    def chosen(self, wanted: list[bool]) -> Outputs:
+        keys = list(compress(self.keys, wanted))
+        values = keys if self.values is self.keys else list(compress(self.values, wanted))
+        return Outputs(
+            self.target, list(compress(self.origins, wanted)), list(compress(self.numbers, wanted)), keys, values
+        )
+
+
+@dataclass(slots=True)
+class Pack:
+    """One batch, or a part of it, of one stage; or a piece of a slot that is being copied."""
+
+    maker: NodeId
+    pack: int  # the maker's number, from 1; 0: no outputs, nothing to be freed
+    stage: int
+    slots: list[int] = field(default_factory=list)  # one a key
+    keys: list[Any] = field(default_factory=list)  # each once
+    states: list[Any] = field(default_factory=list)  # of the first keys; the others have none any more
+    splits: list[tuple[SplitStream, list[int], list[int]]] = field(default_factory=list)  # stream, slots, numbers
+    stages: list[tuple[int, list[int], list[int], list[int]]] = field(default_factory=list)  # origins, slots, numbers
+    outputs: list[Outputs] = field(default_factory=list)
+    next_output: int = 0  # all outputs of this stage so far, of this maker, have lower numbers
+
+    def touched(self) -> frozenset[int]:
+        """Every slot of which there is something here."""
+        marked = [slots for _, slots, _ in self.splits] + [slots for _, _, slots, _ in self.stages]
+        return frozenset(self.slots).union(*marked, *[each.origins for each in self.outputs])
+
+    def empty(self) -> bool:
+        return not (self.slots or self.splits or self.stages or self.outputs)
+
+    def restricted(self, wanted: Collection[int]) -> Pack:
+        """What there is of these slots."""
+        mask = [slot in wanted for slot in self.slots]
+        small = self._like(list(compress(self.slots, mask)), list(compress(self.keys, mask)))
+        small.states = list(compress(self.states, mask))
+        for stream, slots, numbers in self.splits:
+            mask = [slot in wanted for slot in slots]
+            if any(mask):
+                small.splits.append((stream, list(compress(slots, mask)), list(compress(numbers, mask))))
+        for stage, *marks in self.stages:
+            mask = [slot in wanted for slot in marks[1]]
+            if any(mask):
+                origins, slots, numbers = (list(compress(column, mask)) for column in marks)
+                small.stages.append((stage, origins, slots, numbers))
+        chosen = (each.chosen([slot in wanted for slot in each.origins]) for each in self.outputs)
+        small.outputs = [each for each in chosen if each.origins]
+        return small
+
+    def _like(self, slots: list[int], keys: list[Any]) -> Pack:
+        return Pack(self.maker, self.pack, self.stage, slots, keys, next_output=self.next_output)
+
+    # -- too large: in two
+
+    def halves(self) -> tuple[Pack, bool, Pack] | None:
+        """Two that are this one, and whether they count together; None if it is one thing only."""
+        slots = sorted(self.touched())
+        if len(slots) > 1:
+            first = frozenset(slots[: len(slots) // 2])
+            return self.restricted(first), False, self.restricted(frozenset(slots) - first)
+        things = len(self.keys) + sum(len(each.origins) for each in self.outputs)
+        return None if things < 2 else (*self._cut(things // 2),)
+
+    def _cut(self, most: int) -> tuple[Pack, bool, Pack]:
+        """The first things, and the rest with the marks."""
+        first, rest = self._like(self.slots[:most], self.keys[:most]), self._like(self.slots[most:], self.keys[most:])
+        first.states, rest.states = self.states[:most], self.states[most:]
+        rest.splits, rest.stages = self.splits, self.stages
+        left = most - len(first.keys)
+        for each in self.outputs:
+            mask = [place < left for place in range(len(each.origins))]
+            if left:
+                first.outputs.append(each.chosen(mask))
+            if left < len(mask):
+                rest.outputs.append(each.chosen([not taken for taken in mask]))
+            left -= min(left, len(mask))
+        return first, True, rest
+
+    def without_things(self) -> Pack:
+        """The marks alone."""
+        rest = self._like([], [])
+        rest.splits, rest.stages = self.splits, self.stages
+        return rest
+
+    # -- out
+
+    def part(self, number: int, epoch: int, *, more: bool) -> PackPart:
+        return PackPart(
+            number, epoch, more, self.maker, self.pack, self.stage, slots_to_bytes(self.slots), self.keys, self.states,
+            tuple(SplitMarks(*stream, slots_to_bytes(slots), numbers_to_bytes(numbers))
+                  for stream, slots, numbers in self.splits),
+            tuple(StageMarks(stage, slots_to_bytes(origins), slots_to_bytes(slots), numbers_to_bytes(numbers))
+                  for stage, origins, slots, numbers in self.stages),
+            tuple(OutputColumns(each.target, slots_to_bytes(each.origins), numbers_to_bytes(each.numbers), each.keys,
+                                None if each.values is each.keys else each.values) for each in self.outputs),
+            self.next_output,
+        )  # fmt: skip
+
+
+@dataclass(slots=True)
+class Encoded:
+    """The parts of a pack as they travel, and what could not be packed."""
+
+    payloads: list[bytes] = field(default_factory=list)
+    left_out: list[tuple[Pack, NotSerializable]] = field(default_factory=list)  # each is one key, or one output
+
+
+def encoded(pack: Pack, first_number: int, epoch: int, most_bytes: int = PART_BYTES) -> Encoded:
+    """The parts, numbered from here on."""
+    done = Encoded()
+    waiting = [(pack, False)]
+    while waiting:
+        piece, more = waiting.pop()
+        try:
+            payload = encode_with_values(piece.part(first_number + len(done.payloads), epoch, more=more))
+            fits = len(payload) <= most_bytes
+        except NotSerializable as error:
+            payload, fits, wrong = b"", False, error.with_traceback(None)
+        halves = None if fits else piece.halves()
+        if halves is not None:
+            first, together, rest = halves
+            waiting += [(rest, more), (first, together)]
+        elif payload:
+            done.payloads.append(payload)
+        else:
+            done.left_out.append((piece, wrong))
+            waiting.append((piece.without_things(), more))
+    return done
+
+
+# -- in ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What packs of this application may have in them."""
+
+    sources: int
+    stages: int
+    targets: int  # stages and sinks
+    slots: int
+    seed: int
+
+    def checked(self, part: PackPart) -> Pack:
+        """Raises Malformed."""
+        shift = 33 - self.slots.bit_length()
+        if part.stage >= self.stages or len(part.states) > len(part.keys) or not columns.all_keys_good(part.keys):
+            raise Malformed("pack", "no such stage, states without keys, or bad keys")
+        slots = self._slots(part.slots)
+        if slots != columns.slots_of(part.keys, self.seed, shift):
+            raise Malformed("pack", "a key that is not of its slot")
+        if bool(part.outputs) and not part.pack:
+            raise Malformed("pack", "outputs that nothing frees")
+        pack = Pack(part.maker, part.pack, part.stage, slots, part.keys, part.states, next_output=part.next_output)
+        pack.splits = [self._split_marks(each) for each in part.splits]
+        pack.stages = [self._stage_marks(each) for each in part.stages]
+        pack.outputs = [self._outputs(each, part.next_output) for each in part.outputs]
+        return pack
+
+    def _split_marks(self, marks: SplitMarks) -> tuple[SplitStream, list[int], list[int]]:
+        slots, numbers = self._slots(marks.slots), _numbers(marks.numbers)
+        if marks.source >= self.sources or len(slots) != len(numbers):
+            raise Malformed("pack", "marks of no source, or columns of different lengths")
+        return (marks.source, marks.split), slots, numbers
+
+    def _stage_marks(self, marks: StageMarks) -> tuple[int, list[int], list[int], list[int]]:
+        origins, slots, numbers = self._slots(marks.origins), self._slots(marks.slots), _numbers(marks.numbers)
+        if marks.stage >= self.stages or not len(origins) == len(slots) == len(numbers):
+            raise Malformed("pack", "marks of no stage, or columns of different lengths")
+        return marks.stage, origins, slots, numbers
+
+    def _outputs(self, out: OutputColumns, below: int) -> Outputs:
+        origins, numbers = self._slots(out.origins), _numbers(out.numbers)
+        values = out.keys if out.values is None else out.values
+        if not len(origins) == len(numbers) == len(out.keys) == len(values):
+            raise Malformed("pack", "outputs in columns of different lengths")
+        if out.target >= self.targets or (out.target < self.stages and not columns.all_keys_good(out.keys)):
+            raise Malformed("pack", "outputs for no target, or with bad keys")
+        if any(number >= below for number in numbers):
+            raise Malformed("pack", "an output above the number that all are below")
+        return Outputs(out.target, origins, numbers, out.keys, values)
+
+    def _slots(self, data: bytes) -> list[int]:
+        try:
+            slots = list(slots_from_bytes(data))
+        except ValueError:
+            raise Malformed("pack", "a slot that is cut") from None
+        if slots and max(slots) >= self.slots:
+            raise Malformed("pack", f"there is no slot {max(slots)}")
+        return slots
+
+
+def _numbers(data: bytes) -> list[int]:
+    try:
+        numbers = list(numbers_from_bytes(data))
+    except ValueError:
+        raise Malformed("pack", "a number that is cut") from None
+    if numbers and max(numbers) > MAX_INT:
+        raise Malformed("pack", "a number that is too large")
+    return numbers
