@@ -1,0 +1,439 @@
+#!/usr/bin/env python3
+"""One slot and its copies, searched breadth first: every schedule in a small scope, and a shortest one to each failure.
+
+What is modelled: a chain of agreed configurations, which any planner may extend at any time with whatever the rules
+allow, whoever it believes alive; processes that learn them late, and leap over some; packs, the chunks of a fill and
+the marks that seal a hand-over, in one FIFO lane a pair, of which any suffix may never arrive; processes that end. A
+process that starts again is another process, as it is in a table. Agreement itself is taken for correct.
+
+    a process   the newest configuration that it knows; the entries that it holds; how far its fill of another has got
+    an entry    applied by an owner -> packed into its lanes -> held by the copies -> committed: answered, given out
+    a claim     (term, process): "I hold what this configuration asks of me"
+
+Invariants, of each state: an owner that knows that it is ACTIVE in the newest configuration holds all that was ever
+committed, by anybody; nobody is promoted who ended before it heard of that, while another copy lives; as long
+as a copy of the last ACTIVE configuration lives, the newest one names a copy of it that lives.
+
+Each rule can be left out by its name; the search then shows what it is for. `python tools/model_copies.py [name ..]`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Iterator
+from typing import NamedTuple
+
+ACTIVE, PENDING = "ACTIVE", "PENDING"
+
+
+class Config(NamedTuple):
+    term: int
+    since: int  # the term at which the present owner became it; while PENDING: in a hand-over: at which the donor did
+    owner: str
+    backups: tuple[str, ...]
+    status: str = ACTIVE
+    donor: str = ""  # while PENDING; the owner itself in a promotion
+    joining: str = ""  # while ACTIVE: who is being filled
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        return tuple(sorted({self.owner, *self.backups} | ({self.donor} if self.donor else set())))
+
+    @property
+    def hands_over(self) -> bool:
+        return self.status == PENDING and self.donor != self.owner
+
+    def __str__(self) -> str:
+        more = f" donor {self.donor}" * bool(self.donor) + f" joining {self.joining}" * bool(self.joining)
+        return f"{self.status}({self.owner};{','.join(self.backups)}){more} term {self.term} since {self.since}"
+
+
+class Process(NamedTuple):
+    knows: int = 0  # which configuration
+    held: frozenset[str] | None = None
+    chunks: int = 0  # of this term's fill, sent to whoever joins
+    claimed: int = 0  # the term at which it said that whoever joins is filled
+    ended: bool = False
+
+
+class State(NamedTuple):
+    chain: tuple[Config, ...]
+    processes: tuple[Process, ...]
+    lanes: tuple[tuple[tuple[object, ...], ...], ...]  # from * number + to
+    acks: frozenset[tuple[int, str, str]]  # (since, entry, by whom)
+    claims: frozenset[tuple[int, str]]
+    committed: frozenset[str]
+    ends: int  # how many processes may still end
+    wrong: str = ""
+
+
+RULES = {  # name: (what it says, a scope in which it is missed)
+    "wait for who is filled": (
+        "from the last chunk of a fill on its owner commits nothing without the copy, before any table says so",
+        "a copy joins",
+    ),
+    "refuse the deposed": (
+        "who knows a later reign does not acknowledge packs of an earlier one",
+        "a deposed owner that is late",
+    ),
+    "one lane": (
+        "chunks of a fill and packs arrive in the order in which they were sent",
+        "a copy joins",
+    ),
+    "marks in the lane": (
+        "the mark that seals a hand-over arrives after all packs",
+        "a hand-over has begun",
+    ),
+    "all claims": (
+        "a hand-over is ACTIVE when all copies have the mark, not just its new owner",
+        "a hand-over has begun",
+    ),
+    "donor stops": (
+        "who knows that it is the donor applies nothing",
+        "a hand-over has begun",
+    ),
+    "claims of this term": (
+        "a claim counts at its own term only",
+        "a copy joins",
+    ),
+    "fills of this term": (
+        "a fill belongs to one term, and starts again at another",
+        "a copy joins",
+    ),
+    "promote members": (
+        "only a member of the last ACTIVE configuration is promoted, not who is joining",
+        "a copy joins",
+    ),
+    "promote alone": (
+        "who is promoted starts alone, and fills the others again",
+        "three copies and a change of owner",
+    ),
+    "ask the promoted": (
+        "a promotion counts when the promoted itself says that it is there",
+        "two copies",
+    ),
+    "keep while PENDING": (
+        "a copy is deleted when a configuration is ACTIVE without it, not before",
+        "two copies",
+    ),
+    "name all": (
+        "a PENDING configuration names all members of the last ACTIVE one",
+        "three copies",
+    ),
+    "another process": (
+        "who starts again with an empty memory is another process",
+        "two copies",
+    ),
+}
+
+
+class Model:
+    """The transitions of a state; `without` is a rule's name."""
+
+    def __init__(self, names: str, entries: str, configurations: int, without: str = "") -> None:
+        self.names = names
+        self.entries = entries
+        self.configurations = configurations
+        self.without = without
+
+    def has(self, rule: str) -> bool:
+        assert rule in RULES
+        return rule != self.without
+
+    def place(self, name: str) -> int:
+        return self.names.index(name)
+
+    def start(self, chain: tuple[Config, ...], late: str, ends: int, held: str = "") -> State:
+        """All know the newest configuration, except who is late; what is held is committed."""
+        last = chain[-1]
+        processes = tuple(
+            Process(0 if name in late else len(chain) - 1, frozenset(held) if name in (*last.members, late) else None)
+            for name in self.names
+        )
+        empty: tuple[tuple[object, ...], ...] = ()
+        lanes = (empty,) * len(self.names) ** 2
+        acks = frozenset((last.since, entry, name) for entry in held for name in last.members)
+        return State(chain, processes, lanes, acks, frozenset(), frozenset(held), ends)
+
+    # -- what can happen
+
+    def steps(self, state: State) -> Iterator[tuple[str, State]]:
+        for name in self.names:
+            if not state.processes[self.place(name)].ended:
+                yield from self._learns(state, name)
+                yield from self._works(state, name)
+                yield from self._receives(state, name)
+                yield from self._ends(state, name)
+        if len(state.chain) < self.configurations:
+            for config in self._next_configs(state):
+                yield f"agreed: {config}", self._agree(state, config)
+
+    def _me(self, state: State, name: str) -> tuple[Process, Config]:
+        process = state.processes[self.place(name)]
+        return process, state.chain[process.knows]
+
+    def _with(self, state: State, name: str, **changes: object) -> State:
+        place = self.place(name)
+        process = state.processes[place]._replace(**changes)
+        return state._replace(processes=(*state.processes[:place], process, *state.processes[place + 1 :]))
+
+    def _send(self, state: State, sender: str, to: str, *message: object) -> State:
+        lane = self.place(sender) * len(self.names) + self.place(to)
+        lanes = list(state.lanes)
+        lanes[lane] = (*lanes[lane], message)
+        return state._replace(lanes=tuple(lanes))
+
+    def _learns(self, state: State, name: str) -> Iterator[tuple[str, State]]:
+        process, before = self._me(state, name)
+        for epoch in range(process.knows + 1, len(state.chain)):
+            config = state.chain[epoch]
+            new = self._with(state, name, knows=epoch)
+            if before.term != config.term and (self.has("fills of this term") or before.joining != config.joining):
+                new = self._with(new, name, chunks=0, claimed=0)
+            elif before.term != config.term and process.claimed:
+                new = self._with(new, name, claimed=config.term)._replace(claims=new.claims | {(config.term, name)})
+            yield f"{name} learns {config}", self._follow(new, name, config)
+
+    def _follow(self, state: State, name: str, config: Config) -> State:
+        hasty = not self.has("keep while PENDING") and config.status == PENDING and name != config.owner
+        if name not in config.members or (hasty and not config.hands_over):
+            return self._with(state, name, held=None)
+        held = state.processes[self.place(name)].held or frozenset()
+        if config.status == ACTIVE and name == config.owner and config.since == config.term:
+            # a new reign: what it begins with is at all copies
+            return state._replace(acks=state.acks | {(config.since, e, c) for e in held for c in config.backups})
+        if config.status == PENDING and config.owner == name == config.donor:
+            return state._replace(claims=state.claims | {(config.term, name)})
+        if config.hands_over and name == config.donor:
+            for other in config.members:
+                if other != name:
+                    epoch = state.processes[self.place(name)].knows
+                    state = self._send(state, name, other, "mark", epoch, config.term)
+        return state
+
+    def _works(self, state: State, name: str) -> Iterator[tuple[str, State]]:
+        process, config = self._me(state, name)
+        reigns = config.owner if config.status == ACTIVE else config.donor if config.hands_over else ""
+        if reigns != name or process.held is None:
+            return
+        if config.status == ACTIVE or not self.has("donor stops"):
+            yield from self._applies(state, name, process, config)
+        others = [other for other in config.members if other != name]
+        if config.joining and process.chunks == len(self.entries) and self.has("wait for who is filled"):
+            others.append(config.joining)
+        for entry in sorted(process.held - state.committed):
+            if all((config.since, entry, other) in state.acks for other in others):
+                yield f"{name} commits {entry}", state._replace(committed=state.committed | {entry})
+        if config.joining:
+            yield from self._fills(state, name, process, config)
+
+    def _applies(self, state: State, name: str, process: Process, config: Config) -> Iterator[tuple[str, State]]:
+        assert process.held is not None
+        for entry in self.entries:
+            if entry not in process.held and entry not in state.committed:
+                new = self._with(state, name, held=process.held | {entry})
+                for other in (*config.members, *config.joining):
+                    if other != name:
+                        new = self._send(new, name, other, "pack", process.knows, config.since, entry)
+                yield f"{name} applies {entry}", new
+
+    def _fills(self, state: State, name: str, process: Process, config: Config) -> Iterator[tuple[str, State]]:
+        assert process.held is not None
+        if process.chunks < len(self.entries):
+            key = self.entries[process.chunks]  # each entry has a key of its own
+            content = process.held & {key}
+            new = self._with(state, name, chunks=process.chunks + 1)
+            new = self._send(new, name, config.joining, "chunk", process.knows, config.term, key, content)
+            yield f"{name} sends {config.joining} what it has of key {key}", new
+        elif not process.claimed and all((-config.term, key, config.joining) in state.acks for key in self.entries):
+            new = self._with(state, name, claimed=config.term)
+            yield (
+                f"{name} says that {config.joining} is filled",
+                new._replace(claims=new.claims | {(config.term, name)}),
+            )
+
+    def _receives(self, state: State, name: str) -> Iterator[tuple[str, State]]:
+        knows = state.processes[self.place(name)].knows
+        for sender in self.names:
+            lane = self.place(sender) * len(self.names) + self.place(name)
+            for number, message in enumerate(state.lanes[lane]):
+                free = not self.has("one lane") or (message[0] == "mark" and not self.has("marks in the lane"))
+                if (number and not free) or message[1] > knows:  # type: ignore[operator]
+                    continue
+                rest = state.lanes[lane][:number] + state.lanes[lane][number + 1 :]
+                new = state._replace(lanes=(*state.lanes[:lane], rest, *state.lanes[lane + 1 :]))
+                yield f"{name} gets {message[0]} {message[-1]!s} of {sender}", self._take(new, name, sender, message)
+
+    def _take(self, state: State, name: str, sender: str, message: tuple[object, ...]) -> State:
+        process, config = self._me(state, name)
+        held = process.held or frozenset()
+        match message:
+            case ("pack", _, since, entry):
+                lord = config.owner if config.status == ACTIVE else config.donor if config.hands_over else ""
+                copy = name in config.members or name == config.joining
+                if (since, sender, copy) == (config.since, lord, True):
+                    new = self._with(state, name, held=held | {entry})
+                    return new._replace(acks=state.acks | {(since, entry, name)})
+                if not self.has("refuse the deposed"):
+                    return state._replace(acks=state.acks | {(since, entry, name)})
+            case ("chunk", _, term, key, content) if (config.term, config.owner, config.joining) == (
+                term, sender, name,
+            ):  # fmt: skip
+                new = self._with(state, name, held=(held - {key}) | content)  # type: ignore[operator]
+                acks = {(config.since, entry, name) for entry in content} | {(-config.term, key, name)}  # type: ignore
+                return new._replace(acks=state.acks | acks)
+            case ("mark", _, term) if config.hands_over and (config.term, config.donor) == (term, sender):
+                return state._replace(claims=state.claims | {(config.term, name)})
+        return state
+
+    def _ends(self, state: State, name: str) -> Iterator[tuple[str, State]]:
+        if not state.ends:
+            return
+        left = state._replace(ends=state.ends - 1)
+        yield f"{name} ends", self._with(left, name, ended=True, held=None)
+        if not self.has("another process"):
+            yield f"{name} starts again, empty", self._with(left, name, held=None, chunks=0, claimed=0)
+
+    # -- what may be agreed on
+
+    def _next_configs(self, state: State) -> Iterator[Config]:
+        now = state.chain[-1]
+        if now.status == ACTIVE:
+            yield from self._of_the_same_owner(state, now)
+            for owner in now.backups:
+                rest = tuple(name for name in now.members if name != owner)
+                if not self.has("name all"):
+                    rest = rest[:1]
+                yield Config(now.term + 1, now.since, owner, rest, PENDING, now.owner)
+            yield from self._promotions(now, now.backups)
+        elif now.hands_over:
+            needed = [name for name in now.members if name != now.donor]
+            if not self.has("all claims"):
+                needed = [now.owner]
+            if all(self._said(state, now.term, name) for name in needed):
+                yield Config(now.term, now.term, now.owner, now.backups)
+            rest = tuple(name for name in now.members if name != now.donor)
+            yield Config(now.term + 1, now.since, now.donor, rest)  # called off
+            yield from self._promotions(now, now.members)
+        else:
+            if self._said(state, now.term, now.owner):
+                yield Config(now.term, now.term, now.owner, () if self.has("promote alone") else now.backups)
+            yield from self._promotions(now, tuple(name for name in now.members if name != now.owner))
+
+    def _of_the_same_owner(self, state: State, now: Config) -> Iterator[Config]:
+        for name in self.names:
+            if name not in now.members:
+                yield now._replace(term=now.term + 1, joining=name)
+        if now.joining and self._said(state, now.term, now.owner):
+            backups = tuple(sorted((*now.backups, now.joining)))
+            yield now._replace(term=now.term + 1, backups=backups, joining="")
+        for gone in now.backups:
+            yield now._replace(
+                term=now.term + 1, backups=tuple(name for name in now.backups if name != gone), joining=""
+            )
+
+    def _promotions(self, now: Config, names: tuple[str, ...]) -> Iterator[Config]:
+        for name in (*names, *(now.joining if not self.has("promote members") else "")):
+            rest = tuple(each for each in now.members if each != name)
+            if not self.has("ask the promoted"):
+                yield Config(now.term + 1, now.term + 1, name, ())
+            else:
+                yield Config(now.term + 1, now.term + 1, name, rest, PENDING, name)
+
+    def _said(self, state: State, term: int, name: str) -> bool:
+        if self.has("claims of this term"):
+            return (term, name) in state.claims
+        return any(who == name for _, who in state.claims)
+
+    def _agree(self, state: State, config: Config) -> State:
+        before = state.chain[-1]
+        new = state._replace(chain=(*state.chain, config))
+        promoted = config.status == ACTIVE and not config.backups and config.owner != before.owner
+        promoted |= config.status == ACTIVE and before.status == PENDING and not before.hands_over
+        others = [name for name in before.members if not state.processes[self.place(name)].ended]
+        process, known = self._me(state, config.owner)
+        if promoted and others and process.ended and known.term != config.term:
+            return new._replace(wrong=f"{config.owner} ended before it knew that it is promoted, and {others} live")
+        return new
+
+    # -- invariants
+
+    def wrong(self, state: State) -> str:
+        now = state.chain[-1]
+        owner = state.processes[self.place(now.owner)]
+        if now.status == ACTIVE and owner.knows == len(state.chain) - 1 and not owner.ended:
+            missing = state.committed - (owner.held or frozenset())
+            if missing:
+                return f"{now.owner} is ACTIVE and lacks {sorted(missing)}, which was committed"
+        last = next(config for config in reversed(state.chain) if config.status == ACTIVE)
+        living = [name for name in last.members if not state.processes[self.place(name)].ended]
+        named = [name for name in now.members if not state.processes[self.place(name)].ended]
+        if living and not named:
+            return f"{living} of the last ACTIVE configuration live, and nobody looks for them"
+        return state.wrong
+
+
+def search(model: Model, start: State, limit: int = 400_000) -> tuple[str, int, list[str]]:
+    """(what is wrong, states seen, a shortest schedule); nothing is wrong: ("", ..)."""
+    came: dict[State, tuple[State, str] | None] = {start: None}
+    queue = deque([start])
+    while queue:
+        state = queue.popleft()
+        found = model.wrong(state)
+        if found:
+            return found, len(came), schedule(came, state)
+        if len(came) > limit:
+            return f"nothing found up to the limit of {limit} states", len(came), []
+        for told, new in model.steps(state):
+            if new not in came:
+                came[new] = (state, told)
+                queue.append(new)
+    return "", len(came), []
+
+
+def schedule(came: dict[State, tuple[State, str] | None], state: State) -> list[str]:
+    told = []
+    while (step := came[state]) is not None:
+        state, words = step
+        told.append(words)
+    return told[::-1]
+
+
+TWO, THREE, ALONE = Config(1, 1, "A", ("B",)), Config(1, 1, "A", ("B", "C")), Config(1, 1, "A", ())
+JOINING = Config(2, 1, "A", ("B",), joining="C")
+JOINING_ONE = Config(2, 1, "A", (), joining="B")
+PROMOTING = Config(2, 2, "B", ("A", "C"), PENDING, "B")
+HANDING_OVER = Config(2, 1, "B", ("A", "C"), PENDING, "A")
+PASSED_ON = (TWO, Config(5, 4, "C", ()))  # B was promoted, filled C and gave it the slot; A has heard of nothing
+
+# name: (names, entries, most configurations, first ones, who is late, how many may end, committed at the start)
+SCOPES: dict[str, tuple[str, str, int, tuple[Config, ...], str, int, str]] = {
+    "two copies": ("AB", "p", 5, (TWO,), "", 1, ""),
+    "three copies": ("ABC", "p", 3, (THREE,), "", 2, ""),
+    "a copy joins": ("AB", "p", 6, (JOINING_ONE,), "", 1, ""),
+    "two entries and a fill": ("AB", "pq", 4, (ALONE,), "", 0, ""),
+    "two copies and a third": ("ABC", "p", 4, (JOINING,), "", 1, ""),
+    "a hand-over has begun": ("ABC", "p", 5, (THREE, HANDING_OVER), "A", 0, ""),
+    "three copies and a change of owner": ("ABC", "p", 5, (THREE, PROMOTING), "ABC", 0, ""),
+    "a deposed owner that is late": ("ABC", "p", 4, PASSED_ON, "A", 1, ""),
+}
+
+
+def main() -> int:
+    wanted = sys.argv[1:] or ["", *RULES]
+    failed = False
+    for rule in wanted:
+        told, only = RULES[rule] if rule else ("with all rules", "")
+        print(f"without: {rule} ({told})" if rule else told, flush=True)
+        for scope in [only] if rule else SCOPES:
+            names, entries, most, chain, late, ends, held = SCOPES[scope]
+            model = Model(names, entries, most, rule)
+            found, seen, steps = search(model, model.start(chain, late, ends, held))
+            print("\n      ".join([f"  {scope}: {found or 'nothing wrong'} [{seen:,} states]", *steps]), flush=True)
+            failed |= bool(steps) != bool(rule)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
