@@ -28,6 +28,27 @@ def three() -> Table:
     return Table(1, b"c" * 16, (seat(0), seat(1), seat(2, "witness")), slots)
 
 
+def four() -> Table:
+    return replace(three(), members=(*three().members, seat(3)))
+
+
+@st.composite
+def slots(draw: st.DrawFn, workers: int) -> Slot:
+    """Of each form that there is."""
+    order = draw(st.permutations(range(workers)))
+    term = draw(st.integers(2, 5) | st.just((1 << 63) - 1))
+    earlier = draw(st.integers(1, term - 1))
+    backups = tuple(order[1 : 1 + draw(st.integers(0, 3))])
+    rest = order[1 + len(backups) :]
+    forms = [
+        Slot(term, order[0], (), LOST), Slot(term, order[0], (), PENDING, order[-1]), Slot(term, order[0], backups),
+        Slot(term, order[0], backups, PENDING, order[0]), Slot(term, order[0], backups, ACTIVE, None, earlier),
+        *[Slot(term, order[0], backups, ACTIVE, None, earlier, each) for each in rest[:1]],
+        *[Slot(term, order[0], backups, PENDING, each, earlier) for each in backups[:1]],
+    ]  # fmt: skip
+    return draw(st.sampled_from(forms))
+
+
 @st.composite
 def tables(draw: st.DrawFn) -> Table:
     workers = draw(st.integers(1, 5))
@@ -35,20 +56,14 @@ def tables(draw: st.DrawFn) -> Table:
     members = tuple(seat(place, voter=up, up=up) for place, up in enumerate([True, *ups]))
     if draw(st.booleans()):
         members += (seat(workers, "witness"),)
-    configurations = st.builds(
-        lambda order, backups, term, status, donor: Slot(
-            term, order[0], tuple(order[1 : 1 + backups]), status, donor if status == PENDING else None
-        ),
-        st.permutations(range(workers)),
-        st.integers(0, 3),
-        st.integers(1, 5) | st.just((1 << 63) - 1),
-        st.sampled_from([PENDING, ACTIVE, LOST]),
-        st.integers(0, workers - 1),
-    )
+    configurations = slots(workers)
     size = draw(st.sampled_from([1, 2, 16]))
-    slots = tuple(draw(configurations) for _ in range(size))
+    configured = tuple(draw(configurations) for _ in range(size))
     left = tuple(bytes([100 + place]) * 16 for place in range(draw(st.integers(0, 3))))
-    return Table(draw(st.integers(1, 1 << 40)), draw(st.binary(min_size=16, max_size=16)), members, slots, left)
+    copies = draw(st.integers(1, 3))
+    return Table(
+        draw(st.integers(1, 1 << 40)), draw(st.binary(min_size=16, max_size=16)), members, configured, left, (), copies
+    )
 
 
 @given(tables())
@@ -116,6 +131,27 @@ def test_the_state_of_a_slot_follows_from_its_configuration_and_from_who_is_up()
     assert table.spread() == 1  # 2 and 3; who is down does not count
 
 
+def test_with_copies_a_slot_is_unavailable_only_while_none_of_them_is_up() -> None:
+    members = (seat(0), seat(1, voter=False, up=False), seat(2, voter=False, up=False))
+    slots = (
+        Slot(1, 0, (1,)), Slot(1, 1, (0,)), Slot(1, 1, (2,)), Slot(2, 1, (0, 2), PENDING, 2, 1),
+        Slot(2, 1, (2,), PENDING, 1), Slot(2, 0, (1, 2), PENDING, 0), Slot(3, 0, joining=1), Slot(3, 1, joining=0),
+    )  # fmt: skip
+    table = Table(2, b"c" * 16, members, slots)
+    table.invariants()
+    assert [table.state_of(slot) for slot in range(8)] == [
+        "active", "pending", "unavailable", "pending", "unavailable", "pending", "active", "unavailable"]  # fmt: skip
+
+
+def test_whose_word_a_configuration_waits_for() -> None:
+    slots = {
+        Slot(2, 0, (1, 3)): (), Slot(2, 0, (1,), joining=3): (0,), Slot(2, 0, (1, 3), PENDING, 1, 1): (0, 3),
+        Slot(2, 0, (1, 3), PENDING, 0): (0,), Slot(2, 0, (), PENDING, 3): (0,), Slot(2, 0, (), LOST): (),
+    }  # fmt: skip
+    assert {slot: slot.asked() for slot in slots} == slots
+    assert [slot.members for slot in slots] == [(0, 1, 3), (0, 1), (0, 1, 3), (0, 1, 3), (0, 3), (0,)]
+
+
 @given(tables())
 def test_runs_cover_the_interval_once_and_neighbours_differ(table: Table) -> None:
     runs = table.runs()
@@ -166,6 +202,15 @@ BROKEN = {
     "the donor is no worker": replace(three(), slots=(Slot(2, 0, (), PENDING, 2),) * 8),
     "left is a member": replace(three(), left=(seat(1).node,)),
     "named twice": replace(three(), left=(b"x" * 16, b"x" * 16)),
+    "what is lost has backups": replace(three(), slots=(Slot(2, 0, (1,), LOST),) * 8),
+    "none of the copies": replace(four(), slots=(Slot(2, 0, (1,), PENDING, 3),) * 8),
+    "younger than its term": replace(three(), slots=(Slot(2, 0, since=3),) * 8),
+    "has just begun": replace(three(), slots=(Slot(2, 0, (1,), PENDING, 1),) * 8),
+    "is said to last": replace(three(), slots=(Slot(2, 0, (1,), PENDING, 0, 1),) * 8),
+    "who joins": replace(three(), slots=(Slot(2, 0, (1,), joining=1),) * 8),
+    "who joins is no other worker": replace(three(), slots=(Slot(2, 0, joining=2),) * 8),
+    "the slot is not active": replace(three(), slots=(Slot(2, 0, (), LOST, joining=1),) * 8),
+    "4 copies": replace(three(), copies=4),
     "too many are named": replace(three(), left=tuple(b"%16d" % each for each in range(MAX_LEFT + 1))),
 }
 
@@ -184,10 +229,13 @@ def plain(table: Table) -> list[Any]:
 @pytest.mark.parametrize("fault", BROKEN)
 def test_peers_cannot_send_what_breaks_an_invariant(fault: str) -> None:
     table = BROKEN[fault]
-    members = [[s.name, s.node, s.endpoint, s.http, s.role, s.zone, s.voter, s.up] for s in table.members]
-    runs = [[1, slot.term, slot.owner, slot.status, list(slot.backups), slot.donor] for slot in table.slots]
+    members = [
+        [s.name, s.node, s.endpoint, s.http, s.role, s.zone, s.voter, s.up, s.home, s.boot] for s in table.members
+    ]
+    runs = [[1, s.term, s.owner, s.status, list(s.backups), s.donor, s.since, s.joining] for s in table.slots]
+    fields = [4, table.epoch, table.cluster_id, members, runs, list(table.left), [], table.copies]
     with pytest.raises(ValueError, match=r"a table (in which|with)"):
-        Table.from_bytes(msgpack.packb([2, table.epoch, table.cluster_id, members, runs, list(table.left)]))
+        Table.from_bytes(msgpack.packb(fields))
 
 
 def test_a_target_is_level() -> None:
@@ -220,9 +268,10 @@ def changed(path: tuple[int, ...], value: object) -> bytes:
         ((3,), []), ((3,), None), ((3,), [[]]), ((3, 0, 0), 1), ((3, 0, 0), "x" * 2000), ((3, 0, 1), b""),
         ((3, 0, 4), "king"), ((3, 0, 6), 1), ((3, 0), [1, 2]), ((4,), []), ((4, 0), []), ((4, 0, 0), 0),
         ((4, 0, 0), MAX_SLOTS + 1), ((4, 0, 1), 0), ((4, 0, 2), -1), ((4, 0, 2), 3), ((4, 0, 3), 3), ((4, 0, 4), None),
-        ((4, 0, 4), [99]), ((4, 0, 4), ["n1"]), ((4,), [[MAX_SLOTS, 1, 0, 1, [], None]] * 2),
-        ((4,), [[8, 1, 0, 1, [], None]] * 3), ((3, 0, 7), 1), ((3, 0, 7), None), ((4, 0, 5), "n1"), ((4, 0, 5), 0),
-        ((4, 0, 3), 0), ((5,), None), ((5,), [b"short"]), ((5,), [bytes([1]) * 16]), ((5,), [b"x" * 16] * 65),
+        ((4, 0, 4), [99]), ((4, 0, 4), ["n1"]), ((4,), [[MAX_SLOTS, 1, 0, 1, [], None, 1, None]] * 2),
+        ((4,), [[8, 1, 0, 1, [], None, 1, None]] * 3), ((3, 0, 7), 1), ((3, 0, 7), None), ((4, 0, 5), "n1"),
+        ((4, 0, 5), 0), ((4, 0, 3), 0), ((5,), None), ((5,), [b"short"]), ((5,), [bytes([1]) * 16]), ((5,), [b"x" * 16] * 65),
+        ((4, 0, 6), 0), ((4, 0, 6), 2), ((4, 0, 6), None), ((4, 0, 7), 0), ((4, 0, 7), "n1"), ((7,), 0), ((7,), 4),
     ],
 )  # fmt: skip
 def test_bad_fields_are_refused(path: tuple[int, ...], value: object) -> None:

@@ -2,18 +2,26 @@
 everywhere: a canonical, run-length encoded msgpack, which is refused when it is anything else.
 
 Each slot has a configuration of its own (term, owner, backups, status). A term rises by one whenever that slot's
-configuration changes, so that what was said under an older one is known to be old. PENDING: the owner waits for the
-state, which the donor, the owner of the last ACTIVE configuration, hands over. LOST: the process that had the state has
-ended. Owners, donors and backups are places in `members`; members stand in the order of service, the longest first,
-which decides the half vote of even sets. A member that is down keeps its seat, as what it owns may return with it. A
-seat names a process (`node`), which has what it owns in its memory, and a home, which has the vote.
+configuration changes, so that what was said under an older one is known to be old. LOST: every process that had the
+state has ended. PENDING has one of three forms, which succession goes on from in different ways:
+
+    moves       no backups, another donor    the donor, who alone has the state, ships it to the owner
+    hands over  the donor is a backup        all have the state; the donor stops, and the owner goes on
+    promotes    the donor is the owner       it has the state, and shall go on alone, whoever else has it (or has not)
+
+`joining`: who is being filled by the owner, and becomes a backup when the owner says that it is; a fill belongs to one
+term. `since`: the term at which this reign began; a change of backups leaves it as it is, so that who sends to an owner
+need not care. Owners, donors, backups and who joins are places in `members`; members stand in the order of service, the
+longest first, which decides the half vote of even sets. A member that is down keeps its seat, as what it owns may return
+with it. A seat names a process (`node`), which has what it owns in its memory, and a home, which has the vote.
 
 An epoch's value is the whole table, not what changed: it is a few KB, and who was away needs the newest one only.
 
 Invariants: every slot has one owner, who is a worker and not among its backups; it has a donor, a worker, exactly while
-it is PENDING; backups are distinct workers; names, node ids and homes are distinct; who is down has no vote; who left
-is no member; the number of slots is a power of two. A *target* is also level: the workers' slot counts differ by at
-most one.
+it is PENDING; backups are distinct workers, and who joins is another one, of an ACTIVE slot; what is LOST has none; a
+reign is at most as old as the slot, and begins with the term if the slot is LOST, moves, or is promoted; names, node
+ids and homes are distinct; who is down has no vote; who left is no member; the number of slots is a power of two. A
+*target* is also level: the workers' slot counts differ by at most one.
 """
 
 from __future__ import annotations
@@ -37,7 +45,8 @@ MAX_TERM = (1 << 63) - 1
 MAX_BYTES = 4 << 20  # of an encoded table: it must fit into a message
 MAX_TEXT = 1024
 GENERATION = 1_000_000_000  # epochs; a recovery (`recovery`) starts at the next multiple, above any that can be known
-FORMAT = 3
+MAX_COPIES = 3
+FORMAT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +77,33 @@ class Slot:
     owner: int  # place in members
     backups: tuple[int, ...] = ()  # places in members
     status: int = ACTIVE  # PENDING | ACTIVE | LOST
-    donor: int | None = None  # while PENDING: the owner of the last ACTIVE configuration, who has the state
+    donor: int | None = None  # while PENDING: the owner of the last ACTIVE configuration, or who is promoted
+    since: int = 0  # the term at which its owner, or the donor that hands over, became the owner; 0: this one
+    joining: int | None = None  # place in members; while ACTIVE: who is being filled
+
+    def __post_init__(self) -> None:
+        if not self.since:
+            object.__setattr__(self, "since", self.term)
+
+    @property
+    def members(self) -> tuple[int, ...]:
+        """Who may hold the state: the copies of the last ACTIVE configuration, and who it is shipped to."""
+        donors = () if self.donor is None or self.donor in (self.owner, *self.backups) else (self.donor,)
+        return (self.owner, *self.backups, *donors)
+
+    @property
+    def hands_over(self) -> bool:
+        return self.status == PENDING and self.donor in self.backups
+
+    @property
+    def promotes(self) -> bool:
+        return self.status == PENDING and self.donor == self.owner and self.backups != ()
+
+    def asked(self) -> tuple[int, ...]:
+        """Whose word this configuration waits for: that they hold, or have filled, what it asks of them."""
+        if self.hands_over:
+            return tuple(place for place in (self.owner, *self.backups) if place != self.donor)
+        return (self.owner,) if self.status == PENDING or self.joining is not None else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +128,7 @@ class Table:
     slots: tuple[Slot, ...]
     left: tuple[bytes, ...] = ()  # node ids that were seats and left properly, the newest last; at most MAX_LEFT
     founders: tuple[bytes, ...] = ()  # node ids of the first epoch's workers: the sources' splits were dealt to them
+    copies: int = 1  # of each slot, where so many workers are up
 
     def __len__(self) -> int:
         """The number of slots."""
@@ -129,10 +165,10 @@ class Table:
     def _state(self, slot: Slot) -> str:
         if slot.status == LOST:
             return "lost"
-        present = self.members[slot.owner].up and (slot.donor is None or self.members[slot.donor].up)
-        if not present:
+        up = [self.members[place].up for place in slot.members]
+        if not (any(up) if slot.backups else all(up)):
             return "unavailable"
-        return "active" if slot.status == ACTIVE else "pending"
+        return "active" if slot.status == ACTIVE and self.members[slot.owner].up else "pending"
 
     def seat_of(self, node: bytes) -> Seat | None:
         return next((seat for seat in self.members if seat.node == node), None)
@@ -204,10 +240,10 @@ class Table:
             [s.name, s.node, s.endpoint, s.http, s.role, s.zone, s.voter, s.up, s.home, s.boot] for s in self.members
         ]
         runs = [
-            [count, slot.term, slot.owner, slot.status, list(slot.backups), slot.donor]
+            [count, slot.term, slot.owner, slot.status, list(slot.backups), slot.donor, slot.since, slot.joining]
             for _, count, slot in _runs(self.slots)
         ]
-        fields = [FORMAT, self.epoch, self.cluster_id, members, runs, list(self.left), list(self.founders)]
+        fields = [FORMAT, self.epoch, self.cluster_id, members, runs, list(self.left), list(self.founders), self.copies]
         packed: bytes = msgpack.packb(fields, use_bin_type=True)
         return packed
 
@@ -256,6 +292,8 @@ def _fault(table: Table) -> str | None:
         return "no member is a worker"
     if not 1 <= voters <= MAX_VOTERS:
         return f"{voters} voters, not 1 to {MAX_VOTERS}"
+    if not 1 <= table.copies <= MAX_COPIES:
+        return f"{table.copies} copies, not 1 to {MAX_COPIES}"
     if not 1 <= size <= MAX_SLOTS or size & (size - 1):
         return f"{size} slots, not a power of two up to {MAX_SLOTS}"
     return next((fault for _, _, slot in _runs(table.slots) if (fault := _slot_fault(slot, workers))), None)
@@ -271,6 +309,28 @@ def _slot_fault(slot: Slot, workers: list[int]) -> str | None:
         return f"a donor without need, or none where one is needed: {slot}"
     if slot.donor is not None and slot.donor not in workers:
         return f"the donor is no worker: {slot}"
+    return _reign_fault(slot) or _joining_fault(slot, workers)
+
+
+def _reign_fault(slot: Slot) -> str | None:
+    if slot.status == LOST and slot.backups:
+        return f"what is lost has backups: {slot}"
+    if slot.status == PENDING and slot.backups and slot.donor not in slot.members[: 1 + len(slot.backups)]:
+        return f"the donor is none of the copies: {slot}"
+    if not 1 <= slot.since <= slot.term:
+        return f"a reign that is younger than its term: {slot}"
+    if slot.since == slot.term and slot.hands_over:
+        return f"a hand-over by an owner that has just begun: {slot}"
+    if slot.since < slot.term and slot.status != ACTIVE and not slot.hands_over:
+        return f"a reign that is over, and is said to last: {slot}"
+    return None
+
+
+def _joining_fault(slot: Slot, workers: list[int]) -> str | None:
+    if slot.joining is None:
+        return None
+    if slot.status != ACTIVE or slot.joining not in workers or slot.joining in slot.members:
+        return f"who joins is no other worker, or the slot is not active: {slot}"
     return None
 
 
@@ -290,13 +350,14 @@ def _parsed(data: bytes) -> Table:
 
 
 def _table(plain: Any) -> Table:
-    items = _list(plain, 7)
+    items = _list(plain, 8)
     if items[0] != FORMAT:
         raise ValueError(f"a table of format {items[0]!r:.40}, not {FORMAT}")
     members = tuple(_seat(each) for each in _list(items[3], None, MAX_MEMBERS))
     left = tuple(_id(each) for each in _list(items[5], None, MAX_LEFT))
     founders = tuple(_id(each) for each in _list(items[6], None, MAX_MEMBERS))
-    table = Table(_count(items[1], 1, MAX_TERM), _id(items[2]), members, _slots(items[4]), left, founders)
+    epoch, copies = _count(items[1], 1, MAX_TERM), _count(items[7], 1, MAX_COPIES)
+    table = Table(epoch, _id(items[2]), members, _slots(items[4]), left, founders, copies)
     fault = _fault(table)
     if fault is not None:
         raise ValueError(f"a table in which {fault}")
@@ -316,16 +377,24 @@ def _seat(plain: Any) -> Seat:
 def _slots(plain: Any) -> tuple[Slot, ...]:
     slots: list[Slot] = []
     for each in _list(plain, None, MAX_SLOTS):
-        count, term, owner, status, backups, donor = _list(each, 6)
+        count, *fields = _list(each, 8)
         if len(slots) + _count(count, 1, MAX_SLOTS) > MAX_SLOTS:
             raise ValueError(f"a table of more than {MAX_SLOTS} slots")
-        places = tuple(_count(place, 0, MAX_MEMBERS) for place in _list(backups, None, MAX_MEMBERS))
-        giver = None if donor is None else _count(donor, 0, MAX_MEMBERS)
-        slot = Slot(
-            _count(term, 1, MAX_TERM), _count(owner, 0, MAX_MEMBERS), places, _count(status, PENDING, LOST), giver
-        )
+        slot = _slot(fields)
         slots.extend([slot] * count)
     return tuple(slots)
+
+
+def _slot(fields: Sequence[Any]) -> Slot:
+    term, owner, status, backups, donor, since, joining = fields
+    places = tuple(_place(place) for place in _list(backups, None, MAX_MEMBERS))
+    giver, comer = (None if place is None else _place(place) for place in (donor, joining))
+    reign = _count(since, 1, MAX_TERM)
+    return Slot(_count(term, 1, MAX_TERM), _place(owner), places, _count(status, PENDING, LOST), giver, reign, comer)
+
+
+def _place(value: Any) -> int:
+    return _count(value, 0, MAX_MEMBERS)
 
 
 def _list(value: Any, length: int | None, most: int = 0) -> list[Any]:
