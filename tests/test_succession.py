@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import combinations
 
 import pytest
 
 from mesh.core.succession import fault, value_fault
-from mesh.core.table import GENERATION, LOST, MAX_LEFT, PENDING, Seat, Slot, Table
+from mesh.core.table import ACTIVE, GENERATION, LOST, MAX_LEFT, PENDING, Seat, Slot, Table
 
 A, B, C, D = (Seat(name, name.encode() * 16, f"tcp://{name}:1", "", "worker", "", True) for name in "abcd")
 OLD = Table(5, b"c" * 16, (A, B, C), (Slot(3, 0), Slot(3, 1, (), PENDING, 0), Slot(3, 2, (), LOST), Slot(1, 1)))
@@ -47,6 +49,101 @@ def test_a_slot_goes_nowhere_else(number: int, slot: Slot) -> None:
     told = fault(OLD, only(number, slot))
     assert told is not None
     assert told.startswith(f"slot {number} goes from")
+
+
+# -- copies: exactly these, of all that there are
+
+FOUR = replace(OLD, members=(A, B, C, D), slots=(Slot(1, 3),))
+
+
+def every_slot(term: int) -> Iterator[Slot]:
+    """Of four members and this term, in every form; backups in ascending order."""
+    for owner in range(4):
+        others = [place for place in range(4) if place != owner]
+        yield Slot(term, owner, (), LOST)
+        for count in range(4):
+            for backups in combinations(others, count):
+                rest = [None, *(place for place in others if place not in backups)]
+                yield from (Slot(term, owner, backups, ACTIVE, None, s, j) for s in range(1, term + 1) for j in rest)
+                donors = (owner, *backups) if backups else range(4)
+                yield from (Slot(term, owner, backups, PENDING, d, s) for d in donors for s in range(1, term + 1))
+
+
+def followers(slot: Slot) -> set[Slot]:
+    """Those of the next term or this one that are not LOST."""
+    before = replace(FOUR, slots=(slot,))
+    valid = [each for t in (slot.term, slot.term + 1) for each in every_slot(t) if each != slot and good(each)]
+    return {
+        each for each in valid if each.status != LOST and fault(before, replace(before, epoch=6, slots=(each,))) is None
+    }
+
+
+def good(slot: Slot) -> bool:
+    try:
+        replace(FOUR, slots=(slot,)).invariants()
+    except AssertionError:
+        return False
+    return True
+
+
+def of_the_same_owner(owner: int, backups: Sequence[tuple[int, ...]]) -> set[Slot]:
+    return {Slot(6, owner, each, ACTIVE, None, 2, joining) for each in backups for joining in (None, *range(4))
+            if joining not in (owner, *each)}  # fmt: skip
+
+
+def test_an_owner_may_get_a_copy_that_it_has_filled_and_lose_some_and_hand_over_or_be_followed() -> None:
+    assert followers(Slot(5, 0, (1,), ACTIVE, None, 2, 2)) == of_the_same_owner(0, [(), (1,), (2,), (1, 2)]) | {
+        Slot(6, 1, (0,), PENDING, 0, 2), Slot(6, 1, (0,), PENDING, 1)}  # fmt: skip
+
+
+def test_who_was_not_filled_becomes_no_copy() -> None:
+    assert followers(Slot(5, 0, (1, 2), ACTIVE, None, 2)) == of_the_same_owner(0, [(), (1,), (2,), (1, 2)]) | {
+        Slot(6, 1, (0, 2), PENDING, 0, 2), Slot(6, 1, (0, 2), PENDING, 1),
+        Slot(6, 2, (0, 1), PENDING, 0, 2), Slot(6, 2, (0, 1), PENDING, 2),
+    }  # fmt: skip
+
+
+def test_an_owner_without_copies_moves_as_it_always_did() -> None:
+    assert followers(Slot(5, 0, (), ACTIVE, None, 2, 1)) == of_the_same_owner(0, [(), (1,)]) | {
+        Slot(6, owner, (), PENDING, 0) for owner in range(4)}  # fmt: skip
+
+
+def test_a_hand_over_ends_with_its_owner_or_the_former_one_or_with_a_promotion() -> None:
+    assert followers(Slot(5, 1, (0, 2), PENDING, 0, 2)) == {
+        Slot(5, 1, (0, 2)), *of_the_same_owner(0, [(), (1,), (2,), (1, 2)]),
+        Slot(6, 0, (1, 2), PENDING, 0), Slot(6, 1, (0, 2), PENDING, 1), Slot(6, 2, (0, 1), PENDING, 2),
+    }  # fmt: skip
+
+
+def test_a_promotion_ends_alone_or_with_another_one() -> None:
+    assert followers(Slot(5, 1, (0, 2), PENDING, 1)) == {
+        Slot(5, 1),
+        *(Slot(6, 0, (1, 2), PENDING, 0), Slot(6, 1, (0, 2), PENDING, 1), Slot(6, 2, (0, 1), PENDING, 2)),
+    }
+
+
+def test_a_lost_slot_starts_again_with_one_copy() -> None:
+    assert followers(Slot(5, 1, (), LOST)) == {Slot(6, owner) for owner in range(4)}
+
+
+def test_whose_seat_is_gone_is_no_copy_any_more() -> None:
+    """A goes; places fall by one."""
+
+    def gone(before: Slot, after: Slot) -> bool:
+        old = replace(FOUR, slots=(before,))
+        return fault(old, replace(old, epoch=6, members=(B, C, D), slots=(after,))) is None
+
+    handing, owned = Slot(5, 1, (0, 2), PENDING, 0, 2), Slot(5, 0, (1, 2), ACTIVE, None, 2)
+    assert gone(handing, Slot(6, 1, (0,), PENDING, 1))
+    assert gone(owned, Slot(6, 0, (1,), PENDING, 0))
+    assert not gone(owned, Slot(6, 0, (), PENDING, 0))  # C would be forgotten
+    assert not gone(owned, Slot(6, 0, (1,), ACTIVE, None, 2))
+    assert gone(Slot(5, 1, (0, 2), ACTIVE, None, 2), Slot(6, 0, (1,), ACTIVE, None, 2))
+    assert gone(Slot(5, 0, (1,), ACTIVE, None, 2), Slot(6, 0, (), PENDING, 0))
+
+
+def test_the_number_of_copies_stays() -> None:
+    assert fault(OLD, replace(after(), copies=2)) == "other founders, or another number of copies"
 
 
 def test_nothing_need_change_and_slots_change_independently() -> None:

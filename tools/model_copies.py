@@ -374,7 +374,7 @@ class Model:
         return state.wrong
 
 
-def search(model: Model, start: State, limit: int = 400_000) -> tuple[str, int, list[str]]:
+def search(model: Model, start: State, limit: int = 1_500_000) -> tuple[str, int, list[str]]:
     """(what is wrong, states seen, a shortest schedule); nothing is wrong: ("", ..)."""
     came: dict[State, tuple[State, str] | None] = {start: None}
     queue = deque([start])
@@ -411,9 +411,9 @@ PASSED_ON = (TWO, Config(5, 4, "C", ()))  # B was promoted, filled C and gave it
 SCOPES: dict[str, tuple[str, str, int, tuple[Config, ...], str, int, str]] = {
     "two copies": ("AB", "p", 5, (TWO,), "", 1, ""),
     "three copies": ("ABC", "p", 3, (THREE,), "", 2, ""),
-    "a copy joins": ("AB", "p", 6, (JOINING_ONE,), "", 1, ""),
+    "a copy joins": ("AB", "p", 5, (JOINING_ONE,), "", 1, ""),
     "two entries and a fill": ("AB", "pq", 4, (ALONE,), "", 0, ""),
-    "two copies and a third": ("ABC", "p", 4, (JOINING,), "", 1, ""),
+    "two copies and a third": ("ABC", "p", 4, (JOINING,), "", 0, ""),
     "a hand-over has begun": ("ABC", "p", 5, (THREE, HANDING_OVER), "A", 0, ""),
     "three copies and a change of owner": ("ABC", "p", 5, (THREE, PROMOTING), "ABC", 0, ""),
     "a deposed owner that is late": ("ABC", "p", 4, PASSED_ON, "A", 1, ""),

@@ -1,12 +1,29 @@
 """Which table may follow which. Every acceptor and learner asks before it takes one, whoever proposes and whatever the
 planner thinks: a slot's state can only be where these rules have let it go.
 
-    ACTIVE(t, A)               -> PENDING(t + 1, C, from A)      C may be A
+One copy:
+    ACTIVE(t, A)               -> PENDING(t + 1, C, from A)      it moves: A ships the state; C may be A
     PENDING(t, C, from A)      -> ACTIVE(t, C)
     PENDING(t, C, from A)      -> PENDING(t + 1, D, from A)      another target; D may be A
-    ACTIVE or PENDING (t, ..)  -> LOST(t + 1, anybody)           A has ended
+More copies: B.. are backups, M.. all members, which are A and B..; `from` says who is the donor.
+    ACTIVE(t, A; B..)          -> ACTIVE(t + 1, A; B..) joining C       C is to be filled
+    ACTIVE(t, A; B..) joining C-> ACTIVE(t + 1, A; B.. and C)           A says that C is filled
+    ACTIVE(t, A; B..)          -> ACTIVE(t + 1, A; fewer), joining any  nothing pauses
+    ACTIVE(t, A; B..)          -> PENDING(t + 1, B; other M.., from A)  hand-over: B of B.., A becomes a backup
+    .. hands over, from A      -> ACTIVE(t, B; M..)                     all but A say that they have all of A
+    .. hands over, from A      -> ACTIVE(t + 1, A; or fewer M..)        called off: the reign goes on
+    ACTIVE(t, A; B..)          -> PENDING(t + 1, B; other M.., from B)  promotion: A is down
+    PENDING(t, any, M..)       -> PENDING(t + 1, X; other M.., from X)  promotion of any member
+    .. promotes X              -> ACTIVE(t, X)                          X says that it is there; it goes on alone
+Any:
+    ACTIVE or PENDING (t, ..)  -> LOST(t + 1, anybody)           all that may have the state have ended
     LOST(t, X)                 -> LOST(t + 1, Y)
     LOST(t, X)                 -> ACTIVE(t + 1, Y)               an operator accepted the loss: it starts empty
+
+While a slot with copies is PENDING its members stay the same, except for those whose seat is gone: so nobody is
+forgotten who may be the last to have the state. A reign (`since`) lasts while the owner stays, and through a hand-over
+that is called off; every other change of owner begins a new one. `tools/model_copies.py` searches these rules for
+schedules that lose something.
 
 So a new owner has the state of the last ACTIVE configuration (S1), and a term names one owner: one process. Seats keep
 their order, new ones come last; a node keeps its name and role; who left is named once and does not come back. A seat
@@ -20,6 +37,7 @@ names the same owner. A new generation, which an operator's `recovery` begins, m
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from mesh.core.table import ACTIVE, LOST, MAX_LEFT, PENDING, Seat, Slot, Table
 
@@ -45,8 +63,8 @@ def fault(old: Table | None, new: Table) -> str | None:
         return f"epoch {new.epoch} does not come after epoch {old.epoch}"
     if new.cluster_id != old.cluster_id or len(new) != len(old):
         return "another cluster, or another number of slots"
-    if new.founders != old.founders:
-        return "other founders"
+    if new.founders != old.founders or new.copies != old.copies:
+        return "other founders, or another number of copies"
     if new.generation > old.generation:
         return None
     if new.epoch > old.epoch + 1:
@@ -113,18 +131,46 @@ def _slot_faults(old: Table, new: Table) -> Iterator[str]:
 
 
 def _follows(before: Slot, after: Slot, place: Sequence[int]) -> bool:
-    owner = place[before.owner]
-    donor = None if before.donor is None else place[before.donor]
-    if after.term == before.term:
-        same = after.owner == owner and after.backups == tuple(place[each] for each in before.backups)
-        unchanged = after.status == before.status and after.donor == donor
-        return same and (unchanged or (before.status, after.status) == (PENDING, ACTIVE))
-    if after.term != before.term + 1:
+    then = _renumbered(before, place)
+    if after.term == then.term:
+        return after == then or (then.status == PENDING and after == activated(then))
+    if after.term != then.term + 1:
         return False
-    has_it = owner if before.status == ACTIVE else donor
-    if before.status == LOST:
-        return after.status != PENDING
-    return after.status == LOST or (after.status == PENDING and after.donor == has_it)
+    if then.status == LOST:
+        return after.status == LOST or (after.status == ACTIVE and after == Slot(after.term, after.owner))
+    if after.status == ACTIVE:
+        return _reigns_on(then, after)
+    return after.status == LOST or _waits(then, after)
+
+
+def _renumbered(slot: Slot, place: Sequence[int]) -> Slot:
+    donor, joining = (None if each is None else place[each] for each in (slot.donor, slot.joining))
+    backups = tuple(place[each] for each in slot.backups)
+    return replace(slot, owner=place[slot.owner], backups=backups, donor=donor, joining=joining)
+
+
+def activated(slot: Slot) -> Slot:
+    """What a PENDING slot becomes once it has the words that it waits for."""
+    return Slot(slot.term, slot.owner, slot.backups if slot.hands_over else ())
+
+
+def _reigns_on(then: Slot, after: Slot) -> bool:
+    """The same reign with other backups, or after all."""
+    if then.status == PENDING and not then.hands_over:
+        return False
+    lord = then.owner if then.donor is None else then.donor
+    copies = [*then.members] if then.joining is None else [*then.members, then.joining]
+    return (after.owner, after.since) == (lord, then.since) and all(each in copies for each in after.backups)
+
+
+def _waits(then: Slot, after: Slot) -> bool:
+    if not then.backups:
+        return not after.backups and after.donor == (then.owner if then.donor is None else then.donor)
+    if sorted(after.members) != sorted(each for each in then.members if each != GONE):
+        return False
+    if after.hands_over:
+        return then.status == ACTIVE and (after.donor, after.since) == (then.owner, then.since)
+    return after.donor == after.owner and (then.status == PENDING or after.owner != then.owner)
 
 
 def _left_fault(old: Table, new: Table) -> str | None:
@@ -135,7 +181,7 @@ def _left_fault(old: Table, new: Table) -> str | None:
     if new.left != (*old.left, *gone)[-MAX_LEFT:]:
         return "who has left does not follow from whose seat is gone"
     for number, before, after in _pairs(old, new):
-        had_it = before.owner if before.donor is None else before.donor
-        if after.status == LOST != before.status and old.members[had_it].node in gone:
+        had_it = before.members if before.backups else before.members[-1:]
+        if after.status == LOST != before.status and any(old.members[place].node in gone for place in had_it):
             return f"slot {number} is lost by one that left properly"
     return None

@@ -12,8 +12,8 @@ state has ended. PENDING has one of three forms, which succession goes on from i
 `joining`: who is being filled by the owner, and becomes a backup when the owner says that it is; a fill belongs to one
 term. `since`: the term at which this reign began; a change of backups leaves it as it is, so that who sends to an owner
 need not care. Owners, donors, backups and who joins are places in `members`; members stand in the order of service, the
-longest first, which decides the half vote of even sets. A member that is down keeps its seat, as what it owns may return
-with it. A seat names a process (`node`), which has what it owns in its memory, and a home, which has the vote.
+longest first, which decides the half vote of even sets. A member that is down keeps its seat, as what it owns may
+return with it. A seat names a process (`node`), which has what it owns in its memory, and a home, which has the vote.
 
 An epoch's value is the whole table, not what changed: it is a few KB, and who was away needs the newest one only.
 
