@@ -13,7 +13,7 @@ Invariant what cannot travel is left out and named, and everything else of the p
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 from typing import Any
@@ -136,6 +136,14 @@ class Pack:
                                 None if each.values is each.keys else each.values) for each in self.outputs),
             self.next_output,
         )  # fmt: skip
+
+
+def pack_of(stage: int, keys: Sequence[Any], slots: Sequence[int], states: Mapping[Any, Any]) -> Pack:
+    """The states after a batch, by its columns; whoever made the batch adds marks and outputs."""
+    slot_of = dict(zip(keys, slots, strict=True))
+    there = {key: slot for key, slot in slot_of.items() if key in states}
+    order = there if len(there) == len(slot_of) else {**there, **slot_of}  # those without a state come last
+    return Pack(b"", 0, stage, [*order.values()], [*order], [states[key] for key in there])
 
 
 @dataclass(slots=True)

@@ -1,0 +1,89 @@
+"""A slot as its owner has it, piece by piece: what a joining copy is filled with while records go on being applied.
+
+Pieces and later packs are in one lane, so whatever a piece has is as it was after all packs before it: a key that
+changes later comes again. Marks and outputs come at once, at the beginning; states follow a few at a time.
+
+Invariant when the last piece has been given, the pieces and the packs in between are all that the slot is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from mesh.core.marks import Marks
+from mesh.core.messages import NodeId
+from mesh.core.owner import Owner
+from mesh.core.packs import Pack
+
+CHUNK_BYTES = 128 << 10  # a few milliseconds of packing
+FIRST_KEYS = 256  # of a piece, before anything is known of the states' sizes
+
+
+@dataclass(slots=True)
+class Fill:
+    """One copy that is being made. `ended`: the number of the mark behind its last piece; 0: not yet."""
+
+    slot: int
+    term: int
+    joiner: NodeId
+    begun: bool = False
+    ended: int = 0
+    told: bool = False
+    stage: int = 0
+    key: int = 0  # the next one of that stage
+    at_once: int = FIRST_KEYS
+    keys: Sequence[Any] | None = None  # of the stage, as they were looked at last
+
+    def measured(self, keys: int, size: int) -> None:
+        """So many keys made so many bytes."""
+        self.at_once = max(1, min(2 * keys + FIRST_KEYS, CHUNK_BYTES * keys // max(1, size)))
+
+
+class Snapshot(Protocol):
+    """What filling needs to know of the owner."""
+
+    def ready(self) -> bool: ...  # may take several calls, of a few milliseconds each
+
+    def marks(self, slot: int) -> list[Pack]: ...
+
+    def piece(self, fill: Fill) -> Pack | None: ...  # None: there are no more
+
+
+class OwnerSnapshot:
+    """The owner's states and marks."""
+
+    def __init__(self, me: NodeId, owner: Owner, marks: Marks, next_outputs: Sequence[int]) -> None:
+        self._me = me
+        self._owner = owner
+        self._marks = marks
+        self._next_outputs = next_outputs
+
+    def ready(self) -> bool:
+        return self._owner.file_some()
+
+    def marks(self, slot: int) -> list[Pack]:
+        packs = []
+        for stage, marks in enumerate(self._marks.stages):
+            found = marks.of_slot(slot)
+            pack = Pack(self._me, 0, stage, next_output=self._next_outputs[stage])
+            pack.splits = [(stream, [slot], [number]) for stream, number in found.splits]
+            pack.stages = [(producer, o, [slot] * len(o), numbers) for producer, o, numbers in found.stages]
+            packs.append(pack)
+        return packs
+
+    def piece(self, fill: Fill) -> Pack | None:
+        while fill.stage < len(self._owner.stages):
+            stage = self._owner.stages[fill.stage]
+            keys = stage.keys_of(fill.slot)
+            if keys is not fill.keys:  # the first look, or all were filed anew
+                fill.keys, fill.key = keys, 0
+            chosen = [key for key in keys[fill.key : fill.key + fill.at_once] if key in stage.states]
+            fill.key += fill.at_once
+            if chosen:
+                states = [stage.states[key] for key in chosen]
+                return Pack(self._me, 0, fill.stage, [fill.slot] * len(chosen), chosen, states)
+            if fill.key >= len(keys):
+                fill.stage, fill.key, fill.keys = fill.stage + 1, 0, None
+        return None

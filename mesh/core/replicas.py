@@ -1,0 +1,253 @@
+"""The backup's side: slots of other owners, as they told them, ready to be this node's own.
+
+States    of a copy: nothing -> filling (joining) -> complete -> its owner's (promoted, or handed over) -> dropped.
+          The founding's backups begin complete, and empty. A copy of which the table says something else than what it
+          was filled for is dropped, and filled anew.
+Events    `set_table`; parts, freed packs and marks of a lane from peers; `take` of a slot that is this node's now.
+Judged    by a table that is at least as new as that of its sender: what belongs to a later epoch waits, without
+          credit, and so does what follows it. A part counts for those of its slots of which the sender is the source
+          (the owner, or the donor while PENDING), and has been since before it was made. The rest is refused, and the
+          acknowledgement says under which epoch all was judged: who sent it commits nothing before it knows that one.
+
+Why a refusal is safe to acknowledge: whoever reads the acknowledgement has, by then, a table that says why.
+
+Invariant what is complete has, of each slot, exactly a prefix of what its source applied: states, marks and outputs
+          agree with each other. Parts that count together are kept aside until the last of them has come.
+Bounds    states and marks of slots that name this node; outputs until they are freed, within the source's window.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from mesh.core.codec import Malformed, encode_with_values
+from mesh.core.columns import slots_from_bytes
+from mesh.core.configuration import Configuration
+from mesh.core.events import Consumed, Delivered, Effect, SlotsInstalled, Transmit
+from mesh.core.giving import REPLICATION
+from mesh.core.handoff import CONTROL
+from mesh.core.marks import Marks
+from mesh.core.messages import LaneMark, Message, NodeId, PackPart, PacksFreed, PacksTaken
+from mesh.core.packs import Outputs, Pack, Shape
+from mesh.core.table import ACTIVE, PENDING
+
+BEGINS, FILLED, SEALED = 0, 1, 2  # what a LaneMark says
+_Cargo: TypeAlias = "PackPart | PacksFreed | LaneMark"
+Kept: TypeAlias = dict[tuple[NodeId, int], list[tuple[int, Outputs]]]  # (maker, pack) -> (stage, outputs)
+
+
+@dataclass(slots=True)
+class Copy:
+    """One slot, as it has been told so far."""
+
+    source: NodeId
+    since: int  # what its source made under an earlier epoch is of another time
+    term: int  # at which it was begun
+    states: list[dict[Any, Any]]
+    complete: bool = False
+
+
+@dataclass(slots=True)
+class Taken:
+    """What a new owner begins with. Its marks are in `Marks` already."""
+
+    states: list[dict[Any, Any]]
+    outputs: list[tuple[NodeId, int, int, Outputs]] = field(default_factory=list)  # maker, pack, stage, in order
+
+
+class Replicas:
+    """All copies that this node keeps for others."""
+
+    def __init__(self, me: NodeId, shape: Shape, marks: Marks) -> None:
+        self._me = me
+        self._shape = shape
+        self._marks = marks
+        self._epoch = 0
+        self._named: dict[int, Configuration] = {}  # of slots that name this node as a copy, or that shall be one
+        self.copies: dict[int, Copy] = {}
+        self.outputs: Kept = {}
+        self.next_output = [0] * shape.stages  # above all that was ever told, of any slot
+        self._arrived: dict[NodeId, deque[tuple[_Cargo, Pack | None, int]]] = {}  # not judged; and their sizes
+        self._numbers: dict[NodeId, int] = {}  # of the last of each lane
+        self._together: dict[NodeId, list[Pack]] = {}  # parts that wait for the rest of their slot
+        self._effects: list[Effect] = []
+
+    # -- the partition
+
+    def set_table(self, epoch: int, changed: Mapping[int, Configuration], workers: Collection[NodeId]) -> list[int]:
+        """The slots that are this node's own now, and to be taken; `changed`: all whose configuration is another.
+        Then `judge_arrived` is due, once they are."""
+        before, self._epoch = self._epoch, epoch
+        own = [slot for slot, now in changed.items() if self._follow(slot, now, before)]
+        known = (*workers, *self._arrived)
+        self._numbers = {node: last for node, last in self._numbers.items() if node in known}
+        self._together = {node: packs for node, packs in self._together.items() if node in known}
+        return own
+
+    def _follow(self, slot: int, now: Configuration, before: int) -> bool:
+        copy, former = self.copies.get(slot), self._named.pop(slot, None)
+        if now.status == ACTIVE and now.owner == self._me:
+            assert copy is None or copy.complete, f"slot {slot} is to be here, and its copy is not complete"
+            return copy is not None
+        if now.status == ACTIVE and now.joining == self._me:
+            self._named[slot] = now
+            if former != now:
+                self._drop(slot)  # the owner begins again, too
+        elif now.has_copy(self._me):
+            self._named[slot] = now
+            self._stay(slot, now, before)
+        else:
+            self._drop(slot)
+        return False
+
+    def _stay(self, slot: int, now: Configuration, before: int) -> None:
+        copy = self.copies.get(slot)
+        if copy is None and before == 0:  # the founding's: whatever was told since is still in the lane
+            copy = self.copies[slot] = self._new(now.source, 0, now.term, complete=True)
+        assert copy is not None, f"slot {slot} has a copy here, and nobody filled it"
+        assert copy.complete, f"slot {slot} has a copy here that is not complete"
+        if copy.source != now.source:
+            copy.source, copy.since = now.source, before + 1
+
+    def _new(self, source: NodeId, since: int, term: int, *, complete: bool) -> Copy:
+        return Copy(source, since, term, [{} for _ in range(self._shape.stages)], complete)
+
+    def _drop(self, slot: int) -> None:
+        if self.copies.pop(slot, None) is not None:
+            self._marks.drop(slot)
+            self._free(self.outputs, lambda origin: origin == slot)
+
+    def take(self, slot: int) -> Taken:
+        """The slot is this node's own: all that is known of it, its outputs in the order in which they were made."""
+        copy = self.copies.pop(slot)
+        taken = Taken(copy.states)
+        for (maker, pack), kept in self.outputs.items():
+            for stage, out in kept:
+                mine = out.chosen([origin == slot for origin in out.origins])
+                if mine.origins:
+                    taken.outputs.append((maker, pack, stage, mine))
+        taken.outputs.sort(key=lambda each: (each[2], each[3].numbers[0]))
+        self._free(self.outputs, lambda origin: origin == slot)
+        return taken
+
+    def _free(self, packs: Collection[tuple[NodeId, int]], is_free: Any) -> None:
+        """What these packs gave out of some slots is not kept any more."""
+        for name in list(packs):
+            kept = []
+            for stage, out in self.outputs.get(name, ()):
+                left = out.chosen([not is_free(origin) for origin in out.origins])
+                if left.origins:
+                    kept.append((stage, left))
+            if kept:
+                self.outputs[name] = kept
+            else:
+                self.outputs.pop(name, None)
+
+    # -- cargo comes
+
+    def delivered(self, event: Delivered, message: Message) -> list[Effect]:
+        """Keep what came, or let it wait for its epoch; raises Malformed, and then nothing is changed."""
+        if not isinstance(message, PackPart | PacksFreed | LaneMark):
+            raise Malformed("pack", f"{type(message).__name__} is not of a lane")
+        last = self._numbers.get(event.sender, 0)
+        if message.number != last + 1:
+            raise Malformed("pack", f"number {message.number} came after {last}")
+        pack = self._shape.checked(message) if isinstance(message, PackPart) else None
+        if isinstance(message, LaneMark):
+            _check_mark(message, self._shape.slots)
+        self._numbers[event.sender] = message.number
+        self._arrived.setdefault(event.sender, deque()).append((message, pack, len(event.payload)))
+        self._judge(event.sender)
+        return self._given()
+
+    def judge_arrived(self) -> list[Effect]:
+        """There is a newer table."""
+        for sender in list(self._arrived):
+            self._judge(sender)
+        return self._given()
+
+    def _given(self) -> list[Effect]:
+        effects, self._effects = self._effects, []
+        return effects
+
+    def _judge(self, sender: NodeId) -> None:
+        waiting = self._arrived[sender]
+        number = 0
+        while waiting and waiting[0][0].epoch <= self._epoch:
+            message, pack, size = waiting.popleft()
+            match message:
+                case PackPart():
+                    assert pack is not None
+                    self._part(sender, message, pack)
+                case PacksFreed():
+                    self._freed(sender, message.epoch, [(message.maker, each) for each in message.packs])
+                case LaneMark():
+                    self._mark(sender, message)
+            number = message.number
+            self._effects.append(Consumed(sender, REPLICATION, size))
+        if number:
+            self._effects.append(Transmit(sender, CONTROL, encode_with_values(PacksTaken(number, self._epoch))))
+        if not waiting:
+            del self._arrived[sender]
+
+    def _is_from_its_source(self, slot: int, sender: NodeId, epoch: int) -> bool:
+        copy = self.copies.get(slot)
+        return copy is not None and copy.source == sender and copy.since <= epoch
+
+    def _part(self, sender: NodeId, message: PackPart, pack: Pack) -> None:
+        together = self._together.pop(sender, [])
+        together.append(pack)
+        if message.more:
+            self._together[sender] = together
+            return
+        for each in together:
+            touched = each.touched()
+            wanted = frozenset(slot for slot in touched if self._is_from_its_source(slot, sender, message.epoch))
+            self._keep(each if wanted == touched else each.restricted(wanted))
+
+    def _keep(self, pack: Pack) -> None:
+        stage, marks = pack.stage, self._marks.stages[pack.stage]
+        for slot, key, state in zip(pack.slots, pack.keys, pack.states, strict=False):
+            self.copies[slot].states[stage][key] = state
+        gone = len(pack.states)
+        for slot, key in zip(pack.slots[gone:], pack.keys[gone:], strict=True):
+            self.copies[slot].states[stage].pop(key, None)
+        for stream, slots, numbers in pack.splits:
+            marks.raise_split(stream, slots, numbers)
+        for producer, origins, slots, numbers in pack.stages:
+            marks.raise_stage(producer, origins, slots, numbers)
+        if pack.outputs:
+            self.outputs.setdefault((pack.maker, pack.pack), []).extend((stage, out) for out in pack.outputs)
+        self.next_output[stage] = max(self.next_output[stage], pack.next_output)
+
+    def _freed(self, sender: NodeId, epoch: int, packs: list[tuple[NodeId, int]]) -> None:
+        self._free(packs, lambda origin: self._is_from_its_source(origin, sender, epoch))
+
+    def _mark(self, sender: NodeId, mark: LaneMark) -> None:
+        sealed = []
+        for slot, term in zip(slots_from_bytes(mark.slots), mark.terms, strict=True):
+            named, copy = self._named.get(slot), self.copies.get(slot)
+            if named is None or named.term != term or named.source != sender:
+                continue
+            if mark.what == BEGINS and named.joining == self._me:
+                self._drop(slot)
+                self.copies[slot] = self._new(sender, mark.epoch, term, complete=False)
+            elif mark.what == FILLED and copy is not None and copy.term == term:
+                copy.complete = True
+            elif mark.what == SEALED and named.status == PENDING:
+                sealed.append((slot, term))
+        if sealed:
+            self._effects.append(SlotsInstalled(tuple(sealed)))
+
+    def busy(self) -> bool:
+        return bool(self._arrived or self._together)
+
+
+def _check_mark(mark: LaneMark, slots: int) -> None:
+    if mark.what > SEALED or len(mark.slots) != 2 * len(mark.terms):
+        raise Malformed("pack", "a mark that says nothing, or columns of different lengths")
+    if any(slot >= slots for slot in slots_from_bytes(mark.slots)):
+        raise Malformed("pack", "a mark for no slot")
