@@ -155,7 +155,7 @@ def test_at_most_seven_vote() -> None:
     assert len(table.workers()) == 9
 
 
-@given(st.integers(1, 9), st.integers(1, 4), st.integers(0, 10), st.integers(0, 3))
+@given(st.integers(1, 9), st.integers(1, 3), st.integers(0, 10), st.integers(0, 3))
 def test_every_first_table_is_a_level_target_whose_value_can_be_agreed_on(
     workers: int, copies: int, power: int, zones: int
 ) -> None:

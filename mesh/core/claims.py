@@ -1,10 +1,12 @@
-"""What PENDING owners say that they hold: this node's own claims, repeated to the voters until the table answers them,
-and those of others, for the planner.
+"""What those say whom a slot's configuration asks: that they hold what it wants them to hold. This node's own claims,
+repeated to the voters until the table answers them, and those of others, for the planner.
 
-A claim names a slot and a term. It counts only from that slot's owner, while the slot is PENDING at exactly that term:
-an older one is of a state that may since have changed somewhere else.
+A claim names a slot and a term, and counts at exactly that term: an older one is of a state that may since have changed
+somewhere else. What it says follows from the configuration: the owner has the state (it moves), or is there and goes on
+alone (it is promoted); a copy has all that the donor ever applied (it is handed over); the owner has filled who joins,
+and commits nothing without it any more (it is ACTIVE). A slot is heard of once all that are asked have claimed it.
 
-Invariant: both are subsets of what is PENDING in the table.
+Invariant: all that is kept is of slots that wait for it in the table.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from sys import byteorder
 
 from mesh.core.events import Effect, Event, Millis, Received, Rejected, Send, SlotsInstalled, Woke
 from mesh.core.messages import Installed, NodeId
-from mesh.core.table import PENDING, Table
+from mesh.core.table import Table
 
 REPEAT = 100  # ms
 
@@ -27,13 +29,14 @@ class Claimed(Effect):
 
 
 class Claims:
-    """`heard` is for the planner: slot -> term, as claimed by its owner."""
+    """`heard` is for the planner: slot -> term, as claimed by all that are asked."""
 
     def __init__(self, me: NodeId) -> None:
         self._me = me
         self._table: Table | None = None
         self._own: dict[int, int] = {}
         self._repeat_at: Millis | None = None
+        self._said: dict[tuple[int, NodeId], int] = {}
         self.heard: dict[int, int] = {}
 
     def next_deadline(self) -> Millis | None:
@@ -42,8 +45,9 @@ class Claims:
     def agreed(self, table: Table) -> None:
         """What the table has answered is forgotten."""
         self._table = table
-        self.heard = {slot: term for slot, term in self.heard.items() if _waits(table, slot, term, None)}
-        self._own = {slot: term for slot, term in self._own.items() if _waits(table, slot, term, self._me)}
+        self._said = {(slot, who): term for (slot, who), term in self._said.items() if self._waits(slot, term, who)}
+        self.heard = {slot: term for slot, term in self.heard.items() if self._complete(slot, term)}
+        self._own = {slot: term for slot, term in self._own.items() if self._waits(slot, term, self._me)}
         if not self._own:
             self._repeat_at = None
 
@@ -66,7 +70,7 @@ class Claims:
         self._own |= new
         if self._repeat_at is None:
             self._repeat_at = now + REPEAT
-        return self._hear(new) + self._tell(new)
+        return self._hear(new, self._me) + self._tell(new)
 
     def _tell(self, claims: Mapping[int, int]) -> list[Effect]:
         assert self._table is not None
@@ -77,24 +81,27 @@ class Claims:
         if len(message.slots) != 2 * len(message.terms):
             return [Rejected("installed", f"{len(message.slots)} bytes of slots with {len(message.terms)} terms")]
         claims = zip(_unpacked(message.slots), message.terms, strict=True)
-        return self._hear({slot: term for slot, term in claims if self._waits(slot, term, sender)})
+        return self._hear({slot: term for slot, term in claims if self._waits(slot, term, sender)}, sender)
 
-    def _hear(self, claims: Mapping[int, int]) -> list[Effect]:
-        new = claims.items() - self.heard.items()
-        self.heard.update(claims)
+    def _hear(self, claims: Mapping[int, int], who: NodeId) -> list[Effect]:
+        self._said |= {(slot, who): term for slot, term in claims.items()}
+        complete = {slot: term for slot, term in claims.items() if self._complete(slot, term)}
+        new = complete.items() - self.heard.items()
+        self.heard.update(complete)
         return [Claimed()] if new else []
 
-    def _waits(self, slot: int, term: int, owner: NodeId) -> bool:
-        return self._table is not None and _waits(self._table, slot, term, owner)
+    def _waits(self, slot: int, term: int, who: NodeId) -> bool:
+        return who in self._asked(slot, term)
 
+    def _complete(self, slot: int, term: int) -> bool:
+        asked = self._asked(slot, term)
+        return asked != [] and all(self._said.get((slot, who)) == term for who in asked)
 
-def _waits(table: Table, slot: int, term: int, owner: NodeId | None) -> bool:
-    """Is the slot PENDING at this term, with this owner?"""
-    if slot >= len(table):
-        return False
-    configuration = table.slots[slot]
-    fits = configuration.status == PENDING and configuration.term == term
-    return fits and owner in (None, table.members[configuration.owner].node)
+    def _asked(self, slot: int, term: int) -> list[NodeId]:
+        """Whose word the slot waits for at this term."""
+        if self._table is None or slot >= len(self._table) or self._table.slots[slot].term != term:
+            return []
+        return [self._table.members[place].node for place in self._table.slots[slot].asked()]
 
 
 def _packed(slots: Iterable[int]) -> bytes:

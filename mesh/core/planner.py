@@ -11,27 +11,31 @@ until one is gone: an old process may not have been found dead yet, and its slot
 What an ended process had is called lost only after MOURNING: claims for what it handed over are repeated ten times in
 that time, and a mesh that is being stopped as a whole is gone by then.
 
+Where slots have copies, nothing is levelled in the first ABSENCE of a worker's death: it may come back, or another
+process in its place, and what moved away would move again. What it owned is promoted, and filled, without waiting.
+
 A proposal that nothing speaks for any more is withdrawn: a minority's view of who is dead must not be decided when the
 network heals.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
 from mesh.core.electorate import MAX_VOTERS
 from mesh.core.events import Effect, Millis, Propose, Withdraw
-from mesh.core.messages import ALIVE, Member, NodeId
+from mesh.core.messages import ALIVE, SUSPECT, Member, NodeId
 from mesh.core.rebalance import assign_backups, rebalance
-from mesh.core.table import ACTIVE, WORKER, Slot, Table
+from mesh.core.table import ACTIVE, WORKER, Seat, Slot, Table
 from mesh.core.transitions import Facts, new_seat, next_table, spokesman, which_ended
 
 GRACE = 300  # ms from `expect` live workers to a founding without the absent
 TURN = 2_000  # ms that each further worker or voter waits for those before it
 PAUSE = 20  # ms between two looks at a formed cluster: what is ready together is proposed together
 MOURNING = 1_000  # ms from an end until anything is called lost; see the header
+ABSENCE = 15_000  # ms from a worker's death until its share is levelled among the others; see the header
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,7 @@ class Planner:
         self._stirred: Millis | None = None  # since when there may be something to do in this epoch
         self._looked = -PAUSE
         self._ended: dict[NodeId, Millis] = {}  # since when
+        self._down: dict[NodeId, Millis] = {}  # workers, since when
 
     def next_deadline(self) -> Millis | None:
         return self._due
@@ -146,7 +151,8 @@ class Planner:
             return self._withdraw(table)
         self._due = max(self._looked + PAUSE, self._stirred + turn * TURN)
         if now >= self._due:
-            return self._look(table, replace(facts, mourned=self._mourn(table, facts, now)), now)
+            mourned, absent = self._mourn(table, facts, now), self._expect_back(table, facts, now)
+            return self._look(table, replace(facts, mourned=mourned, absent=absent), now)
         return self._withdraw(table) if turn else []
 
     def _mourn(self, table: Table, facts: Facts, now: Millis) -> list[NodeId]:
@@ -155,9 +161,18 @@ class Planner:
         self._ended = {node: self._ended.get(node, now) for node in ended}
         return [node for node, since in self._ended.items() if now - since >= MOURNING]
 
+    def _expect_back(self, table: Table, facts: Facts, now: Millis) -> list[NodeId]:
+        ends = zip(table.members, which_ended(table.members, facts.members), strict=True)
+        away = [seat.node for seat, has_ended in ends if not has_ended and _is_down(seat, facts.members)]
+        self._down = {node: self._down.get(node, now) for node in away} if table.copies > 1 else {}
+        return [node for node, since in self._down.items() if now - since < ABSENCE]
+
     def _look(self, table: Table, facts: Facts, now: Millis) -> list[Effect]:
         self._looked = now
-        self._due = min((since + MOURNING for since in self._ended.values() if now - since < MOURNING), default=None)
+        waits = [since + MOURNING for since in self._ended.values()] + [
+            since + ABSENCE for since in self._down.values()
+        ]
+        self._due = min((due for due in waits if due > now), default=None)
         follower = next_table(table, facts)
         if follower is None:
             self._stirred = None if self._due is None else now
@@ -174,6 +189,11 @@ class Planner:
         return [Withdraw(table.epoch + 1)] if wanted else []
 
 
+def _is_down(seat: Seat, members: Mapping[NodeId, Member]) -> bool:
+    belief = members.get(seat.node)
+    return seat.role == WORKER and (not seat.up if belief is None else belief.status > SUSPECT)
+
+
 def first_table(present: Sequence[Member], cluster_id: bytes, slots: int, copies: int) -> Table:
     """The slots in equal contiguous runs, in the order of the members; the first seven members vote."""
     seats = tuple(new_seat(each, voter=place < MAX_VOTERS) for place, each in enumerate(present))
@@ -185,6 +205,6 @@ def first_table(present: Sequence[Member], cluster_id: bytes, slots: int, copies
         Slot(1, place_of[owner], tuple(place_of[name] for name in names), ACTIVE)
         for owner, names in zip(owners, backups, strict=True)
     )
-    table = Table(1, cluster_id, seats, configurations, founders=tuple(seat.node for seat in workers))
+    table = Table(1, cluster_id, seats, configurations, (), tuple(seat.node for seat in workers), copies)
     table.invariants(target=True)
     return table

@@ -133,7 +133,7 @@ def _slot_faults(old: Table, new: Table) -> Iterator[str]:
 def _follows(before: Slot, after: Slot, place: Sequence[int]) -> bool:
     then = _renumbered(before, place)
     if after.term == then.term:
-        return after == then or (then.status == PENDING and after == activated(then))
+        return after == then or (then.status == PENDING and after == then.activated())
     if after.term != then.term + 1:
         return False
     if then.status == LOST:
@@ -147,11 +147,6 @@ def _renumbered(slot: Slot, place: Sequence[int]) -> Slot:
     donor, joining = (None if each is None else place[each] for each in (slot.donor, slot.joining))
     backups = tuple(place[each] for each in slot.backups)
     return replace(slot, owner=place[slot.owner], backups=backups, donor=donor, joining=joining)
-
-
-def activated(slot: Slot) -> Slot:
-    """What a PENDING slot becomes once it has the words that it waits for."""
-    return Slot(slot.term, slot.owner, slot.backups if slot.hands_over else ())
 
 
 def _reigns_on(then: Slot, after: Slot) -> bool:

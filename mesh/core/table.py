@@ -99,6 +99,10 @@ class Slot:
     def promotes(self) -> bool:
         return self.status == PENDING and self.donor == self.owner and self.backups != ()
 
+    def activated(self) -> Slot:
+        """What it becomes, while it is PENDING, once all whose word it waits for have given it."""
+        return Slot(self.term, self.owner, self.backups if self.hands_over else ())
+
     def asked(self) -> tuple[int, ...]:
         """Whose word this configuration waits for: that they hold, or have filled, what it asks of them."""
         if self.hands_over:

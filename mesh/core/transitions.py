@@ -9,6 +9,10 @@ it is, and is not counted: it may return with it. What is LOST starts again, emp
 most MAX_MOVING slots are PENDING at once, so that most of a busy
 mesh works on while some of it moves; the next ones follow as these arrive.
 
+Where slots have copies, `copying` says what becomes of each; that a slot is given up, or pinned, then needs all of them
+to have ended, or to be down. Who is down for a short time is expected back: until then nothing is levelled, and its
+slots, which others own by then, are filled again elsewhere.
+
 A merely suspected member changes nothing. A table that nothing speaks against yields None.
 
 Invariants: the result follows by `succession`; the number of moves is the lower bound of `rebalance`; nothing becomes
@@ -20,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from mesh.core.copying import MAX_FILLING, backups_for, renumbered, settled, urgent
 from mesh.core.electorate import MAX_VOTERS, electorate
 from mesh.core.messages import ALIVE, DEAD, LEFT, READY, STAYING, SUSPECT, Member, NodeId
 from mesh.core.rebalance import PINNED, rebalance
@@ -33,10 +38,11 @@ class Facts:
     """What a proposer believes."""
 
     members: Mapping[NodeId, Member]
-    installed: Mapping[int, int]  # slot -> term at which its PENDING owner says that it holds the state
+    installed: Mapping[int, int]  # slot -> term at which all that it asks say that they hold what it wants
     caught_up: Collection[NodeId]  # have shown that they hold the newest epoch
     mourned: Collection[NodeId] = ()  # ended so long ago that what they had may be called lost; see `planner`
     accepted: Mapping[int, int] = field(default_factory=dict)  # slot -> term at which its loss is accepted
+    absent: Collection[NodeId] = ()  # down, but for so short a time that they are expected back; see `planner`
 
 
 def which_ended(seats: Sequence[Seat], members: Mapping[NodeId, Member]) -> list[bool]:
@@ -67,6 +73,7 @@ def spokesman(seat: Seat, members: Mapping[NodeId, Member]) -> Member | None:
 def next_table(table: Table, facts: Facts) -> Table | None:
     """The table to propose, or None if this one is as it should be."""
     draft = _Draft(table, facts)
+    draft.follow()
     draft.welcome()
     draft.move()
     return draft.result()
@@ -83,6 +90,7 @@ class _Draft:
         self.seats = [self._up_or_down(place, seat) for place, seat in enumerate(table.members)]
         self.waiting = any(self._waits(place, seat) for place, seat in enumerate(table.members))
         self.slots = list(table.slots)
+        self.busy: dict[int, None] = {}  # slots that this step has changed
         self.losers: dict[int, None] = {}  # places whose slots become LOST in this step
 
     def _is_there(self, place: int, seat: Seat) -> bool:
@@ -146,9 +154,9 @@ class _Draft:
     def _bound(self) -> set[int]:
         """Places that some slot will name whatever is done in this step."""
         pinned = [slot for slot in self.slots if self._is_pinned(slot)]
-        backups = {place for slot in self.slots for place in slot.backups}
+        copies = {place for slot in self.slots if slot.backups and not self._is_lost(slot) for place in slot.members}
         owners = {slot.owner for slot in pinned if not self._waits_in_vain(slot)}
-        return backups | owners | {slot.donor for slot in pinned if slot.donor is not None}
+        return copies | owners | {slot.donor for slot in pinned if slot.donor is not None}
 
     def _eligible(self) -> list[int]:
         """Places of the workers that shall own the slots; if all leave, the first one has to stay."""
@@ -157,48 +165,86 @@ class _Draft:
 
     # -- slots
 
+    def follow(self) -> None:
+        """Activate what has arrived, and whatever else cannot wait."""
+        for number, slot in enumerate(self.slots):
+            claimed = self.facts.installed.get(number) == slot.term
+            if slot.status == PENDING and not slot.backups:
+                new = slot.activated() if claimed and self.there[slot.owner] else slot
+            else:
+                new = slot if self._is_lost(slot) else urgent(slot, claimed, self.there)
+            if new != slot:
+                self.slots[number] = new
+                self.busy[number] = None
+
     def move(self) -> None:
-        """Activate what has arrived, give up what is lost, and level the rest."""
-        arrived = [number for number, slot in enumerate(self.slots) if self._has_arrived(number, slot)]
-        for number in arrived:
-            self.slots[number] = replace(self.slots[number], status=ACTIVE, donor=None)
+        """Give up what is lost, and level the rest."""
         eligible = {self.seats[place].name: place for place in self._eligible()}
         if self.waiting or not eligible:
             return  # who follows shall find its share where it is
-        target = rebalance([self._holder(slot, eligible) for slot in self.slots], list(eligible))
-        busy = {*arrived}
+        target = self._target(eligible)
+        if self.table.copies > 1:
+            self._level_copies(target, eligible)
+        else:
+            self._level(target, eligible)
+
+    def _target(self, eligible: Mapping[str, int]) -> Sequence[str]:
+        """Who shall own each slot."""
+        holders = [self._holder(slot, eligible) for slot in self.slots]
+        if not self.facts.absent:
+            return rebalance(holders, list(eligible))
+        target = rebalance([PINNED if name else name for name in holders], list(eligible))
+        return [name if holder is None else holder for name, holder in zip(target, holders, strict=True)]
+
+    def _level(self, target: Sequence[str], eligible: Mapping[str, int]) -> None:
         moving = sum(slot.status == PENDING for slot in self.slots)
         for number, (slot, name) in enumerate(zip(self.slots, target, strict=True)):
             if name == PINNED and self._waits_in_vain(slot):
                 self.slots[number] = self._towards(slot, next(iter(eligible.values())), number)
-            if name == PINNED or number in busy:
+            if name == PINNED or number in self.busy:
                 continue
-            stays = slot.owner == eligible[name] and not self._is_thinned(slot)
-            starts = slot.status == ACTIVE and not self._is_lost(slot) and not stays
+            starts = slot.status == ACTIVE and not self._is_lost(slot) and slot.owner != eligible[name]
             if not starts or moving < MAX_MOVING:
                 self.slots[number] = self._towards(slot, eligible[name], number)
                 moving += starts
 
-    def _has_arrived(self, number: int, slot: Slot) -> bool:
-        return slot.status == PENDING and self.facts.installed.get(number) == slot.term and self.there[slot.owner]
+    def _level_copies(self, target: Sequence[str], eligible: Mapping[str, int]) -> None:
+        names = [seat.name for seat in self.seats]
+        zones = {name: self.seats[place].zone for name, place in eligible.items()}
+        backups = backups_for(self.slots, target, names, zones, self.table.copies)
+        moving = sum(slot.hands_over for slot in self.slots)
+        filling = sum(slot.joining is not None for slot in self.slots)
+        for number, (slot, name) in enumerate(zip(self.slots, target, strict=True)):
+            if name == PINNED or number in self.busy:
+                continue
+            if slot.status == LOST or self._is_lost(slot):
+                self.slots[number] = self._towards(slot, eligible[name], number)
+            elif slot.status == ACTIVE:
+                places = [eligible[each] for each in backups[number]]
+                new = settled(slot, eligible[name], places, filling < MAX_FILLING, moving < MAX_MOVING)
+                moving, filling = (
+                    moving + new.hands_over,
+                    filling + (new.joining is not None) - (slot.joining is not None),
+                )
+                self.slots[number] = new
 
     def _is_lost(self, slot: Slot) -> bool:
         """All processes that may have the state have ended, and what they sent has arrived or never will."""
+        if slot.backups:
+            return all(self.ended[each] and self.seats[each].node in self.facts.mourned for each in slot.members)
         has_it = slot.owner if slot.donor is None else slot.donor
         if slot.status == LOST or not self.ended[has_it] or self.seats[has_it].node not in self.facts.mourned:
             return False
         return slot.donor is None or self.ended[slot.owner] or self.there[slot.owner]
 
-    def _is_thinned(self, slot: Slot) -> bool:
-        """A backup has ended, or leaves; as there are no copies yet, it only stands in the way."""
-        return any(self.ended[place] or self._leaving(self.seats[place]) != STAYING for place in slot.backups)
-
     def _waits_in_vain(self, slot: Slot) -> bool:
         """Its owner-to-be has ended; whoever it is given to instead waits for the donor."""
-        return slot.status == PENDING and self.ended[slot.owner]
+        return slot.status == PENDING and self.ended[slot.owner] and not slot.backups
 
     def _is_pinned(self, slot: Slot) -> bool:
         """It can only wait, for a member that is down or for a claim."""
+        if slot.backups:
+            return not any(self.there[each] for each in slot.members) and not self._is_lost(slot)
         has_it = slot.owner if slot.donor is None else slot.donor
         return slot.status != LOST and not self.there[has_it] and not self._is_lost(slot)
 
@@ -206,17 +252,17 @@ class _Draft:
         """Whose share a slot is counted to before it is levelled: where it is going, else where it comes from."""
         if self._is_pinned(slot):
             return PINNED
-        places = [] if self._is_lost(slot) else [slot.owner, slot.donor]
+        places = [] if self._is_lost(slot) else [slot.owner, slot.donor, *slot.backups]
         names = [self.seats[place].name for place in places if place is not None and place in eligible.values()]
         return names[0] if names else None
 
     def _towards(self, slot: Slot, owner: int, number: int) -> Slot:
         if self._is_lost(slot):
-            self.losers[slot.owner if slot.donor is None else slot.donor] = None
+            self.losers |= dict.fromkeys(slot.members if slot.backups else slot.members[-1:])
             return Slot(slot.term + 1, owner, (), LOST)
         if slot.status == LOST and self.facts.accepted.get(number) == slot.term:
             return Slot(slot.term + 1, owner, (), ACTIVE)
-        if slot.owner == owner and not (slot.status == ACTIVE and self._is_thinned(slot)):
+        if slot.owner == owner:
             return slot
         if slot.status == LOST:
             return Slot(slot.term + 1, owner, (), LOST)
@@ -245,7 +291,7 @@ class _Draft:
 
     def _gone(self) -> list[int]:
         """Places of those that have ended, or may go, and that no slot names; one worker that is up always stays."""
-        named: set[int | None] = {place for slot in self.slots for place in (slot.owner, slot.donor, *slot.backups)}
+        named: set[int | None] = {place for slot in self.slots for place in (*slot.members, slot.joining)}
         workers = [place for place, seat in enumerate(self.seats) if self.there[place] and seat.role == WORKER]
         gone: list[int] = []
         for place, seat in enumerate(self.seats):
@@ -281,12 +327,7 @@ def _follows(member: Member, seat: Seat) -> bool:
 
 
 def _renumbered(slots: Sequence[Slot], place_of: Mapping[int, int]) -> tuple[Slot, ...]:
-    known: dict[Slot, Slot] = {}
-    for slot in slots:
-        if slot not in known:
-            donor = None if slot.donor is None else place_of[slot.donor]
-            backups = tuple(place_of[place] for place in slot.backups)
-            known[slot] = replace(slot, owner=place_of[slot.owner], donor=donor, backups=backups)
+    known = {slot: renumbered(slot, place_of) for slot in dict.fromkeys(slots)}
     return tuple(known[slot] for slot in slots)
 
 
