@@ -14,7 +14,7 @@ from mesh.core.columns import slots_to_bytes
 from mesh.core.messages import OutputColumns, PackPart, SplitMarks, StageMarks
 from mesh.core.packs import Outputs, Pack, encoded
 from mesh.core.windows import numbers_to_bytes
-from tests.copies_kit import ME, SHAPE, keys_of_slot, packs, slots, slots_of, things
+from tests.packs_kit import ME, SHAPE, keys_of_slot, packs, slots, slots_of, things
 
 
 def parts_of(payloads: list[bytes]) -> list[PackPart]:

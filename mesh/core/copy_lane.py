@@ -16,7 +16,7 @@ from mesh.core.codec import Malformed, encode_with_values
 from mesh.core.columns import slots_to_bytes
 from mesh.core.events import Transmit
 from mesh.core.giving import REPLICATION
-from mesh.core.messages import LaneMark, NodeId, PacksFreed
+from mesh.core.messages import LaneMark, NodeId, OutputsKept, PacksFreed
 from mesh.core.packs import Encoded, Pack, encoded
 
 
@@ -49,6 +49,10 @@ class CopyLane:
 
     def freed(self, maker: NodeId, packs: list[int], epoch: int) -> Transmit:
         return self._sent(encode_with_values(PacksFreed(self.last_number + 1, epoch, maker, tuple(packs))))
+
+    def kept(self, slot: int, packs: list[tuple[NodeId, int]], epoch: int) -> Transmit:
+        makers, numbers = tuple(maker for maker, _ in packs), tuple(pack for _, pack in packs)
+        return self._sent(encode_with_values(OutputsKept(self.last_number + 1, epoch, slot, makers, numbers)))
 
     def _sent(self, payload: bytes) -> Transmit:
         self.last_number += 1

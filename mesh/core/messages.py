@@ -438,6 +438,18 @@ class PacksFreed(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class OutputsKept(Message):
+    """(cargo) From a slot's new owner: of its outputs only those of these packs need be kept. The former owner may have
+    freed others in words that some copies do not take from it any more."""
+
+    number: int
+    epoch: int
+    slot: int
+    makers: tuple[NodeId, ...]
+    packs: tuple[int, ...]  # one a maker
+
+
+@dataclass(frozen=True, slots=True)
 class LaneMark(Message):
     """(cargo) A place in the lane: `what` is 0: from here on these slots are filled; 1: now the receiver has all of
     them; 2: sealed, nothing more comes of them at their terms."""
@@ -600,6 +612,7 @@ KINDS: dict[int, type[Message]] = {
     73: PacksFreed,
     74: LaneMark,
     75: PacksTaken,
+    76: OutputsKept,
     80: KeysAsked,
     81: KeysTold,
     90: Inject,

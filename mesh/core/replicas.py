@@ -30,12 +30,12 @@ from mesh.core.events import Consumed, Delivered, Effect, SlotsInstalled, Transm
 from mesh.core.giving import REPLICATION
 from mesh.core.handoff import CONTROL
 from mesh.core.marks import Marks
-from mesh.core.messages import LaneMark, Message, NodeId, PackPart, PacksFreed, PacksTaken
+from mesh.core.messages import LaneMark, Message, NodeId, OutputsKept, PackPart, PacksFreed, PacksTaken
 from mesh.core.packs import Outputs, Pack, Shape
 from mesh.core.table import ACTIVE, PENDING
 
 BEGINS, FILLED, SEALED = 0, 1, 2  # what a LaneMark says
-_Cargo: TypeAlias = "PackPart | PacksFreed | LaneMark"
+_Cargo: TypeAlias = "PackPart | PacksFreed | OutputsKept | LaneMark"
 Kept: TypeAlias = dict[tuple[NodeId, int], list[tuple[int, Outputs]]]  # (maker, pack) -> (stage, outputs)
 
 
@@ -150,7 +150,7 @@ class Replicas:
 
     def delivered(self, event: Delivered, message: Message) -> list[Effect]:
         """Keep what came, or let it wait for its epoch; raises Malformed, and then nothing is changed."""
-        if not isinstance(message, PackPart | PacksFreed | LaneMark):
+        if not isinstance(message, PackPart | PacksFreed | OutputsKept | LaneMark):
             raise Malformed("pack", f"{type(message).__name__} is not of a lane")
         last = self._numbers.get(event.sender, 0)
         if message.number != last + 1:
@@ -158,6 +158,8 @@ class Replicas:
         pack = self._shape.checked(message) if isinstance(message, PackPart) else None
         if isinstance(message, LaneMark):
             _check_mark(message, self._shape.slots)
+        if isinstance(message, OutputsKept) and len(message.makers) != len(message.packs):
+            raise Malformed("pack", "columns of different lengths")
         self._numbers[event.sender] = message.number
         self._arrived.setdefault(event.sender, deque()).append((message, pack, len(event.payload)))
         self._judge(event.sender)
@@ -184,6 +186,8 @@ class Replicas:
                     self._part(sender, message, pack)
                 case PacksFreed():
                     self._freed(sender, message.epoch, [(message.maker, each) for each in message.packs])
+                case OutputsKept():
+                    self._outputs_kept(sender, message)
                 case LaneMark():
                     self._mark(sender, message)
             number = message.number
@@ -225,6 +229,11 @@ class Replicas:
 
     def _freed(self, sender: NodeId, epoch: int, packs: list[tuple[NodeId, int]]) -> None:
         self._free(packs, lambda origin: self._is_from_its_source(origin, sender, epoch))
+
+    def _outputs_kept(self, sender: NodeId, message: OutputsKept) -> None:
+        if self._is_from_its_source(message.slot, sender, message.epoch):
+            kept = dict.fromkeys(zip(message.makers, message.packs, strict=True))
+            self._free([name for name in self.outputs if name not in kept], lambda origin: origin == message.slot)
 
     def _mark(self, sender: NodeId, mark: LaneMark) -> None:
         sealed = []

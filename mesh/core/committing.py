@@ -1,0 +1,311 @@
+"""The owner's side of copies: every pack goes to the backups of its slots, and counts when all of them have it.
+
+States    of a pack: applied and sent -> acknowledged by every lane that must -> committed, in the order of applying
+          of a slot here: active -> sealed (PENDING, from here) -> another's; or active again
+          of a copy that joins: waits -> begun -> all pieces sent -> needed, acknowledged -> told (`filled`)
+Events    `set_table`, `add`, `taken`, `over` (outputs that their consumers have committed), `send_some`
+Results   `commit`: what may be answered and given out now; `filled`; `take_effects`
+
+Until a pack is committed its batch is not answered, its outputs go nowhere, and who has read it waits. Nothing is ever
+rolled back: a slot that goes to another owner is *withdrawn* from what is not committed. Its records there are refused,
+and sent to the new owner under their numbers; if that one has them, its marks say so. The new owner also gives out the
+slot's outputs again, under their numbers, until their consumers have them.
+
+A joining copy is needed from the moment at which it has been sent everything, hence before anybody can hear that it
+is one: a table that names it a backup may be chosen long before it is known here.
+
+While a slot is sealed its last packs wait for the backups of the last ACTIVE configuration, as before, since each of
+these may become its owner.
+
+Bounds    a window of bytes a lane (`open_for` says no beyond it). Outputs are kept until they are over: as many as the
+          router may have on its way, and what is not committed.
+Invariants a committed pack is at every backup that the newest ACTIVE table may name. Packs commit in order. A backup
+          that no table names any more holds up nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mesh.core.configuration import Configuration
+from mesh.core.copy_lane import CopyLane
+from mesh.core.events import Effect
+from mesh.core.filling import Fill, Snapshot
+from mesh.core.messages import NodeId
+from mesh.core.packs import PART_BYTES, Outputs, Pack
+from mesh.core.replicas import BEGINS, FILLED, SEALED, Taken
+from mesh.core.table import ACTIVE, PENDING
+from mesh.core.values import NotSerializable
+
+WINDOW_BYTES = 4 << 20  # of a lane
+
+
+@dataclass(slots=True)
+class Committed:
+    """A batch, or a part of one, that counts now, but for the slots that went to another owner before."""
+
+    token: Any  # the caller's
+    pack: Pack
+    withdrawn: dict[int, None]  # their records are refused
+    outputs: list[Outputs]  # to be given out
+
+
+@dataclass(slots=True)
+class _Entry:
+    token: Any
+    pack: Pack
+    touched: frozenset[int]
+    need: dict[NodeId, int] = field(default_factory=dict)  # lane -> the number that it must have acknowledged
+    withdrawn: dict[int, None] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Kept:
+    """Outputs of one pack that are not over."""
+
+    parts: list[tuple[int, Outputs]]  # (stage, those of slots that are here)
+    left: int  # how many are not over; of any slot
+
+
+class Committing:
+    """All lanes of this node to its backups."""
+
+    def __init__(
+        self, me: NodeId, snapshot: Snapshot, window_bytes: int = WINDOW_BYTES, part_bytes: int = PART_BYTES
+    ) -> None:
+        self._me = me
+        self._snapshot = snapshot
+        self._window_bytes = window_bytes
+        self._part_bytes = min(part_bytes, window_bytes)
+        self._epoch = 0
+        self._slots: dict[int, Configuration] = {}  # whose packs are this node's
+        self._lanes: dict[NodeId, CopyLane] = {}
+        self._queue: deque[_Entry] = deque()  # not committed, in order
+        self._fills: dict[int, Fill] = {}
+        self._kept: dict[tuple[NodeId, int], _Kept] = {}  # (maker, pack)
+        self._over: dict[NodeId, list[int]] = {}  # maker -> packs of which the backups are to be told
+        self.applied = 0  # packs; a read of what they made waits until as many
+        self.committed = 0  # are
+        self._effects: list[Effect] = []
+        self.left_out: list[tuple[Pack, NotSerializable]] = []  # one key, or output, each: nobody has a copy of it
+
+    def take_effects(self) -> list[Effect]:
+        effects, self._effects = self._effects, []
+        return effects
+
+    # -- the partition
+
+    def set_table(self, epoch: int, changed: Mapping[int, Configuration], workers: Collection[NodeId]) -> None:
+        """`changed`: the slots whose configuration is another than before."""
+        self._epoch = epoch
+        sealed: dict[NodeId, dict[int, int]] = {}
+        for slot, now in changed.items():
+            if now.source != self._me or now.status not in (ACTIVE, PENDING):
+                self._gone(slot)
+            elif now.status == ACTIVE:
+                self._active(slot, now)
+            else:
+                self._fills.pop(slot, None)
+                self._slots[slot] = now
+                for node in (now.owner, *now.backups):
+                    if now.has_copy(node):
+                        sealed.setdefault(node, {})[slot] = now.term
+        for node, terms in sealed.items():
+            self._effects.append(self._lane(node).mark(SEALED, epoch, terms))
+        for node in [node for node in self._lanes if node not in workers]:
+            assert not self._lanes[node].needed, "a table names a backup that is no worker"
+            del self._lanes[node]
+        self._need_less()
+        for lane in self._lanes.values():
+            lane.learn(epoch)
+
+    def _active(self, slot: int, now: Configuration) -> None:
+        self._slots[slot] = now
+        fill = self._fills.get(slot)
+        if fill is not None and (fill.joiner, fill.term) != (now.joining, now.term):
+            del self._fills[slot]
+        if now.joining is not None and slot not in self._fills:
+            self._fills[slot] = Fill(slot, now.term, now.joining)
+        wanted = [*now.backups, *([now.joining] if slot in self._fills and self._fills[slot].begun else [])]
+        for node, lane in self._lanes.items():
+            if node not in wanted:
+                lane.carried.pop(slot, None)
+            if node not in now.backups and not (node == now.joining and self._fills[slot].ended):
+                lane.needed.pop(slot, None)
+        for node in now.backups:
+            lane = self._lane(node)
+            lane.carried[slot] = lane.needed[slot] = None
+
+    def _gone(self, slot: int) -> None:
+        if self._slots.pop(slot, None) is None:
+            return
+        self._fills.pop(slot, None)
+        for lane in self._lanes.values():
+            lane.carried.pop(slot, None)
+            lane.needed.pop(slot, None)
+        for entry in self._queue:
+            if slot in entry.touched:
+                entry.withdrawn[slot] = None
+                self._forget_outputs(entry.pack, slot)
+        for kept in self._kept.values():  # given out already, by the new owner too: here they are only counted
+            kept.parts = [(stage, out.chosen([each != slot for each in out.origins])) for stage, out in kept.parts]
+
+    def _forget_outputs(self, pack: Pack, slot: int) -> None:
+        """They were not given out, and never will be by this node."""
+        count = sum(out.origins.count(slot) for out in pack.outputs)
+        if count:
+            self.over(pack.maker, pack.pack, count)
+
+    def _need_less(self) -> None:
+        for entry in self._queue:
+            left = [slot for slot in entry.touched if slot not in entry.withdrawn]
+            entry.need = {
+                node: number
+                for node, number in entry.need.items()
+                if node in self._lanes and any(slot in self._lanes[node].needed for slot in left)
+            }
+
+    def _lane(self, node: NodeId) -> CopyLane:
+        if node not in self._lanes:
+            self._lanes[node] = CopyLane(node, self._window_bytes)
+        return self._lanes[node]
+
+    # -- packs
+
+    def add(self, pack: Pack, token: Any) -> None:
+        """It has been applied here."""
+        self.applied += 1
+        pack.maker, pack.pack = self._me, self.applied
+        entry = _Entry(token, pack, pack.touched())
+        assert all(slot in self._slots and self._slots[slot].status == ACTIVE for slot in entry.touched)
+        count = sum(len(out.origins) for out in pack.outputs)
+        if count:
+            self._kept[pack.maker, pack.pack] = _Kept([(pack.stage, out) for out in pack.outputs], count)
+        for node, lane in self._lanes.items():
+            wanted = entry.touched.intersection(lane.carried)
+            if wanted:
+                self._send(lane, pack if len(wanted) == len(entry.touched) else pack.restricted(wanted))
+                if not wanted.isdisjoint(lane.needed):
+                    entry.need[node] = lane.last_number
+        self._queue.append(entry)
+
+    def _send(self, lane: CopyLane, pack: Pack) -> int:
+        """How many bytes it was."""
+        effects, sent = lane.pack(pack, self._epoch, self._part_bytes)
+        self._effects += effects
+        self.left_out += sent.left_out
+        return sum(map(len, sent.payloads))
+
+    def taken(self, sender: NodeId, number: int, epoch: int) -> None:
+        """A backup's acknowledgement; raises Malformed."""
+        lane = self._lanes.get(sender)
+        if lane is not None:  # else it is no worker any more
+            lane.taken(number, epoch, self._epoch)
+
+    def commit(self) -> list[Committed]:
+        """What may be answered and given out now, in order."""
+        committed = []
+        while self._queue and all(self._lanes[node].acked >= number for node, number in self._queue[0].need.items()):
+            entry = self._queue.popleft()
+            self.committed += 1
+            outputs = entry.pack.outputs
+            if entry.withdrawn and outputs:
+                outputs = [out.chosen([slot not in entry.withdrawn for slot in out.origins]) for out in outputs]
+            committed.append(Committed(entry.token, entry.pack, entry.withdrawn, outputs))
+        return committed
+
+    def open_for(self) -> bool:
+        """May more be applied?"""
+        return all(lane.has_room() for lane in self._lanes.values() if lane.carried)
+
+    # -- outputs
+
+    def adopt(self, slot: int, taken: Taken) -> None:
+        """Of a slot that is this node's since `set_table`: they are committed, and are to be given out again."""
+        for maker, pack, stage, out in taken.outputs:
+            kept = self._kept.setdefault((maker, pack), _Kept([], 0))
+            kept.parts.append((stage, out))
+            kept.left += len(out.origins)
+        packs = [*dict.fromkeys((maker, pack) for maker, pack, _, _ in taken.outputs)]
+        self._effects += [lane.kept(slot, packs, self._epoch) for lane in self._lanes.values() if slot in lane.carried]
+
+    def over(self, maker: NodeId, pack: int, count: int) -> None:
+        """So many outputs of this pack have been committed by their consumers, or set aside."""
+        kept = self._kept[maker, pack]
+        kept.left -= count
+        if not kept.left:
+            del self._kept[maker, pack]
+            self._over.setdefault(maker, []).append(pack)
+
+    def tell_over(self) -> None:
+        """To the backups."""
+        for lane in self._lanes.values():
+            if lane.carried:
+                self._effects += [lane.freed(maker, packs, self._epoch) for maker, packs in self._over.items()]
+        self._over.clear()
+
+    # -- copies that join
+
+    def may_send(self) -> bool:
+        return any(not fill.ended and self._lane(fill.joiner).has_room() for fill in self._fills.values())
+
+    def send_some(self) -> None:
+        """The next piece to each joining copy that has room: of one slot after the other."""
+        if not self.may_send() or not self._snapshot.ready():
+            return
+        served: dict[NodeId, None] = {}
+        for fill in self._fills.values():
+            lane = self._lane(fill.joiner)
+            if fill.ended or fill.joiner in served or not lane.has_room():
+                continue
+            served[fill.joiner] = None
+            if not fill.begun:
+                self._begin(fill, lane)
+            self._next_piece(fill, lane)
+
+    def _begin(self, fill: Fill, lane: CopyLane) -> None:
+        fill.begun = True
+        lane.carried[fill.slot] = None
+        self._effects.append(lane.mark(BEGINS, self._epoch, {fill.slot: fill.term}))
+        for pack in self._snapshot.marks(fill.slot):
+            self._send(lane, pack)
+        for (maker, number), kept in self._kept.items():
+            for stage, out in kept.parts:
+                mine = out.chosen([origin == fill.slot for origin in out.origins])
+                if mine.origins:
+                    pack = Pack(maker, number, stage, outputs=[mine], next_output=1 + max(mine.numbers))
+                    self._send(lane, pack)
+
+    def _next_piece(self, fill: Fill, lane: CopyLane) -> None:
+        piece = self._snapshot.piece(fill)
+        if piece is not None:
+            fill.measured(len(piece.keys), self._send(lane, piece))
+            return
+        self._effects.append(lane.mark(FILLED, self._epoch, {fill.slot: fill.term}))
+        fill.ended = lane.last_number
+        lane.needed[fill.slot] = None
+        for entry in self._queue:
+            if fill.slot in entry.touched and fill.slot not in entry.withdrawn:
+                entry.need[lane.node] = lane.last_number
+
+    def filled(self) -> list[tuple[int, int]]:
+        """(slot, term) of which the joining copy has all since the last call."""
+        found = [
+            fill
+            for fill in self._fills.values()
+            if fill.ended and not fill.told and self._lane(fill.joiner).acked >= fill.ended
+        ]
+        for fill in found:
+            fill.told = True
+        return [(fill.slot, fill.term) for fill in found]
+
+    # -- for whoever asks
+
+    def lanes(self) -> Iterable[CopyLane]:
+        return self._lanes.values()
+
+    def busy(self) -> bool:
+        return bool(self._queue or self._kept or any(not fill.told for fill in self._fills.values()))
