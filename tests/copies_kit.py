@@ -1,70 +1,92 @@
-"""Packs to try the copies with: small ones of a few slots, made by a plain rule or by hypothesis."""
+"""As `moving_kit`, with copies: which process holds which version of a slot is the ground truth here.
+
+A slot's version rises with what its owner applies; it is committed when all copies have it. `work` lets owners apply,
+`transfer` fills, hands over and claims.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, field
 
-from hypothesis import strategies as st
-
-from mesh.core.keys import slot_of_key
-from mesh.core.packs import Outputs, Pack, Shape
-
-SLOTS, SEED = 8, 0
-SHAPE = Shape(sources=2, stages=2, targets=3, slots=SLOTS, seed=SEED)
-ME, B, C, D = (bytes([number]) * 16 for number in range(1, 5))
+from mesh.core.messages import NodeId
+from mesh.core.planner import first_table
+from mesh.core.table import ACTIVE, LOST, Slot, Table
+from tests.moving_kit import CLUSTER, World
 
 
-def slots_of(keys: Sequence[Any]) -> list[int]:
-    return [slot_of_key(key, SEED, SLOTS) for key in keys]
+@dataclass
+class Copies(World):
+    copies: int = 2
+    absent: tuple[NodeId, ...] = ()
+    held: list[dict[NodeId, int]] = field(default_factory=list)  # of each slot: process -> version
+    committed: list[int] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.table = first_table(list(self.members.values()), CLUSTER, self.slots, self.copies)
+        self.held = [dict.fromkeys(self.nodes(slot.members), 0) for slot in self.table.slots]
+        self.committed = [0] * self.slots
 
-def keys_of_slot(slot: int, count: int) -> list[str]:
-    found: list[str] = []
-    number = 0
-    while len(found) < count:
-        if slot_of_key(f"k{number}", SEED, SLOTS) == slot:
-            found.append(f"k{number}")
-        number += 1
-    return found
+    def nodes(self, places: tuple[int, ...]) -> list[NodeId]:
+        return [self.table.members[place].node for place in places]
 
+    # -- what data planes do
 
-slots = st.integers(0, SLOTS - 1)
-numbers = st.integers(0, 1 << 40)
-states = st.integers() | st.text(max_size=4) | st.tuples(st.integers(), st.text(max_size=2))
+    def work(self, chance: float = 0.5) -> None:
+        for number, slot in enumerate(self.table.slots):
+            owner = self.table.members[slot.owner].node
+            if slot.status != ACTIVE or not self.runs(owner) or self.random.random() >= chance:
+                continue
+            version = self.held[number][owner] = self.held[number][owner] + 1
+            joins = slot.joining if self.claims.get(number) == slot.term else None
+            others = self.nodes(slot.backups if joins is None else (*slot.backups, joins))
+            for other in others:
+                if self.runs(other):
+                    self.held[number][other] = version
+            if all(self.runs(other) for other in others):
+                self.committed[number] = version
 
+    def transfer(self, chance: float = 1.0) -> None:
+        for number, slot in enumerate(self.table.slots):
+            if slot.asked() and self.random.random() < chance:
+                self._answer(number, slot)
 
-@st.composite
-def packs(draw: st.DrawFn) -> Pack:
-    keys: list[Any] = draw(st.lists(st.text("abc", max_size=3) | st.integers(0, 50), unique=True, max_size=8))
-    some = draw(st.lists(states, max_size=len(keys)))
-    pack = Pack(ME, 1, draw(st.integers(0, 1)), slots_of(keys), keys, some, next_output=1 << 41)
-    for name in draw(st.lists(st.sampled_from("xyz"), unique=True)):
-        marked = draw(st.lists(slots, min_size=1, max_size=4, unique=True))
-        pack.splits.append(((draw(st.integers(0, 1)), name), marked, [draw(numbers) for _ in marked]))
-    pairs = draw(st.lists(st.tuples(slots, slots), max_size=5, unique=True))
-    if pairs:
-        pack.stages.append((0, [a for a, _ in pairs], [b for _, b in pairs], [draw(numbers) for _ in pairs]))
-    for target in draw(st.lists(st.integers(0, 2), unique=True)):
-        outs = draw(st.lists(st.tuples(slots, numbers, st.text("ab", max_size=2), states), min_size=1, max_size=5))
-        origins, given, out_keys, values = map(list, zip(*outs, strict=True))
-        values = out_keys if target == 2 else values
-        pack.outputs.append(Outputs(target, origins, given, out_keys, values))
-    return pack
+    def _answer(self, number: int, slot: Slot) -> None:
+        asked = self.nodes(slot.asked())
+        giver = self.nodes((slot.owner if slot.donor is None else slot.donor,))[0]
+        takers = asked if slot.joining is None else self.nodes((slot.joining,))
+        if self.runs(giver) and all(self.runs(each) for each in (*asked, *takers)):
+            self.held[number] |= dict.fromkeys(takers, self.held[number][giver])
+            self.claims[number] = slot.term
 
+    # -- what must hold of every step
 
-def things(*some: Pack) -> list[Any]:
-    """All that is in packs, one by one, in an order that does not depend on how they are cut."""
-    found: list[Any] = []
-    for pack in some:
-        for index, key in enumerate(pack.keys):
-            state = repr(pack.states[index]) if index < len(pack.states) else "gone"
-            found.append(("state", pack.slots[index], repr(key), state))
-        for stream, marked, given in pack.splits:
-            found += [("split", slot, repr(stream), number) for slot, number in zip(marked, given, strict=True)]
-        for stage, origins, marked, given in pack.stages:
-            found += [("stage", slot, f"{stage} {a}", n) for a, slot, n in zip(origins, marked, given, strict=True)]
-        for out in pack.outputs:
-            columns = zip(out.origins, out.numbers, out.keys, out.values, strict=True)
-            found += [("out", origin, f"{out.target} {number}", f"{k!r} {v!r}") for origin, number, k, v in columns]
-    return sorted(found)
+    def _follow(self, slot: int, old: Table, new: Table) -> None:
+        before, after = old.slots[slot], new.slots[slot]
+        owner = new.members[after.owner].node
+        copies = [old.members[place].node for place in before.members]
+        self.moves += after.hands_over and after.term != before.term
+        if after.status == LOST != before.status:
+            assert all(self.has_ended(each) for each in copies), f"slot {slot} is given up while a copy may return"
+        if after.status != ACTIVE:
+            return
+        if before.status == LOST:
+            self.held[slot], self.committed[slot] = {owner: 0}, 0
+        assert self.held[slot].get(owner, -1) >= self.committed[slot], f"slot {slot}: what was committed is gone"
+        members = [new.members[place].node for place in after.members]
+        self._check_number(slot, before, after, [each for each in copies if each not in members])
+        self.held[slot] = {each: version for each, version in self.held[slot].items() if each in members}
+
+    def _check_number(self, slot: int, before: Slot, after: Slot, dropped: list[NodeId]) -> None:
+        """A step that is not a promotion leaves out who is down, or who is more than enough."""
+        if before.status != ACTIVE or not any(self.runs(each) for each in dropped):
+            return
+        staying = sum(self.stays(seat) and seat.up for seat in self.table.workers())
+        assert len(after.members) >= min(self.copies, staying), f"slot {slot} has fewer copies, and nobody is down"
+
+    def pinned(self, slot: int) -> bool:
+        configuration = self.table.slots[slot]
+        copies = self.nodes(configuration.members)
+        if configuration.status == LOST or any(self.runs(each) for each in copies):
+            return False
+        return not all(self.has_ended(each) for each in copies)

@@ -1,0 +1,278 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mesh.core.copying import MAX_FILLING, renumbered, settled, urgent
+from mesh.core.messages import ALIVE, DEAD, LEFT
+from mesh.core.table import ACTIVE, LOST, PENDING, Slot, Table
+from mesh.core.transitions import Facts, next_table
+from tests.copies_kit import Copies
+from tests.moving_kit import Plan
+from tests.test_transitions import happen, keep_a_worker
+
+ALL = (True,) * 4
+
+
+def without(*places: int) -> tuple[bool, ...]:
+    return tuple(place not in places for place in range(4))
+
+
+# -- one slot, one step -----------------------------------------------------------------------------------------------
+
+OWNED = Slot(5, 0, (1, 2), ACTIVE, None, 2)
+JOINED = Slot(5, 0, (1,), ACTIVE, None, 2, 3)
+HANDED = Slot(5, 1, (0, 2), PENDING, 0, 2)
+PROMOTED = Slot(5, 1, (0, 2), PENDING, 1)
+
+
+@pytest.mark.parametrize(
+    ("slot", "claimed", "there", "after"),
+    [
+        (OWNED, False, ALL, OWNED), (OWNED, False, without(1), Slot(6, 0, (2,), ACTIVE, None, 2)),
+        (OWNED, False, without(1, 2), Slot(6, 0, (), ACTIVE, None, 2)),
+        (OWNED, False, without(0), Slot(6, 1, (0, 2), PENDING, 1)),
+        (OWNED, False, without(0, 1), Slot(6, 2, (0, 1), PENDING, 2)), (OWNED, False, without(0, 1, 2), OWNED),
+        (JOINED, False, ALL, JOINED), (JOINED, True, ALL, Slot(6, 0, (1, 3), ACTIVE, None, 2)),
+        (JOINED, True, without(1), Slot(6, 0, (3,), ACTIVE, None, 2)),
+        (JOINED, False, without(1), Slot(6, 0, (), ACTIVE, None, 2)),
+        (JOINED, True, without(3), Slot(6, 0, (1,), ACTIVE, None, 2)),
+        (JOINED, True, without(0), Slot(6, 1, (0,), PENDING, 1)), (JOINED, True, without(0, 1), JOINED),
+        (HANDED, False, ALL, HANDED), (HANDED, True, ALL, Slot(5, 1, (0, 2))),
+        (HANDED, True, without(0), Slot(5, 1, (0, 2))), (HANDED, False, without(0), Slot(6, 1, (0, 2), PENDING, 1)),
+        (HANDED, False, without(0, 1), Slot(6, 2, (0, 1), PENDING, 2)),
+        (HANDED, True, without(1), Slot(6, 0, (2,), ACTIVE, None, 2)),
+        (HANDED, False, without(2), Slot(6, 0, (1,), ACTIVE, None, 2)), (HANDED, False, without(0, 1, 2), HANDED),
+        (PROMOTED, False, without(0), PROMOTED), (PROMOTED, True, without(0), Slot(5, 1)),
+        (PROMOTED, True, without(1), Slot(6, 0, (1, 2), PENDING, 0)),
+        (PROMOTED, False, without(0, 1, 2), PROMOTED), (Slot(5, 0, (), LOST), True, ALL, Slot(5, 0, (), LOST)),
+    ],
+)  # fmt: skip
+def test_what_cannot_wait(slot: Slot, claimed: bool, there: tuple[bool, ...], after: Slot) -> None:
+    assert urgent(slot, claimed, there) == after
+
+
+def test_a_slot_is_brought_to_its_target_without_ever_having_fewer_copies() -> None:
+    slot, seen = Slot(1, 0, (1,)), []
+    for _ in range(9):
+        new = settled(slot, 2, (3,), True, True)
+        new = urgent(new, True, ALL) if new.asked() else new
+        if new == slot:
+            break
+        slot = new
+        seen.append((slot.owner, slot.backups))
+    assert seen == [(0, (1, 2)), (0, (1, 2, 3)), (2, (0, 1, 3)), (2, (3,))]
+
+
+def test_a_fill_goes_on_whatever_else_is_wanted_and_bounds_are_kept() -> None:
+    assert settled(JOINED, 2, (0,), True, True) == JOINED
+    assert settled(OWNED, 3, (0,), False, True) == settled(OWNED, 1, (0,), True, False) == OWNED
+
+
+def test_places_are_renumbered_and_stay_in_order() -> None:
+    assert renumbered(Slot(5, 0, (1, 2), PENDING, 1, 2), {0: 1, 1: 2, 2: 0}) == Slot(5, 1, (0, 2), PENDING, 2, 2)
+    assert renumbered(JOINED, {0: 0, 1: 1, 3: 2}) == Slot(5, 0, (1,), ACTIVE, None, 2, 2)
+
+
+# -- whole lives ------------------------------------------------------------------------------------------------------
+
+
+def lively(seed: int, workers: int, copies: int, plan: Plan = next_table) -> None:
+    world = Copies(Random(seed), workers, 1, 16, plan, copies=copies)
+    for _ in range(6):
+        for _ in range(world.random.randrange(1, 4)):
+            happen(world)
+            keep_a_worker(world)
+            for _ in range(world.random.randrange(4)):
+                world.work()
+                world.transfer(chance=0.5)
+                world.step()
+        keep_a_worker(world)
+        world.settle()
+        at_rest(world)
+
+
+def at_rest(world: Copies) -> None:
+    table = world.table
+    eligible = [place for place, seat in enumerate(table.members) if world.stays(seat)]
+    movable = [slot for number, slot in enumerate(table.slots) if not world.pinned(number)]
+    owned = [sum(slot.owner == place for slot in movable) for place in eligible]
+    assert not owned or max(owned) - min(owned) <= 1
+    for slot in movable:
+        assert slot.status != PENDING
+        if slot.status == ACTIVE:
+            assert slot.joining is None
+            assert len(slot.members) == min(world.copies, max(1, len(eligible)))
+            assert all(place in eligible for place in slot.members) or not eligible
+    named = {place for slot in table.slots for place in slot.members}
+    assert all(place in named for place, seat in enumerate(table.members) if world.has_ended(seat.node))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 1 << 32), st.integers(1, 5), st.integers(2, 3))
+def test_whatever_happens_it_comes_to_rest_and_loses_nothing_that_lives(seed: int, workers: int, copies: int) -> None:
+    lively(seed, workers, copies)
+
+
+def state(world: Copies) -> dict[str, int]:
+    return {name: count for name, count in world.table.counts().items() if count}
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_crash_promotes_at_once_and_keeps_everything(ended: bool) -> None:
+    world = Copies(Random(1), workers=3)
+    world.work(1)
+    dead = world.table.members[0].node
+    world.become(dead, LEFT if ended else DEAD)
+    world.step()
+    promoted = [slot for slot in world.table.slots if slot.promotes]
+    assert len(promoted) == 22
+    world.transfer()
+    world.step()
+    assert state(world) == {"active": 64}
+    world.work(1)
+    world.settle()
+    assert state(world) == {"active": 64}
+    assert world.committed == [2] * 64
+    assert world.table.backup_counts() == ((0, 32, 32) if not ended else (32, 32))
+
+
+def test_two_of_three_copies_die_at_once_and_nothing_is_lost() -> None:
+    """Also if one of them is asked first, as its end is noticed later."""
+    world = Copies(Random(1), workers=4, copies=3)
+    world.work(1)
+    for place in (0, 1):
+        world.become(world.table.members[place].node, DEAD)
+        world.step()
+    world.settle()
+    assert state(world) == {"active": 64}
+    assert all(len(slot.members) == 2 for slot in world.table.slots)
+
+
+def test_a_slot_whose_copies_are_all_down_waits_for_any_of_them_and_is_lost_only_when_all_have_ended() -> None:
+    world = Copies(Random(1), workers=4)
+    first, second = (world.table.members[place].node for place in (0, 1))
+    both = [slot for slot in range(64) if {*world.table.slots[slot].members} == {0, 1}]
+    assert both
+    world.become(first, DEAD)
+    world.become(second, DEAD)
+    world.settle()
+    assert {world.table.state_of(slot) for slot in both} == {"unavailable"}
+    world.become(first, LEFT)
+    world.settle()
+    assert {world.table.state_of(slot) for slot in both} == {"unavailable"}
+    world.become(second, ALIVE)
+    world.settle()
+    assert state(world) == {"active": 64}
+    world.become(second, LEFT)
+    world.settle()
+    assert state(world) == {"active": 64}  # by then they had other copies
+
+
+def test_all_copies_ended_is_lost() -> None:
+    world = Copies(Random(1), workers=4)
+    both = [slot for slot in range(64) if {*world.table.slots[slot].members} == {0, 1}]
+    for place in (0, 1):
+        world.become(world.table.members[place].node, LEFT)
+    world.settle()
+    assert [slot for slot in range(64) if world.table.state_of(slot) == "lost"] == both
+    assert len(world.table.members) == 2
+
+
+def test_while_somebody_is_expected_back_nothing_is_levelled_but_all_is_filled() -> None:
+    world = Copies(Random(1), workers=4)
+    gone = world.table.members[0].node
+    before = world.table.owners()
+    world.become(gone, DEAD)
+    facts = replace(world.facts(), absent=(gone,))
+    world.plan = lambda table, now: next_table(table, replace(now, absent=facts.absent))
+    world.settle()
+    after = world.table.owners()
+    assert all(new == old for old, new in zip(before, after, strict=True) if old != "n0")
+    assert all(len(slot.members) == 2 and 0 not in slot.members for slot in world.table.slots)
+    assert world.moves == 0
+    world.become(gone, ALIVE)
+    world.plan = next_table
+    world.settle()
+    assert world.table.owned_counts() == (16, 16, 16, 16)
+    assert world.moves == 16
+
+
+def test_a_restarted_process_follows_in_its_seat() -> None:
+    world = Copies(Random(1), workers=3, copies=2)
+    new = world.start("n1")
+    world.settle()
+    assert [seat.name for seat in world.table.members] == ["n0", "n1", "n2"]
+    assert world.table.members[1].node == new
+    assert sorted(world.table.owned_counts()) == [21, 21, 22]
+
+
+def test_a_leaver_gives_its_slots_away_without_ever_fewer_copies() -> None:
+    world = Copies(Random(1), workers=4)
+    leaver = world.table.members[0].node
+    world.leave(leaver)
+    world.settle()
+    assert world.table.left == (leaver,)
+    assert state(world) == {"active": 64}
+    assert all(len(slot.members) == 2 for slot in world.table.slots)
+
+
+def test_only_so_many_are_filled_at_once() -> None:
+    world = Copies(Random(1), workers=1, slots=256)
+    world.start("n1")
+    filling = []
+    for _ in range(8):
+        world.step()
+        filling.append(sum(slot.joining is not None for slot in world.table.slots))
+        world.transfer()
+    assert max(filling) == MAX_FILLING
+    world.settle()
+    assert world.table.owned_counts() == world.table.backup_counts() == (128, 128)
+
+
+# -- mutants ----------------------------------------------------------------------------------------------------------
+
+
+def drops_before_it_fills(table: Table, facts: Facts) -> Table | None:
+    new = next_table(table, facts)
+    if new is None or len(new.members) != len(table.members):
+        return new
+    slots = [
+        Slot(slot.term, slot.owner, (), ACTIVE, None, slot.since, slot.joining)
+        if slot.joining is not None and old.joining is None
+        else slot
+        for old, slot in zip(table.slots, new.slots, strict=True)
+    ]
+    return replace(new, slots=tuple(slots))
+
+
+def takes_old_claims(table: Table, facts: Facts) -> Table | None:
+    return next_table(table, replace(facts, installed={n: table.slots[n].term for n in facts.installed}))
+
+
+def buries_the_living(table: Table, facts: Facts) -> Table | None:
+    members = {each: replace(member, status=LEFT) if member.status == DEAD else member
+               for each, member in facts.members.items()}  # fmt: skip
+    return next_table(table, replace(facts, members=members, mourned=list(members)))
+
+
+@pytest.mark.parametrize(
+    ("mutant", "told"),
+    [
+        (drops_before_it_fills, "has fewer copies"),
+        (takes_old_claims, "what was committed is gone"),
+        (buries_the_living, "is given up while"),
+    ],
+)
+def test_mutant_is_caught(mutant: Plan, told: str) -> None:
+    with pytest.raises(AssertionError, match=told):
+        many_lives(mutant)
+
+
+def many_lives(plan: Plan) -> None:
+    for seed in range(100):
+        lively(seed, 4, 2, plan)
