@@ -22,7 +22,7 @@ from mesh.core.marks import Marks
 from mesh.core.messages import NodeId, PacksTaken
 from mesh.core.owner import Owner
 from mesh.core.packs import Outputs, Shape, pack_of
-from mesh.core.replicas import Replicas
+from mesh.core.replicas import Replicas, Taken
 from mesh.core.table import ACTIVE, PENDING
 from tests.packs_kit import SEED, keys_of_slot
 
@@ -74,6 +74,9 @@ class Node:
                 self.active.pop(slot, None)
             elif not (same and slot in self.active):
                 self.active[slot] = before + 1
+        for slot, now in changed.items():
+            if slot in former and former[slot].source == self.me != now.source and slot not in self.replicas.copies:
+                self.leave(slot, now)
         own = self.replicas.set_table(epoch, changed, self.world.living())
         self.committing.set_table(epoch, changed, self.world.living())
         for slot in own:
@@ -82,12 +85,17 @@ class Node:
             self.committing.adopt(slot, taken)
             self.given.extend((maker, pack, out) for maker, pack, _, out in taken.outputs)
         self.next_output[0] = max(self.next_output[0], self.replicas.next_output[0])
-        for slot, now in changed.items():
-            if slot in former and former[slot].source == self.me != now.source:
-                self.owner.drop(slot)
-                self.marks.drop(slot) if slot not in self.replicas.copies else None
         self.world.took(self, self.replicas.judge_arrived())
         self.advance()
+
+    def leave(self, slot: int, now: Configuration) -> None:
+        states = self.owner.stages[0].states
+        mine = {key: state for key, state in states.items() if self.world.slot_of[key] == slot}
+        self.owner.drop(slot)
+        if now.has_copy(self.me):
+            self.replicas.keep(slot, Taken([mine], self.committing.outputs_of(slot)))
+        else:
+            self.marks.drop(slot)
 
     def advance(self) -> None:
         while self.waiting and self.waiting[0].epoch <= self.epoch and self.committing.open_for():
@@ -131,7 +139,6 @@ class World:
     links: dict[tuple[NodeId, NodeId], deque[bytes]] = field(default_factory=dict)
     tables: list[dict[int, Configuration]] = field(default_factory=list)  # of each epoch, the first is 1
     installed: dict[tuple[int, int], list[NodeId]] = field(default_factory=dict)  # (slot, term) -> who has all
-    last_active: dict[int, Configuration] = field(default_factory=dict)
     keys: list[str] = field(default_factory=list)
     result: dict[int, list[int]] = field(default_factory=lambda: {slot: [] for slot in range(SLOTS)})
     taken: dict[int, int] = field(default_factory=dict)  # the consumer's marks, by origin
@@ -148,7 +155,6 @@ class World:
             owner, *backups = self.random.sample(everyone, self.random.randint(1, 3))
             first[slot] = Configuration(1, 1, owner, tuple(backups))
         self.tables.append(first)
-        self.last_active = dict(first)
         self.sender_epoch = 0
         self.unanswered: dict[int, list[int]] = {slot: [] for slot in range(SLOTS)}
         self.sent: dict[int, tuple[Any, int]] = {}  # slot -> to whom, and how many of the unanswered
@@ -188,6 +194,8 @@ class World:
     # -- the sender
 
     def to(self, slot: int) -> tuple[NodeId, int] | None:
+        """Owner and reign. An owner that refused something and goes on must be in another reign: else who leaps over
+        the pause sends on behind what was refused."""
         if not self.sender_epoch:
             return None
         now = self.tables[self.sender_epoch - 1][slot]
@@ -222,18 +230,22 @@ class World:
     def agree(self, slot: int, after: Configuration | None) -> None:
         if after is not None:
             self.tables.append({**self.tables[-1], slot: after})
-            if after.status == ACTIVE:
-                self.last_active[slot] = after
 
     def next_of(self, slot: int, now: Configuration) -> Configuration | None:
-        living = [node for node in self.nodes.values() if node.alive]
-        members = [each.me for each in living if self.last_active[slot].has_copy(each.me)]
-        if not self.nodes[now.source].alive or (members and self.random.random() < 0.1):
-            self.note("promoted" if not self.nodes[now.source].alive else "deposed")
-            assert members, "the world is to keep a copy of everything"
-            return Configuration(now.term + 1, now.term + 1, self.random.choice(members))
+        members = [*dict.fromkeys((now.owner, *now.backups, now.source))]
+        heirs = [each for each in members if self.nodes[each].alive]
+        promotes = now.status == PENDING and now.owner == now.donor
+        if promotes and (slot, now.term) in self.installed and self.nodes[now.owner].alive:
+            self.note("promoted")
+            return Configuration(now.term, now.term, now.owner)
+        down = not self.nodes[now.source].alive
+        if down or (not promotes and len(heirs) > 1 and self.random.random() < 0.1):
+            self.note("down" if down else "deposed")
+            heir = self.random.choice(heirs)
+            others = tuple(each for each in members if each != heir)
+            return Configuration(now.term + 1, now.term + 1, heir, others, PENDING, heir)
         if now.status == PENDING:
-            return self.next_of_pending(slot, now)
+            return None if promotes else self.next_of_hand_over(slot, now)
         if now.joining is not None and self.random.random() < 0.8:
             return self.joined(slot, now)
         choice = self.random.random()
@@ -241,26 +253,27 @@ class World:
             gone = self.random.choice(now.backups)
             self.note("dropped")
             return replace(now, term=now.term + 1, backups=tuple(each for each in now.backups if each != gone))
-        if choice < 0.6 and members and now.joining is None:
-            to = self.random.choice(members)
+        if choice < 0.6 and now.backups and now.joining is None:
+            to = self.random.choice(now.backups)
             self.note("hand-over")
-            rest = tuple(each for each in now.backups if each != to and self.nodes[each].alive)
-            return Configuration(now.term + 1, now.term + 1, to, rest, PENDING, now.owner)
-        spare = [each.me for each in living if each.me not in (now.owner, *now.backups)]
+            rest = tuple(each for each in members if each != to)
+            return Configuration(now.term + 1, now.since, to, rest, PENDING, now.owner)
+        spare = [node.me for node in self.nodes.values() if node.alive and node.me not in members]
         if spare:
             self.note("joining")
             return replace(now, term=now.term + 1, joining=self.random.choice(spare))
         return None
 
-    def next_of_pending(self, slot: int, now: Configuration) -> Configuration | None:
+    def next_of_hand_over(self, slot: int, now: Configuration) -> Configuration | None:
         have = self.installed.get((slot, now.term), [])
-        if all(node in have for node in (now.owner, *now.backups)):
+        others = [each for each in (now.owner, *now.backups) if each != now.donor]
+        if all(node in have for node in others):
             self.note("handed over")
-            return replace(now, status=ACTIVE, donor=None)
-        if self.random.random() < 0.1 and now.backups:
-            self.note("another one")
-            others = (*now.backups[1:], now.owner)
-            return replace(now, term=now.term + 1, since=now.term + 1, owner=now.backups[0], backups=others)
+            return replace(now, since=now.term, status=ACTIVE, donor=None)
+        living = tuple(each for each in others if self.nodes[each].alive)
+        if len(living) < len(others) or self.random.random() < 0.1:
+            self.note("called off")
+            return Configuration(now.term + 1, now.term + 1, now.source, living)  # a reign of its own, see `to`
         return None
 
     def joined(self, slot: int, now: Configuration) -> Configuration | None:
@@ -293,8 +306,9 @@ class World:
         """Somebody, if nothing is lost by it."""
         node = self.random.choice([node for node in self.nodes.values() if node.alive])
         for slot in range(SLOTS):
-            now = self.last_active[slot]
-            left = [each for each in (now.owner, *now.backups) if self.nodes[each].alive and each != node.me]
+            now = self.tables[-1][slot]
+            members = (now.owner, *now.backups, now.source)
+            left = [each for each in members if self.nodes[each].alive and each != node.me]
             if not left:
                 return
         node.alive = False

@@ -26,5 +26,15 @@ def test_what_the_worlds_are_to_try_does_happen() -> None:
         world.run(30)
         for name, count in world.happened.items():
             happened[name] = happened.get(name, 0) + count
-    wanted = ("crashed", "promoted", "deposed", "joined", "dropped", "handed over", "another one", "refused")
+    wanted = (
+        "crashed",
+        "promoted",
+        "deposed",
+        "joined",
+        "dropped",
+        "handed over",
+        "called off",
+        "refused",
+        "known output",
+    )
     assert {name: happened.get(name, 0) for name in wanted if happened.get(name, 0) < 3} == {}

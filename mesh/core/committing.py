@@ -1,7 +1,7 @@
 """The owner's side of copies: every pack goes to the backups of its slots, and counts when all of them have it.
 
 States    of a pack: applied and sent -> acknowledged by every lane that must -> committed, in the order of applying
-          of a slot here: active -> sealed (PENDING, from here) -> another's; or active again
+          of a slot here: active -> sealed (PENDING, from here) -> another's; or active again, if it is called off
           of a copy that joins: waits -> begun -> all pieces sent -> needed, acknowledged -> told (`filled`)
 Events    `set_table`, `add`, `taken`, `over` (outputs that their consumers have committed), `send_some`
 Results   `commit`: what may be answered and given out now; `filled`; `take_effects`
@@ -111,7 +111,7 @@ class Committing:
                 self._fills.pop(slot, None)
                 self._slots[slot] = now
                 for node in (now.owner, *now.backups):
-                    if now.has_copy(node):
+                    if now.owner != self._me and now.has_copy(node):
                         sealed.setdefault(node, {})[slot] = now.term
         for node, terms in sealed.items():
             self._effects.append(self._lane(node).mark(SEALED, epoch, terms))
@@ -232,6 +232,16 @@ class Committing:
         packs = [*dict.fromkeys((maker, pack) for maker, pack, _, _ in taken.outputs)]
         self._effects += [lane.kept(slot, packs, self._epoch) for lane in self._lanes.values() if slot in lane.carried]
 
+    def outputs_of(self, slot: int) -> list[tuple[NodeId, int, int, Outputs]]:
+        """Those that are not over, as a copy keeps them."""
+        found = []
+        for (maker, pack), kept in self._kept.items():
+            for stage, out in kept.parts:
+                mine = out.chosen([origin == slot for origin in out.origins])
+                if mine.origins:
+                    found.append((maker, pack, stage, mine))
+        return found
+
     def over(self, maker: NodeId, pack: int, count: int) -> None:
         """So many outputs of this pack have been committed by their consumers, or set aside."""
         kept = self._kept[maker, pack]
@@ -272,12 +282,8 @@ class Committing:
         self._effects.append(lane.mark(BEGINS, self._epoch, {fill.slot: fill.term}))
         for pack in self._snapshot.marks(fill.slot):
             self._send(lane, pack)
-        for (maker, number), kept in self._kept.items():
-            for stage, out in kept.parts:
-                mine = out.chosen([origin == fill.slot for origin in out.origins])
-                if mine.origins:
-                    pack = Pack(maker, number, stage, outputs=[mine], next_output=1 + max(mine.numbers))
-                    self._send(lane, pack)
+        for maker, number, stage, out in self.outputs_of(fill.slot):
+            self._send(lane, Pack(maker, number, stage, outputs=[out], next_output=1 + max(out.numbers)))
 
     def _next_piece(self, fill: Fill, lane: CopyLane) -> None:
         piece = self._snapshot.piece(fill)

@@ -1,9 +1,10 @@
 """The backup's side: slots of other owners, as they told them, ready to be this node's own.
 
-States    of a copy: nothing -> filling (joining) -> complete -> its owner's (promoted, or handed over) -> dropped.
-          The founding's backups begin complete, and empty. A copy of which the table says something else than what it
-          was filled for is dropped, and filled anew.
-Events    `set_table`; parts, freed packs and marks of a lane from peers; `take` of a slot that is this node's now.
+States    of a copy: nothing -> filling (joining) -> complete -> this node's own (promoted, or handed over) -> a copy
+          again (handed over, or deposed) -> dropped. The founding's backups begin complete, and empty. A copy of which
+          the table says something else than what it was filled for is dropped, and filled anew.
+Events    `set_table`; `keep` of a slot that was this node's own, `take` of one that is now; parts, freed packs and
+          marks of a lane from peers.
 Judged    by a table that is at least as new as that of its sender: what belongs to a later epoch waits, without
           credit, and so does what follows it. A part counts for those of its slots of which the sender is the source
           (the owner, or the donor while PENDING), and has been since before it was made. The rest is refused, and the
@@ -89,9 +90,8 @@ class Replicas:
 
     def _follow(self, slot: int, now: Configuration, before: int) -> bool:
         copy, former = self.copies.get(slot), self._named.pop(slot, None)
-        if now.status == ACTIVE and now.owner == self._me:
-            assert copy is None or copy.complete, f"slot {slot} is to be here, and its copy is not complete"
-            return copy is not None
+        if now.owner == self._me and now.source == self._me:
+            return self._own(slot, copy, now)
         if now.status == ACTIVE and now.joining == self._me:
             self._named[slot] = now
             if former != now:
@@ -101,6 +101,17 @@ class Replicas:
             self._stay(slot, now, before)
         else:
             self._drop(slot)
+        return False
+
+    def _own(self, slot: int, copy: Copy | None, now: Configuration) -> bool:
+        """It is this node's, or shall be, with whatever is here: nothing of anybody else is taken any more."""
+        assert copy is None or copy.complete, f"slot {slot} is to be here, and its copy is not complete"
+        if now.status == ACTIVE:
+            return copy is not None
+        if now.status == PENDING:
+            self._effects.append(SlotsInstalled(((slot, now.term),)))
+        if copy is not None:
+            copy.source = self._me
         return False
 
     def _stay(self, slot: int, now: Configuration, before: int) -> None:
@@ -119,6 +130,13 @@ class Replicas:
         if self.copies.pop(slot, None) is not None:
             self._marks.drop(slot)
             self._free(self.outputs, lambda origin: origin == slot)
+
+    def keep(self, slot: int, was: Taken) -> None:
+        """Before `set_table`: this node was the owner, and the table names another one but this node as a copy. What it
+        had applied and nobody has heard of is part of it, since it may be promoted again."""
+        self.copies[slot] = Copy(self._me, 0, 0, was.states, complete=True)
+        for maker, pack, stage, out in was.outputs:
+            self.outputs.setdefault((maker, pack), []).append((stage, out))
 
     def take(self, slot: int) -> Taken:
         """The slot is this node's own: all that is known of it, its outputs in the order in which they were made."""
