@@ -94,3 +94,25 @@ def test_whatever_is_claimed_only_what_waits_is_heard(sender: NodeId, slots: byt
     assert all(
         TABLE.slots[slot].status == PENDING and TABLE.slots[slot].term == term for slot, term in each.heard.items()
     )
+
+
+def test_a_hand_over_is_heard_of_once_all_copies_but_its_donor_have_claimed_it() -> None:
+    each = Claims(A)
+    each.agreed(replace(TABLE, slots=(Slot(3, 1, (0, 2), PENDING, 0, 1), *TABLE.slots[1:])))
+    assert each.handle(Received(B, installed((0, 3))), 1) == []
+    assert each.handle(SlotsInstalled(((0, 3),)), 1) == []  # the donor is not asked
+    assert each.handle(Received(C, installed((0, 2))), 1) == []
+    assert each.heard == {}
+    assert each.handle(Received(C, installed((0, 3))), 1) == [Claimed()]
+    assert each.heard == {0: 3}
+    each.agreed(replace(TABLE, epoch=8, slots=(Slot(3, 1, (0, 2)), *TABLE.slots[1:])))
+    assert each.heard == {}
+
+
+def test_an_owner_claims_that_it_has_filled_who_joins() -> None:
+    each = Claims(A)
+    each.agreed(replace(TABLE, slots=(Slot(3, 0, (), ACTIVE, None, 1, 2), *TABLE.slots[1:])))
+    assert each.handle(Received(C, installed((0, 3))), 1) == []
+    told = each.handle(SlotsInstalled(((0, 3),)), 1)
+    assert told[0] == Claimed()
+    assert each.heard == {0: 3}

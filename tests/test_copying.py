@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from mesh.core.copying import MAX_FILLING, renumbered, settled, urgent
 from mesh.core.messages import ALIVE, DEAD, LEFT
-from mesh.core.table import ACTIVE, LOST, PENDING, Slot, Table
+from mesh.core.recovery import recovered
+from mesh.core.table import ACTIVE, GENERATION, LOST, PENDING, Slot, Table
 from mesh.core.transitions import Facts, next_table
 from tests.copies_kit import Copies
 from tests.moving_kit import Plan
@@ -54,6 +55,28 @@ PROMOTED = Slot(5, 1, (0, 2), PENDING, 1)
 )  # fmt: skip
 def test_what_cannot_wait(slot: Slot, claimed: bool, there: tuple[bool, ...], after: Slot) -> None:
     assert urgent(slot, claimed, there) == after
+
+
+@pytest.mark.parametrize(
+    ("slot", "claimed", "gone", "there", "after"),
+    [
+        (OWNED, False, (0,), without(0), Slot(6, 1, (2,), PENDING, 1)),
+        (OWNED, False, (0,), without(0, 1, 2), Slot(6, 1, (2,), PENDING, 1)),
+        (OWNED, False, (1,), without(0, 1, 2), Slot(6, 0, (2,), ACTIVE, None, 2)),
+        (OWNED, False, (1,), without(0, 1), Slot(6, 2, (0,), PENDING, 2)),
+        (JOINED, False, (3,), without(0, 1, 3), Slot(6, 0, (1,), ACTIVE, None, 2)),
+        (HANDED, True, (0,), without(0), Slot(6, 1, (2,), PENDING, 1)),
+        (HANDED, False, (1,), without(0, 1, 2), Slot(6, 0, (2,), PENDING, 0)),
+        (HANDED, True, (2,), without(2), Slot(6, 0, (1,), ACTIVE, None, 2)),
+        (PROMOTED, True, (0,), without(0), Slot(5, 1)),
+        (PROMOTED, False, (0,), without(0), Slot(6, 1, (2,), PENDING, 1)),
+        (PROMOTED, False, (0, 1, 2), without(0, 1, 2), PROMOTED),
+    ],
+)  # fmt: skip
+def test_who_has_ended_is_named_no_more(
+    slot: Slot, claimed: bool, gone: tuple[int, ...], there: tuple[bool, ...], after: Slot
+) -> None:
+    assert urgent(slot, claimed, there, gone) == after
 
 
 def test_a_slot_is_brought_to_its_target_without_ever_having_fewer_copies() -> None:
@@ -202,6 +225,21 @@ def test_while_somebody_is_expected_back_nothing_is_levelled_but_all_is_filled()
     assert world.moves == 16
 
 
+def test_a_seat_passes_on_even_while_the_other_copy_is_down() -> None:
+    world = Copies(Random(1), workers=4)
+    world.work(1)
+    first, second = (world.table.members[place].node for place in (0, 1))
+    world.become(second, DEAD)
+    world.become(first, DEAD)
+    new = world.start("n0")
+    world.settle()
+    assert world.table.members[0].node == new
+    assert state(world).keys() == {"active", "unavailable"}
+    world.become(second, ALIVE)
+    world.settle()
+    assert state(world) == {"active": 64}
+
+
 def test_a_restarted_process_follows_in_its_seat() -> None:
     world = Copies(Random(1), workers=3, copies=2)
     new = world.start("n1")
@@ -232,6 +270,21 @@ def test_only_so_many_are_filled_at_once() -> None:
     assert max(filling) == MAX_FILLING
     world.settle()
     assert world.table.owned_counts() == world.table.backup_counts() == (128, 128)
+
+
+def test_a_recovery_promotes_whoever_lives_of_a_slots_copies() -> None:
+    world = Copies(Random(1), workers=4)
+    for place in (2, 3):
+        world.become(world.table.members[place].node, DEAD)
+    table = recovered(world.table, world.members)
+    assert table is not None
+    table.invariants()
+    for before, after in zip(world.table.slots, table.slots, strict=True):
+        living = tuple(place for place in before.members if place < 2)
+        assert after.status == (LOST if not living else ACTIVE if len(living) == 2 else PENDING)
+        assert not living or (after.members, after.term) == (
+            (before.members, 1) if after.status else (living, GENERATION)
+        )
 
 
 # -- mutants ----------------------------------------------------------------------------------------------------------

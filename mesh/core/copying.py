@@ -12,7 +12,7 @@ Invariant: each step follows by `succession`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
@@ -22,28 +22,32 @@ from mesh.core.table import ACTIVE, LOST, PENDING, Slot
 MAX_FILLING = 64  # slots with somebody joining at once
 
 
-def urgent(slot: Slot, claimed: bool, there: Sequence[bool]) -> Slot:
-    """What cannot wait; `claimed`: all whose word it waits for have given it."""
+def urgent(slot: Slot, claimed: bool, there: Sequence[bool], gone: Collection[int] = ()) -> Slot:
+    """What cannot wait; `claimed`: all whose word it waits for have given it; `gone`: places whose seats go now."""
     if slot.status == PENDING:
-        return _answered(slot, claimed, there) if slot.owner == slot.donor or slot.hands_over else slot
+        return _answered(slot, claimed, there, gone)
     if slot.status == LOST:
         return slot
+    fails = slot.joining is not None and not there[slot.joining]
     if not there[slot.owner]:
-        return promoted(slot, there)
+        left_over = tuple(place for place in slot.backups if place not in gone)
+        if any(there[place] for place in slot.backups) or slot.owner in gone:
+            return promoted(slot, there, gone)
+        return slot if left_over == slot.backups and not fails else _reigning(slot, slot.owner, left_over)
     filled = [slot.joining] if claimed and slot.joining is not None else []
     backups = tuple(sorted(place for place in (*slot.backups, *filled) if there[place]))
-    fails = slot.joining is not None and not there[slot.joining]
     return slot if backups == slot.backups and not fails else _reigning(slot, slot.owner, backups)
 
 
-def _answered(slot: Slot, claimed: bool, there: Sequence[bool]) -> Slot:
-    if claimed and there[slot.owner]:
+def _answered(slot: Slot, claimed: bool, there: Sequence[bool], gone: Collection[int]) -> Slot:
+    lacks = any(place in gone for place in slot.members)
+    if claimed and there[slot.owner] and not (lacks and slot.hands_over):
         return slot.activated()
     if not slot.hands_over:
-        return slot if there[slot.owner] else promoted(slot, there)
+        return slot if there[slot.owner] and not lacks else promoted(slot, there, gone)
     assert slot.donor is not None
     if not there[slot.donor]:
-        return promoted(slot, there)
+        return promoted(slot, there, gone)
     others = [place for place in slot.members if place != slot.donor]
     if all(there[place] for place in others):
         return slot
@@ -54,12 +58,14 @@ def _reigning(slot: Slot, owner: int, backups: tuple[int, ...], joining: int | N
     return Slot(slot.term + 1, owner, backups, ACTIVE, None, slot.since, joining)
 
 
-def promoted(slot: Slot, there: Sequence[bool]) -> Slot:
-    """The first copy that is up shall go on; nothing can be done if none is."""
-    heir = next((place for place in slot.members if there[place]), None)
-    if heir is None:
+def promoted(slot: Slot, there: Sequence[bool], gone: Collection[int] = ()) -> Slot:
+    """The first copy that is up shall go on; if none is, it waits for any, and names only those that may return."""
+    staying = [place for place in slot.members if place not in gone]
+    heir = next((place for place in staying if there[place]), None)
+    if heir is None and len(staying) in (0, len(slot.members)):
         return slot
-    others = tuple(sorted(place for place in slot.members if place != heir))
+    heir = staying[0] if heir is None else heir
+    others = tuple(sorted(place for place in staying if place != heir))
     return Slot(slot.term + 1, heir, others, PENDING, heir)
 
 

@@ -215,7 +215,7 @@ class TableAgreed(Event, Effect):
 
 @dataclass(frozen=True, slots=True)
 class SlotsInstalled(Event, Effect):
-    """Data plane: this node, their PENDING owner, holds the state of these slots, (slot, term); said once a term."""
+    """Data plane: what these slots, (slot, term), ask of this node is done (see `claims`); said once a term."""
 
     slots: tuple[tuple[int, int], ...]
 

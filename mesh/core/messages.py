@@ -224,7 +224,7 @@ class BootKnown(Message):
 
 @dataclass(frozen=True, slots=True)
 class Installed(Message):
-    """A PENDING owner holds the state of these slots: each may become ACTIVE if its term is still this one."""
+    """What these slots ask of the sender at these terms is done; see `claims`."""
 
     epoch: int  # the sender's
     slots: bytes  # unsigned 16-bit little-endian

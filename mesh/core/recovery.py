@@ -6,8 +6,9 @@ majority was only cut off, what it did since is given up by this: that is why it
 
     asked -> waiting (who is alive and knows a newer epoch tells it in that time) -> the new table, or a refusal
 
-Invariants: every process in it is believed alive; what they own they keep, at the same term; every other slot is LOST,
-at a term that no other table has named.
+Invariants: every process in it is believed alive; what they own they keep, at the same term, if all its copies are in
+it too; a slot of which only some copies are is promoted, and one of which none is is LOST, both at a term that no other
+table has named.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from mesh.core.copying import renumbered
 from mesh.core.electorate import MAX_VOTERS
 from mesh.core.events import Effect, Event, Log, Millis, Recover
 from mesh.core.messages import SUSPECT, Member, NodeId
-from mesh.core.table import GENERATION, LOST, WORKER, Seat, Slot, Table
+from mesh.core.table import GENERATION, LOST, PENDING, WORKER, Seat, Slot, Table
 from mesh.core.transitions import new_seat
 
 WAIT = 2_500  # ms; everybody asks everybody for newer epochs more often than that
@@ -42,7 +44,7 @@ def recovered(table: Table, members: Mapping[NodeId, Member]) -> Table | None:
     voting = tuple(replace(seat, voter=place < MAX_VOTERS) for place, seat in enumerate(seats))
     epoch = (table.generation + 1) * GENERATION
     lost = Slot(epoch, workers[0], (), LOST)  # terms never exceed epochs, so this one is new
-    slots = tuple(_kept(slot, place_of) or lost for slot in table.slots)
+    slots = tuple(_kept(slot, place_of) or _promoted(slot, place_of, epoch) or lost for slot in table.slots)
     return replace(table, epoch=epoch, members=voting, slots=slots)
 
 
@@ -54,13 +56,18 @@ def _heir(seat: Seat, living: list[Member], table: Table) -> Member | None:
 
 
 def _kept(slot: Slot, place_of: Mapping[int, int]) -> Slot | None:
-    places = (slot.owner, *slot.backups, *(() if slot.donor is None else (slot.donor,)))
-    if slot.status == LOST or any(place not in place_of for place in places):
+    named = slot.members if slot.joining is None else (*slot.members, slot.joining)
+    if slot.status == LOST or any(place not in place_of for place in named):
         return None
-    donor = None if slot.donor is None else place_of[slot.donor]
-    return replace(
-        slot, owner=place_of[slot.owner], backups=tuple(place_of[each] for each in slot.backups), donor=donor
-    )
+    return renumbered(slot, place_of)
+
+
+def _promoted(slot: Slot, place_of: Mapping[int, int], term: int) -> Slot | None:
+    moves = slot.status == PENDING and not slot.backups
+    living = [] if moves else [place_of[place] for place in slot.members if place in place_of]
+    if slot.status == LOST or not living:
+        return None
+    return Slot(term, living[0], tuple(sorted(living[1:])), PENDING, living[0])
 
 
 class Recovery:

@@ -97,7 +97,7 @@ class Slot:
 
     @property
     def promotes(self) -> bool:
-        return self.status == PENDING and self.donor == self.owner and self.backups != ()
+        return self.status == PENDING and self.donor == self.owner
 
     def activated(self) -> Slot:
         """What it becomes, while it is PENDING, once all whose word it waits for have given it."""

@@ -167,15 +167,24 @@ class _Draft:
 
     def follow(self) -> None:
         """Activate what has arrived, and whatever else cannot wait."""
+        gone = self._going()
         for number, slot in enumerate(self.slots):
             claimed = self.facts.installed.get(number) == slot.term
             if slot.status == PENDING and not slot.backups:
                 new = slot.activated() if claimed and self.there[slot.owner] else slot
             else:
-                new = slot if self._is_lost(slot) else urgent(slot, claimed, self.there)
+                new = slot if self._is_lost(slot) else urgent(slot, claimed, self.there, gone)
             if new != slot:
                 self.slots[number] = new
                 self.busy[number] = None
+
+    def _going(self) -> set[int]:
+        """Places that no slot shall name any more after this step, so that they go: of those that have ended."""
+        if self.waiting or not self._eligible():
+            return set()
+        doomed = [slot for slot in self.slots if slot.status != LOST and all(self.ended[each] for each in slot.members)]
+        held = {place for slot in doomed if not self._is_lost(slot) for place in slot.members}
+        return {place for place, has_ended in enumerate(self.ended) if has_ended and place not in held}
 
     def move(self) -> None:
         """Give up what is lost, and level the rest."""
