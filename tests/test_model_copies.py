@@ -1,0 +1,69 @@
+"""The model of the copies' life: what it finds, and that it goes by the rules that the tables go by."""
+
+from __future__ import annotations
+
+import pytest
+
+from mesh.core import table
+from mesh.core.succession import fault
+from mesh.core.table import Seat, Slot, Table
+from tools.model_copies import RULES, SCOPES, Config, Model, State, search
+
+SEATS = tuple(Seat(name, name.encode() * 16, f"tcp://{name}:1", "", "worker", "", True) for name in "ABC")
+QUICK = [  # the others take longer than a test should
+    "ask the promoted", "another process", "refuse the deposed", "promote members", "claims of this term", "name all",
+    "keep while PENDING", "wait for who is filled",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("rule", QUICK)
+def test_without_a_rule_something_is_lost(rule: str) -> None:
+    names, entries, most, chain, late, ends, held = SCOPES[RULES[rule][1]]
+    without = Model(names, entries, most, rule)
+    found, _, steps = search(without, without.start(chain, late, ends, held), 40_000)
+    assert found
+    assert steps
+
+
+def test_with_all_rules_nothing_is_lost_between_two() -> None:
+    names, entries, _, chain, late, ends, held = SCOPES["two copies"]
+    whole = Model(names, entries, 4, "")
+    assert search(whole, whole.start(chain, late, ends, held), 40_000)[0] == ""
+
+
+def as_slot(config: Config) -> Slot:
+    place = {seat.name: number for number, seat in enumerate(SEATS)}
+    status = table.ACTIVE if config.status == "ACTIVE" else table.PENDING
+    backups = tuple(sorted(place[name] for name in config.backups))
+    return Slot(
+        config.term,
+        place[config.owner],
+        backups,
+        status,
+        place.get(config.donor),
+        config.since,
+        place.get(config.joining),
+    )
+
+
+@pytest.mark.parametrize("scope", ["two copies", "three copies"])
+def test_whatever_the_model_agrees_on_follows_by_succession(scope: str) -> None:
+    names, entries, most, chain, late, _, held = SCOPES[scope]
+    whole = Model(names, entries, most, "")
+    waiting = [whole.start(chain, late, 0, held)]
+    seen: dict[State, None] = {}
+    steps: dict[tuple[Config, Config], None] = {}
+    while waiting and len(seen) < 10_000:
+        state = waiting.pop()
+        for _, new in whole.steps(state):
+            steps[state.chain[-1], new.chain[-1]] = None
+            if new not in seen:
+                seen[new] = None
+                waiting.append(new)
+    changes = [(before, after) for before, after in steps if before != after]
+    assert len(changes) > 8
+    for before, after in changes:
+        old = Table(5, b"c" * 16, SEATS, (as_slot(before),), copies=3)
+        following = Table(6, b"c" * 16, SEATS, (as_slot(after),), copies=3)
+        following.invariants()
+        assert fault(old, following) is None
