@@ -211,6 +211,9 @@ class TableAgreed(Event, Effect):
     down: tuple[NodeId, ...] = ()  # workers that are agreed to be unreachable: their slots are unavailable
     left: tuple[NodeId, ...] = ()  # that left properly, the newest last; whoever else is gone took its work along
     founders: tuple[NodeId, ...] = ()  # the workers of epoch 1, who share the splits
+    since_of_slot: tuple[int, ...] = ()  # the term at which its reign began; this one and those below as in `table`
+    backups_of_slot: tuple[tuple[int, ...], ...] = ()
+    joining_of_slot: tuple[int, ...] = ()  # else -1
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,9 @@ def table_agreed(table: Table) -> TableAgreed:
         tuple(seat.node for seat in workers if not seat.up),
         table.left,
         table.founders,
+        tuple(slot.since for slot in table.slots),
+        tuple(tuple(index_of[place] for place in slot.backups) for slot in table.slots),
+        tuple(-1 if slot.joining is None else index_of[slot.joining] for slot in table.slots),
     )
 
 
