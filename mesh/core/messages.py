@@ -378,6 +378,18 @@ class SlotSettled(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class NumberedRun(Message):
+    """(record) Consecutive records of a batch that one split of a source, or one stage, gave, and their numbers."""
+
+    of_stage: bool
+    producer: int  # the stage, or the source
+    split: str  # its name; of a stage nothing
+    origins: bytes  # of a stage the slot that gave each; of a split nothing
+    base: int
+    numbers: bytes  # unsigned 32-bit little-endian, above the base
+
+
+@dataclass(frozen=True, slots=True)
 class SplitMarks(Message):
     """(record) Of one split: the last number that each of these slots has taken, at the stage of the pack."""
 
