@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from mesh.core.copying import MAX_FILLING, renumbered, settled, urgent
 from mesh.core.messages import ALIVE, DEAD, LEFT
+from mesh.core.planner import ABSENCE, Planner
 from mesh.core.recovery import recovered
 from mesh.core.table import ACTIVE, GENERATION, LOST, PENDING, Slot, Table
 from mesh.core.transitions import Facts, next_table
@@ -218,6 +219,11 @@ def test_while_somebody_is_expected_back_nothing_is_levelled_but_all_is_filled()
     assert all(new == old for old, new in zip(before, after, strict=True) if old != "n0")
     assert all(len(slot.members) == 2 and 0 not in slot.members for slot in world.table.slots)
     assert world.moves == 0
+    proposer = Planner(world.table.members[1].node, [], 1, 64, 2, Random(1))
+    proposer.agreed(0)
+    assert proposer.follow(world.table, facts, 0) == []
+    assert proposer.next_deadline() == ABSENCE
+    assert len(proposer.follow(world.table, facts, ABSENCE)) == 1
     world.become(gone, ALIVE)
     world.plan = next_table
     world.settle()
