@@ -458,7 +458,7 @@ class World:
                 mine_there = [n for key, state in states.items() if self.slot_of[key] == slot for n in state]
                 assert sorted(mine_there) == mine, "a copy that has not all"
         for node in living:
-            assert not node.replicas.outputs, "outputs that nobody frees"
+            assert not node.replicas.outputs.packs, "outputs that nobody frees"
 
 
 def _slots() -> dict[str, int]:

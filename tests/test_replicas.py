@@ -126,9 +126,9 @@ def test_a_slot_that_is_this_nodes_now_is_taken_with_its_outputs_in_order() -> N
     assert replicas.set_table(3, {1: Configuration(2, 2, ME)}, WORKERS) == [1]
     taken = replicas.take(1)
     assert [(pack, out.origins) for _, pack, _, out in taken.outputs] == [(1, [1]), (3, [1])]
-    assert sorted(replicas.outputs) == [(B, 1), (B, 3)]
+    assert sorted(replicas.outputs.packs) == [(B, 1), (B, 3)]
     replicas.set_table(4, {2: Configuration(2, 1, B)}, WORKERS)
-    assert not replicas.outputs
+    assert not replicas.outputs.packs
     assert not replicas.copies
 
 
@@ -138,7 +138,7 @@ def test_a_new_owner_says_which_outputs_are_kept() -> None:
         deliver(replicas, part(number, 1, 2, out=number))
     replicas.set_table(2, {1: Configuration(2, 2, C, (ME,))}, WORKERS)
     deliver(replicas, OutputsKept(1, 2, 1, (B,), (3,)), sender=C)
-    assert {name: [out.origins for _, out in kept] for name, kept in replicas.outputs.items()} == {
+    assert {name: [out.origins for _, out in kept] for name, kept in replicas.outputs.packs.items()} == {
         (B, 1): [[2]],
         (B, 2): [[2]],
         (B, 3): [[1, 2]],

@@ -34,6 +34,7 @@ from mesh.core.configuration import Configuration
 from mesh.core.copy_lane import CopyLane
 from mesh.core.events import Effect
 from mesh.core.filling import Fill, Snapshot
+from mesh.core.kept_outputs import KeptOutputs, PackName, SlotOutputs
 from mesh.core.messages import NodeId
 from mesh.core.packs import PART_BYTES, Outputs, Pack
 from mesh.core.replicas import BEGINS, FILLED, SEALED, Taken
@@ -62,14 +63,6 @@ class _Entry:
     withdrawn: dict[int, None] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class _Kept:
-    """Outputs of one pack that are not over."""
-
-    parts: list[tuple[int, Outputs]]  # (stage, those of slots that are here)
-    left: int  # how many are not over; of any slot
-
-
 class Committing:
     """All lanes of this node to its backups."""
 
@@ -85,7 +78,8 @@ class Committing:
         self._lanes: dict[NodeId, CopyLane] = {}
         self._queue: deque[_Entry] = deque()  # not committed, in order
         self._fills: dict[int, Fill] = {}
-        self._kept: dict[tuple[NodeId, int], _Kept] = {}  # (maker, pack)
+        self._outputs = KeptOutputs()  # of slots that are here
+        self._left: dict[PackName, int] = {}  # how many of a pack's outputs are not over; of any slot
         self._over: dict[NodeId, list[int]] = {}  # maker -> packs of which the backups are to be told
         self.applied = 0  # packs; a read of what they made waits until as many
         self.committed = 0  # are
@@ -150,8 +144,7 @@ class Committing:
             if slot in entry.touched:
                 entry.withdrawn[slot] = None
                 self._forget_outputs(entry.pack, slot)
-        for kept in self._kept.values():  # given out already, by the new owner too: here they are only counted
-            kept.parts = [(stage, out.chosen([each != slot for each in out.origins])) for stage, out in kept.parts]
+        self._outputs.free_slot(slot)  # those that were given out are only counted from now on
 
     def _forget_outputs(self, pack: Pack, slot: int) -> None:
         """They were not given out, and never will be by this node."""
@@ -183,7 +176,9 @@ class Committing:
         assert all(slot in self._slots and self._slots[slot].status == ACTIVE for slot in entry.touched)
         count = sum(len(out.origins) for out in pack.outputs)
         if count:
-            self._kept[pack.maker, pack.pack] = _Kept([(pack.stage, out) for out in pack.outputs], count)
+            self._left[pack.maker, pack.pack] = count
+            for out in pack.outputs:
+                self._outputs.add((pack.maker, pack.pack), pack.stage, out)
         for node, lane in self._lanes.items():
             wanted = entry.touched.intersection(lane.carried)
             if wanted:
@@ -226,28 +221,21 @@ class Committing:
     def adopt(self, slot: int, taken: Taken) -> None:
         """Of a slot that is this node's since `set_table`: they are committed, and are to be given out again."""
         for maker, pack, stage, out in taken.outputs:
-            kept = self._kept.setdefault((maker, pack), _Kept([], 0))
-            kept.parts.append((stage, out))
-            kept.left += len(out.origins)
+            self._outputs.add((maker, pack), stage, out)
+            self._left[maker, pack] = self._left.get((maker, pack), 0) + len(out.origins)
         packs = [*dict.fromkeys((maker, pack) for maker, pack, _, _ in taken.outputs)]
         self._effects += [lane.kept(slot, packs, self._epoch) for lane in self._lanes.values() if slot in lane.carried]
 
-    def outputs_of(self, slot: int) -> list[tuple[NodeId, int, int, Outputs]]:
+    def outputs_of(self, slot: int) -> SlotOutputs:
         """Those that are not over, as a copy keeps them."""
-        found = []
-        for (maker, pack), kept in self._kept.items():
-            for stage, out in kept.parts:
-                mine = out.chosen([origin == slot for origin in out.origins])
-                if mine.origins:
-                    found.append((maker, pack, stage, mine))
-        return found
+        return self._outputs.of_slot(slot)
 
     def over(self, maker: NodeId, pack: int, count: int) -> None:
         """So many outputs of this pack have been committed by their consumers, or set aside."""
-        kept = self._kept[maker, pack]
-        kept.left -= count
-        if not kept.left:
-            del self._kept[maker, pack]
+        self._left[maker, pack] -= count
+        if not self._left[maker, pack]:
+            del self._left[maker, pack]
+            self._outputs.packs.pop((maker, pack), None)
             self._over.setdefault(maker, []).append(pack)
 
     def tell_over(self) -> None:
@@ -314,4 +302,4 @@ class Committing:
         return self._lanes.values()
 
     def busy(self) -> bool:
-        return bool(self._queue or self._kept or any(not fill.told for fill in self._fills.values()))
+        return bool(self._queue or self._left or any(not fill.told for fill in self._fills.values()))

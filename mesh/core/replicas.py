@@ -30,14 +30,14 @@ from mesh.core.configuration import Configuration
 from mesh.core.events import Consumed, Delivered, Effect, SlotsInstalled, Transmit
 from mesh.core.giving import REPLICATION
 from mesh.core.handoff import CONTROL
+from mesh.core.kept_outputs import KeptOutputs, SlotOutputs
 from mesh.core.marks import Marks
 from mesh.core.messages import LaneMark, Message, NodeId, OutputsKept, PackPart, PacksFreed, PacksTaken
-from mesh.core.packs import Outputs, Pack, Shape
+from mesh.core.packs import Pack, Shape
 from mesh.core.table import ACTIVE, PENDING
 
 BEGINS, FILLED, SEALED = 0, 1, 2  # what a LaneMark says
 _Cargo: TypeAlias = "PackPart | PacksFreed | OutputsKept | LaneMark"
-Kept: TypeAlias = dict[tuple[NodeId, int], list[tuple[int, Outputs]]]  # (maker, pack) -> (stage, outputs)
 
 
 @dataclass(slots=True)
@@ -56,7 +56,7 @@ class Taken:
     """What a new owner begins with. Its marks are in `Marks` already."""
 
     states: list[dict[Any, Any]]
-    outputs: list[tuple[NodeId, int, int, Outputs]] = field(default_factory=list)  # maker, pack, stage, in order
+    outputs: SlotOutputs = field(default_factory=list)  # in order
 
 
 class Replicas:
@@ -69,7 +69,7 @@ class Replicas:
         self._epoch = 0
         self._named: dict[int, Configuration] = {}  # of slots that name this node as a copy, or that shall be one
         self.copies: dict[int, Copy] = {}
-        self.outputs: Kept = {}
+        self.outputs = KeptOutputs()
         self.next_output = [0] * shape.stages  # above all that was ever told, of any slot
         self._arrived: dict[NodeId, deque[tuple[_Cargo, Pack | None, int]]] = {}  # not judged; and their sizes
         self._numbers: dict[NodeId, int] = {}  # of the last of each lane
@@ -129,40 +129,20 @@ class Replicas:
     def _drop(self, slot: int) -> None:
         if self.copies.pop(slot, None) is not None:
             self._marks.drop(slot)
-            self._free(self.outputs, lambda origin: origin == slot)
+            self.outputs.free_slot(slot)
 
     def keep(self, slot: int, was: Taken) -> None:
         """Before `set_table`: this node was the owner, and the table names another one but this node as a copy. What it
         had applied and nobody has heard of is part of it, since it may be promoted again."""
         self.copies[slot] = Copy(self._me, 0, 0, was.states, complete=True)
         for maker, pack, stage, out in was.outputs:
-            self.outputs.setdefault((maker, pack), []).append((stage, out))
+            self.outputs.add((maker, pack), stage, out)
 
     def take(self, slot: int) -> Taken:
         """The slot is this node's own: all that is known of it, its outputs in the order in which they were made."""
-        copy = self.copies.pop(slot)
-        taken = Taken(copy.states)
-        for (maker, pack), kept in self.outputs.items():
-            for stage, out in kept:
-                mine = out.chosen([origin == slot for origin in out.origins])
-                if mine.origins:
-                    taken.outputs.append((maker, pack, stage, mine))
-        taken.outputs.sort(key=lambda each: (each[2], each[3].numbers[0]))
-        self._free(self.outputs, lambda origin: origin == slot)
+        taken = Taken(self.copies.pop(slot).states, self.outputs.of_slot(slot))
+        self.outputs.free_slot(slot)
         return taken
-
-    def _free(self, packs: Collection[tuple[NodeId, int]], is_free: Any) -> None:
-        """What these packs gave out of some slots is not kept any more."""
-        for name in list(packs):
-            kept = []
-            for stage, out in self.outputs.get(name, ()):
-                left = out.chosen([not is_free(origin) for origin in out.origins])
-                if left.origins:
-                    kept.append((stage, left))
-            if kept:
-                self.outputs[name] = kept
-            else:
-                self.outputs.pop(name, None)
 
     # -- cargo comes
 
@@ -241,17 +221,19 @@ class Replicas:
             marks.raise_split(stream, slots, numbers)
         for producer, origins, slots, numbers in pack.stages:
             marks.raise_stage(producer, origins, slots, numbers)
-        if pack.outputs:
-            self.outputs.setdefault((pack.maker, pack.pack), []).extend((stage, out) for out in pack.outputs)
+        for out in pack.outputs:
+            self.outputs.add((pack.maker, pack.pack), stage, out)
         self.next_output[stage] = max(self.next_output[stage], pack.next_output)
 
     def _freed(self, sender: NodeId, epoch: int, packs: list[tuple[NodeId, int]]) -> None:
-        self._free(packs, lambda origin: self._is_from_its_source(origin, sender, epoch))
+        self.outputs.free(packs, lambda origin: self._is_from_its_source(origin, sender, epoch))
 
     def _outputs_kept(self, sender: NodeId, message: OutputsKept) -> None:
         if self._is_from_its_source(message.slot, sender, message.epoch):
             kept = dict.fromkeys(zip(message.makers, message.packs, strict=True))
-            self._free([name for name in self.outputs if name not in kept], lambda origin: origin == message.slot)
+            self.outputs.free(
+                [name for name in self.outputs.packs if name not in kept], lambda origin: origin == message.slot
+            )
 
     def _mark(self, sender: NodeId, mark: LaneMark) -> None:
         sealed = []
