@@ -90,7 +90,7 @@ class Replicas:
 
     def _follow(self, slot: int, now: Configuration, before: int) -> bool:
         copy, former = self.copies.get(slot), self._named.pop(slot, None)
-        if now.owner == self._me and now.source == self._me:
+        if now.source == self._me and now.status in (ACTIVE, PENDING):
             return self._own(slot, copy, now)
         if now.status == ACTIVE and now.joining == self._me:
             self._named[slot] = now
@@ -104,12 +104,12 @@ class Replicas:
         return False
 
     def _own(self, slot: int, copy: Copy | None, now: Configuration) -> bool:
-        """It is this node's, or shall be, with whatever is here: nothing of anybody else is taken any more."""
+        """It is this node's, or shall be, with whatever is here: nothing of anybody else is taken any more. A donor has
+        it, even if this node never saw the table that gave it to it."""
         assert copy is None or copy.complete, f"slot {slot} is to be here, and its copy is not complete"
-        if now.status == ACTIVE:
+        if now.status == ACTIVE or now.owner != self._me:
             return copy is not None
-        if now.status == PENDING:
-            self._effects.append(SlotsInstalled(((slot, now.term),)))
+        self._effects.append(SlotsInstalled(((slot, now.term),)))
         if copy is not None:
             copy.source = self._me
         return False
