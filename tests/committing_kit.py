@@ -69,10 +69,9 @@ class Node:
         self.epoch, self.table = epoch, table
         changed = {slot: now for slot, now in table.items() if former.get(slot) != now}
         for slot, now in changed.items():
-            same = slot in former and (former[slot].owner, former[slot].since) == (now.owner, now.since)
             if now.owner != self.me or now.status != ACTIVE:
                 self.active.pop(slot, None)
-            elif not (same and slot in self.active):
+            elif slot not in self.active:  # who never saw itself sealed has refused nothing, whatever it leapt over
                 self.active[slot] = before + 1
         for slot, now in changed.items():
             if slot in former and former[slot].source == self.me != now.source and slot not in self.replicas.copies:
@@ -410,6 +409,8 @@ class World:
     def at_rest(self) -> bool:
         living = [node for node in self.nodes.values() if node.alive]
         quiet = not any(node.given or node.waiting or node.committing.busy() for node in living)
+        if any(now.status == PENDING for now in self.tables[-1].values()):
+            return False
         if any(link and self.nodes[to].alive for (_, to), link in self.links.items()):
             return False
         return self.read == self.records and not any(self.unanswered.values()) and quiet

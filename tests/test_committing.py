@@ -29,7 +29,7 @@ SIZES = [(1 << 20, 1 << 18), (300, 200), (1 << 20, 60)]
 def test_everything_counts_once_whatever_becomes_of_owners_and_backups(seed: int) -> None:
     window, part = SIZES[seed % 3]
     world = World(Random(seed), window=window, part=part)
-    world.run(30)
+    world.run(30 + seed % 60)
     world.check_end()
 
 
