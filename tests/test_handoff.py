@@ -336,3 +336,13 @@ def test_nothing_is_applied_to_a_slot_before_what_its_donor_gave_out_for_it_is_s
         assert [list(target.handoff.shut(level)) for level in (1, 2, 3)] == shut
     assert donor.handoff.tell_settled() == []
     assert not donor.handoff.busy()
+
+
+def test_a_promise_that_was_lost_in_tables_that_this_node_skipped_leads_to_an_empty_slot() -> None:
+    donor, target = donor_and_target(dict.fromkeys(KEYS, 1))
+    for side in (donor, target):
+        side.learn(MOVING)
+    target.get(DONOR, filed(donor)[0].payload)
+    target.learn(table(9, THIRD, PENDING, 5, TARGET))
+    assert target.states() == {}
+    assert filed(target)
