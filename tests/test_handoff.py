@@ -11,7 +11,7 @@ from mesh.app.fragment import Fragment
 from mesh.app.plan import StagePlan
 from mesh.core import codec, giving
 from mesh.core.codec import Malformed
-from mesh.core.events import Consumed, Delivered, Effect, Log, SlotsInstalled, TableAgreed, Transmit
+from mesh.core.events import Consumed, Delivered, Effect, Log, SlotsInstalled, SlotsRooted, TableAgreed, Transmit
 from mesh.core.giving import REPLICATION
 from mesh.core.handoff import HandOff
 from mesh.core.keys import slot_of_key
@@ -290,6 +290,7 @@ def test_a_slot_with_a_state_that_cannot_travel_stays_and_the_operator_is_told_o
     (log,) = donor.said(Log)
     assert (log.event, log.fields["slot"], log.fields["key"]) == ("slot.cannot_move", 0, str(KEYS[place]))
     assert target.said(SlotsInstalled) == []
+    assert donor.said(SlotsRooted) == [SlotsRooted(((0, 2),))]
     assert donor.states() == states
     assert not donor.handoff.may_send()
 

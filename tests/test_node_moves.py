@@ -57,6 +57,19 @@ def test_joins_and_a_leave_at_once(seed: int) -> None:
     finish(nodes)
 
 
+def test_slots_with_states_that_cannot_travel_work_on_where_they_are_whoever_joins_or_is_to_leave() -> None:
+    nodes = working("a", "b", "c", rooted=True)
+    nodes.start("d")
+    nodes.tell("a", AskToLeave(nodes.processes["b"].node.id))
+    nodes.until(nodes.finished)
+    nodes.until(nodes.settled)
+    nodes.check()
+    assert len(nodes.sink.items) == nodes.records
+    logs = [log for process in nodes.living() for log in process.logs]
+    assert any(log.event == "slot.cannot_move" for log in logs)
+    assert not nodes.processes["b"].departed
+
+
 def test_a_pause_that_is_taken_for_death_loses_nothing() -> None:
     nodes = working("a", "b", "c")
     nodes.processes["b"].paused = True

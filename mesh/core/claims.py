@@ -1,10 +1,13 @@
-"""What PENDING owners say that they hold: this node's own claims, repeated to the voters until the table answers them,
-and those of others, for the planner.
+"""What PENDING owners say that they hold, and donors that they cannot give away: this node's own claims, repeated to
+the voters until the table answers them, and those of others, for the planner.
 
-A claim names a slot and a term. It counts only from that slot's owner, while the slot is PENDING at exactly that term:
-an older one is of a state that may since have changed somewhere else.
+A claim names a slot and a term. It counts only from that slot's owner or donor, while the slot is PENDING at exactly
+that term: an older one is of a state that may since have changed somewhere else.
 
-Invariant: both are subsets of what is PENDING in the table.
+    owner   it holds the state              `heard`, until the table answers
+    donor   a state in it cannot travel     `rooted`, as long as that process has the slot: it would only pause it again
+
+Invariant: claims, own and heard, are subsets of what is PENDING in the table.
 """
 
 from __future__ import annotations
@@ -14,9 +17,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from sys import byteorder
 
-from mesh.core.events import Effect, Event, Millis, Received, Rejected, Send, SlotsInstalled, Woke
+from mesh.core.events import Effect, Event, Millis, Received, Rejected, Send, SlotsInstalled, SlotsRooted, Woke
 from mesh.core.messages import Installed, NodeId
-from mesh.core.table import PENDING, Table
+from mesh.core.table import LOST, PENDING, Slot, Table
 
 REPEAT = 100  # ms
 
@@ -27,7 +30,7 @@ class Claimed(Effect):
 
 
 class Claims:
-    """`heard` is for the planner: slot -> term, as claimed by its owner."""
+    """For the planner: `heard`, slot -> term, as its owner claims; `rooted`, slot -> who cannot give it away."""
 
     def __init__(self, me: NodeId) -> None:
         self._me = me
@@ -35,6 +38,7 @@ class Claims:
         self._own: dict[int, int] = {}
         self._repeat_at: Millis | None = None
         self.heard: dict[int, int] = {}
+        self.rooted: dict[int, NodeId] = {}
 
     def next_deadline(self) -> Millis | None:
         return self._repeat_at
@@ -42,15 +46,16 @@ class Claims:
     def agreed(self, table: Table) -> None:
         """What the table has answered is forgotten."""
         self._table = table
-        self.heard = {slot: term for slot, term in self.heard.items() if _waits(table, slot, term, None)}
-        self._own = {slot: term for slot, term in self._own.items() if _waits(table, slot, term, self._me)}
+        self.heard = {slot: term for slot, term in self.heard.items() if _waits(table, slot, term)}
+        self.rooted = {slot: node for slot, node in self.rooted.items() if _who_has(table, slot) == node}
+        self._own = {slot: term for slot, term in self._own.items() if self._may_claim(slot, term, self._me)}
         if not self._own:
             self._repeat_at = None
 
     def handle(self, event: Event, now: Millis) -> list[Effect]:
-        """Understands SlotsInstalled, Received (Installed), Woke."""
+        """Understands SlotsInstalled, SlotsRooted, Received (Installed), Woke."""
         match event:
-            case SlotsInstalled(slots):
+            case SlotsInstalled(slots) | SlotsRooted(slots):
                 return self._claim(slots, now)
             case Received(sender, Installed() as message):
                 return self._received(sender, message)
@@ -60,13 +65,13 @@ class Claims:
         return []
 
     def _claim(self, slots: Iterable[tuple[int, int]], now: Millis) -> list[Effect]:
-        new = {slot: term for slot, term in slots if self._waits(slot, term, self._me)}
+        new = {slot: term for slot, term in slots if self._may_claim(slot, term, self._me)}
         if not new:
             return []
         self._own |= new
         if self._repeat_at is None:
             self._repeat_at = now + REPEAT
-        return self._hear(new) + self._tell(new)
+        return self._hear(self._me, new) + self._tell(new)
 
     def _tell(self, claims: Mapping[int, int]) -> list[Effect]:
         assert self._table is not None
@@ -77,24 +82,40 @@ class Claims:
         if len(message.slots) != 2 * len(message.terms):
             return [Rejected("installed", f"{len(message.slots)} bytes of slots with {len(message.terms)} terms")]
         claims = zip(_unpacked(message.slots), message.terms, strict=True)
-        return self._hear({slot: term for slot, term in claims if self._waits(slot, term, sender)})
+        return self._hear(sender, {slot: term for slot, term in claims if self._may_claim(slot, term, sender)})
 
-    def _hear(self, claims: Mapping[int, int]) -> list[Effect]:
-        new = claims.items() - self.heard.items()
-        self.heard.update(claims)
-        return [Claimed()] if new else []
+    def _hear(self, sender: NodeId, claims: Mapping[int, int]) -> list[Effect]:
+        assert self._table is not None or not claims
+        is_new = False
+        for slot, term in claims.items():
+            if self._table is not None and _owner_of(self._table, slot) == sender:
+                is_new = is_new or self.heard.get(slot) != term
+                self.heard[slot] = term
+            else:
+                is_new = is_new or self.rooted.get(slot) != sender
+                self.rooted[slot] = sender
+        return [Claimed()] if is_new else []
 
-    def _waits(self, slot: int, term: int, owner: NodeId) -> bool:
-        return self._table is not None and _waits(self._table, slot, term, owner)
+    def _may_claim(self, slot: int, term: int, node: NodeId) -> bool:
+        table = self._table
+        if table is None or not _waits(table, slot, term):
+            return False
+        return node in (_owner_of(table, slot), _who_has(table, slot))
 
 
-def _waits(table: Table, slot: int, term: int, owner: NodeId | None) -> bool:
-    """Is the slot PENDING at this term, with this owner?"""
-    if slot >= len(table):
-        return False
-    configuration = table.slots[slot]
-    fits = configuration.status == PENDING and configuration.term == term
-    return fits and owner in (None, table.members[configuration.owner].node)
+def _waits(table: Table, slot: int, term: int) -> bool:
+    """Is the slot PENDING at this term?"""
+    return slot < len(table) and (table.slots[slot].status, table.slots[slot].term) == (PENDING, term)
+
+
+def _owner_of(table: Table, slot: int) -> NodeId:
+    return table.members[table.slots[slot].owner].node
+
+
+def _who_has(table: Table, slot: int) -> NodeId | None:
+    """The owner of the last ACTIVE configuration."""
+    each: Slot = table.slots[slot]
+    return None if each.status == LOST else table.members[each.owner if each.donor is None else each.donor].node
 
 
 def _packed(slots: Iterable[int]) -> bytes:

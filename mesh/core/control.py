@@ -43,6 +43,7 @@ from mesh.core.events import (
     Rejected,
     Send,
     SlotsInstalled,
+    SlotsRooted,
     StartLeaving,
     Stop,
     Transmit,
@@ -189,7 +190,7 @@ class ControlPlane:
                 return self.agreement.handle(event, now) + self.boots.handle(event, now)
             case Lagged() | Leave() | HandedOver():
                 return self.membership.handle(event, now)
-            case SlotsInstalled():
+            case SlotsInstalled() | SlotsRooted():
                 return self.claims.handle(event, now)
             case StartLeaving():
                 return self.leaving.handle(AskToLeave(self.identity.me.node), now)
@@ -239,8 +240,10 @@ class ControlPlane:
             return self.planner.found(self.membership.alive(), now)
         if not self._may_plan():
             return []
-        accepted = self.losses.accepted
-        facts = Facts(self.membership.members, self.claims.heard, self.contact.caught_up, accepted=accepted)
+        facts = Facts(
+            self.membership.members, self.claims.heard, self.contact.caught_up,
+            accepted=self.losses.accepted, rooted=self.claims.rooted,
+        )  # fmt: skip
         return self.planner.follow(self.table, facts, now)
 
     def _may_plan(self) -> bool:

@@ -5,7 +5,7 @@ It runs the application's code, so it may be slow; everything that must stay qui
 Events    TableAgreed, Delivered, SplitsListed, SplitRead, SinksFlushed, LookupAsked, ListingAsked, LinesPosted,
           RecordAsked, MemberChanged, Fenced, StartLeaving, Woke
 Effects   ListSplits, ReadSplit, WriteSink, FlushSinks, Transmit, Consumed, Answered, Listed, JobDone, SlotsInstalled,
-          HandedOver, Log, Rejected
+          SlotsRooted, HandedOver, Log, Rejected
 `work`    does one unit: a chunk of what moves, then one batch of the deepest stage that may emit, else one chunk of a
           source, else a flush. Deeper stages go first and a producer stops while a window of a stage it feeds is full,
           so memory stays bounded and the last stage always drains: the graph has no cycles, hence no deadlock.

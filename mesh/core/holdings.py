@@ -8,7 +8,7 @@ Events    `set_table`; what follows from it is returned as `Moves`, and done by 
 
 Epochs may be skipped, so what matters is in what one table says: `holder`, the owner of the last ACTIVE configuration,
 has the state. A node becomes the holder only after it said that it has installed the state, hence after it saw the slot
-PENDING to itself: that is the one thing that no node skips. Or it starts empty, after an accepted loss: that it may skip.
+PENDING to itself: that is the one thing that no node skips. That it starts empty, after an accepted loss, it may skip.
 
     refused(epoch, slots)   which slots of a batch, packed under `epoch`, must not be applied here and now
 

@@ -224,7 +224,8 @@ class BootKnown(Message):
 
 @dataclass(frozen=True, slots=True)
 class Installed(Message):
-    """A PENDING owner holds the state of these slots: each may become ACTIVE if its term is still this one."""
+    """A PENDING owner holds the state of these slots: each may become ACTIVE if its term is still this one. From a
+    donor: a state in them cannot travel, they have to stay where they are."""
 
     epoch: int  # the sender's
     slots: bytes  # unsigned 16-bit little-endian

@@ -5,9 +5,10 @@ Beliefs about members come first: who is dead is down (keeps its seat, loses its
 of the process that they follow, if it had their name and role, else at the end. Who follows with the same home keeps
 the vote, as the memory of what it voted is the same; another home gets it when it has caught up. Then the slots
 that can move are levelled among the workers that are up and stay. What a member holds that is down stays pinned where
-it is, and is not counted: it may return with it. What is LOST starts again, empty, where an operator accepts that. At
-most MAX_MOVING slots are PENDING at once, so that most of a busy
-mesh works on while some of it moves; the next ones follow as these arrive.
+it is, and is not counted: it may return with it. So does what its holder cannot give away, though it goes on
+working there; it goes back if it was to move. What is LOST starts again, empty, where an operator accepts that. At most
+MAX_MOVING slots are PENDING at once, so that most of a busy mesh works on while some of it moves; the next ones follow
+as these arrive.
 
 A merely suspected member changes nothing. A table that nothing speaks against yields None.
 
@@ -37,6 +38,7 @@ class Facts:
     caught_up: Collection[NodeId]  # have shown that they hold the newest epoch
     mourned: Collection[NodeId] = ()  # ended so long ago that what they had may be called lost; see `planner`
     accepted: Mapping[int, int] = field(default_factory=dict)  # slot -> term at which its loss is accepted
+    rooted: Mapping[int, NodeId] = field(default_factory=dict)  # slot -> who has it, and cannot give it away
 
 
 def which_ended(seats: Sequence[Seat], members: Mapping[NodeId, Member]) -> list[bool]:
@@ -165,18 +167,21 @@ class _Draft:
         eligible = {self.seats[place].name: place for place in self._eligible()}
         if self.waiting or not eligible:
             return  # who follows shall find its share where it is
-        target = rebalance([self._holder(slot, eligible) for slot in self.slots], list(eligible))
+        holders = [self._holder(number, slot, eligible) for number, slot in enumerate(self.slots)]
+        target = rebalance(holders, list(eligible))
         busy = {*arrived}
         moving = sum(slot.status == PENDING for slot in self.slots)
         for number, (slot, name) in enumerate(zip(self.slots, target, strict=True)):
-            if name == PINNED and self._waits_in_vain(slot):
+            root = self._root(number, slot)
+            if name == PINNED and root is None and self._waits_in_vain(slot):
                 self.slots[number] = self._towards(slot, next(iter(eligible.values())), number)
-            if name == PINNED or number in busy:
+            if (name == PINNED and root is None) or number in busy:
                 continue
-            stays = slot.owner == eligible[name] and not self._is_thinned(slot)
+            to = eligible[name] if root is None else root
+            stays = slot.owner == to and not self._is_thinned(slot)
             starts = slot.status == ACTIVE and not self._is_lost(slot) and not stays
             if not starts or moving < MAX_MOVING:
-                self.slots[number] = self._towards(slot, eligible[name], number)
+                self.slots[number] = self._towards(slot, to, number)
                 moving += starts
 
     def _has_arrived(self, number: int, slot: Slot) -> bool:
@@ -202,9 +207,15 @@ class _Draft:
         has_it = slot.owner if slot.donor is None else slot.donor
         return slot.status != LOST and not self.there[has_it] and not self._is_lost(slot)
 
-    def _holder(self, slot: Slot, eligible: Mapping[str, int]) -> str | None:
+    def _root(self, number: int, slot: Slot) -> int | None:
+        """The place of who has this slot, is there, and cannot give it away."""
+        has_it = slot.owner if slot.donor is None else slot.donor
+        rooted = slot.status != LOST and self.facts.rooted.get(number) == self.seats[has_it].node
+        return has_it if rooted and self.there[has_it] else None
+
+    def _holder(self, number: int, slot: Slot, eligible: Mapping[str, int]) -> str | None:
         """Whose share a slot is counted to before it is levelled: where it is going, else where it comes from."""
-        if self._is_pinned(slot):
+        if self._is_pinned(slot) or self._root(number, slot) is not None:
             return PINNED
         places = [] if self._is_lost(slot) else [slot.owner, slot.donor]
         names = [self.seats[place].name for place in places if place is not None and place in eligible.values()]
