@@ -17,6 +17,7 @@ from mesh.core.messages import (
     LEFT,
     Booted,
     BootKnown,
+    Chosen,
     EpochKnown,
     Gossip,
     Installed,
@@ -124,6 +125,38 @@ def test_a_majority_that_is_replaced_without_data_leaves_the_rest_fenced() -> No
     cluster.run(LONG)
     assert cluster.processes["a"].control.contact.fenced
     assert cluster.processes["a"].table.epoch == 1
+
+
+def test_who_restarts_with_another_graph_yields_with_a_sentence_though_its_directory_knows_the_cluster() -> None:
+    cluster = founded(*ALL, disks=ALL)
+    cluster.kill("c")
+    cluster.graph = "changed"
+    restart(cluster, "c")
+    cluster.run(8_000)
+    assert "graph is 'changed' at this node" in cluster.processes["c"].stopped
+    assert [each.stopped for each in cluster.living()] == ["", ""]
+    cluster.graph = "graph"
+    restart(cluster, "c")
+    cluster.until(lambda: all_vote(cluster), LONG)
+
+
+def test_a_directory_of_a_cluster_with_another_number_of_slots_is_refused_at_the_start() -> None:
+    cluster = founded(*ALL, disks=ALL)
+    cluster.kill("c")
+    cluster.slots = 2 * SLOTS
+    with pytest.raises(ValueError, match="64 slots, where this node has 128"):
+        restart(cluster, "c")
+
+
+def test_a_table_with_another_number_of_slots_is_not_learnt() -> None:
+    cluster = Cluster(*ALL)
+    cluster.until(lambda: len(cluster.processes["a"].control.membership.members) == 3, LONG)
+    other = Cluster(*ALL, seed=1)
+    other.until(other.settled, LONG)
+    table = other.processes["a"].table
+    half = replace(table, slots=table.slots[: SLOTS // 2])
+    told = Received(cluster.processes["b"].node, Chosen(1, half.to_bytes()))
+    assert rejected(cluster.processes["a"].control.handle(told, cluster.now)) == ["value"]
 
 
 # -- old copies

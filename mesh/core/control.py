@@ -146,8 +146,8 @@ class ControlPlane:
         workers = [each.name for each in identity.declared if each.role == "worker"]
         self.boots = Boots(me, stored)
         self.agreement = Agreement(
-            me.node, me.name, founding_electorate(workers, identity.expect), voters_of, value_fault, random, stored,
-            me.home, me.boot, self.boots.confirmed,
+            me.node, me.name, founding_electorate(workers, identity.expect), voters_of, self._value_fault, random,
+            stored, me.home, me.boot, self.boots.confirmed,
         )  # fmt: skip
         self.planner = Planner(me.node, identity.declared, identity.expect, identity.slots, identity.copies, random)
         self.contact = Contact(me.node, me.home, me.boot, self.boots.confirmed)
@@ -177,6 +177,9 @@ class ControlPlane:
         deadlines = [each.next_deadline() for each in machines]
         deadlines += [self._miss_at, self.planner.next_deadline() if self._may_plan() else None]
         return min((due for due in deadlines if due is not None), default=None)
+
+    def _value_fault(self, epoch: int, before: bytes | None, value: bytes) -> str | None:
+        return value_fault(epoch, before, value, self.identity.slots)
 
     # -- events to machines
 
@@ -308,7 +311,9 @@ class ControlPlane:
     def _epoch_chosen(self, chosen: EpochChosen, now: Millis) -> list[Effect]:
         before, table = self.table, Table.from_bytes(chosen.value)
         self.table = table
-        self.admission.formed, self.admission.founding = True, table.cluster_id
+        self.admission.founding = table.cluster_id
+        if table.seat_of(self.identity.me.node) is not None:
+            self.admission.formed = True  # one that restarted with its directory holds no state until it has a seat
         self.planner.agreed(now)
         self.claims.agreed(table)
         self.losses.agreed(table, now)

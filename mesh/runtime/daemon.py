@@ -106,7 +106,7 @@ class Daemon:
             self.node = Node(identity, plan, tuning, Random(int.from_bytes(node_id)), stored)
         except ValueError as error:
             self._transport.close()
-            raise StartError(f"the data directory {node.data_dir} is of another version: {error}") from None
+            raise StartError(f"the data directory {node.data_dir} is of another version or cluster: {error}") from None
         part = f"{node.name}-{node_id[:3].hex()}"
         self.worker = Worker(self.node.data, part, self._transport.wake, self.node.inbox)
         self._stopping = False
