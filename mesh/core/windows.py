@@ -168,7 +168,8 @@ class Windows:
             try:
                 named, stage, part, _ = key.split(" ", 3)
                 floor, ids, digests = state
-                good = int(named) == slot and int(stage) >= 0 and int(part) >= 0 and len(ids) == len(digests)
+                good = int(named) == slot and int(stage) >= 0 and int(part) >= 0 and type(floor) is int
+                good = good and type(ids) is type(digests) is bytes and len(ids) == len(digests)
                 good = good and 0 <= floor < 1 << 64 and len(ids) % 8 == 0 and len(ids) <= 8 * PART
                 column = numbers_from_bytes(ids)
             except Exception:
