@@ -90,6 +90,12 @@ def test_a_slot_that_started_empty_here_and_moves_on_before_its_table_was_seen_i
     assert not tried.active
 
 
+@pytest.mark.parametrize(("status", "term"), [(LOST, 3), (ACTIVE, 4)])
+def test_no_slot_comes_here_unseen_in_fewer_steps_than_that_takes(status: int, term: int) -> None:
+    with pytest.raises(AssertionError, match="nobody was asked"):
+        after(one_slot(1, PEER), one_slot(2, PEER, status, 2), one_slot(9, THIRD, PENDING, term, ME))
+
+
 def test_a_promise_that_was_lost_meanwhile_gives_nothing_to_take() -> None:
     tried, moves = after(YOURS, TO_ME, one_slot(9, THIRD, PENDING, 5, ME))
     assert (moves.give, list(tried.here)) == ([(0, 5, THIRD)], [0])

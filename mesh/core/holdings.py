@@ -91,7 +91,7 @@ class Holdings:
         if status == ACTIVE and before is not None and promised != term:
             self._start_empty(slot, before, table, moves)
         elif slot not in self.here:
-            self._arrive(slot, before, promised, moves)
+            self._arrive(slot, before, promised, term, moves)
         if status == ACTIVE:
             self.active[slot] = 1 if before is None else before.epoch + 1
         elif owner == self._me:
@@ -99,14 +99,16 @@ class Holdings:
         else:
             moves.give.append((slot, term, owner))
 
-    def _arrive(self, slot: int, before: TableAgreed | None, promised: int | None, moves: Moves) -> None:
+    def _arrive(self, slot: int, before: TableAgreed | None, promised: int | None, term: int, moves: Moves) -> None:
         self.here[slot] = None
         if before is None:
             return  # the founding's: nothing has been applied to it yet
-        if promised is None:
-            moves.unseen.append(slot)
-        else:
+        if promised is not None:
             moves.take.append(slot)
+            return
+        skipped = term - before.term_of_slot[slot] - (before.status_of_slot[slot] != LOST)
+        assert skipped > 1, f"slot {slot} came here and nobody was asked"  # it is lost, starts again, and is to move
+        moves.unseen.append(slot)
 
     def _start_empty(self, slot: int, before: TableAgreed, table: TableAgreed, moves: Moves) -> None:
         """Nobody asked whether the state is here: it was lost, and that is accepted. A leap may miss the loss."""
