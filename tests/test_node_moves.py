@@ -57,6 +57,15 @@ def test_joins_and_a_leave_at_once(seed: int) -> None:
     finish(nodes)
 
 
+@pytest.mark.parametrize("gap", [0, 40, 60, 80])
+def test_of_two_that_are_both_told_to_leave_one_finishes_the_job(gap: int) -> None:
+    nodes = working("a", "b", seed=3)
+    for name in ("a", "b"):
+        nodes.tell(name, AskToLeave(nodes.processes[name].node.id))
+        nodes.run(gap)
+    finish(nodes)
+
+
 def test_slots_with_states_that_cannot_travel_work_on_where_they_are_whoever_joins_or_is_to_leave() -> None:
     nodes = working("a", "b", "c", rooted=True)
     nodes.start("d")

@@ -410,6 +410,17 @@ def test_of_all_workers_that_leave_one_has_to_stay() -> None:
     assert world.table.counts()["active"] == 64
 
 
+def test_of_all_workers_that_leave_one_that_is_still_sent_records_has_to_stay() -> None:
+    world = World(Random(1), workers=2)
+    first, second = (seat.node for seat in world.table.members)
+    world.leave(first, READY)
+    world.leave(second)
+    for _ in range(9):
+        world.transfer()
+        world.step()
+    assert [seat.node for seat in world.table.members] == [second]
+
+
 def test_a_worker_without_slots_may_leave_but_not_as_the_last_that_is_up() -> None:
     world = World(Random(1), workers=3, witnesses=1, slots=2)
     idle = world.table.members[2].node

@@ -153,9 +153,11 @@ class _Draft:
         return backups | owners | {slot.donor for slot in pinned if slot.donor is not None}
 
     def _eligible(self) -> list[int]:
-        """Places of the workers that shall own the slots; if all leave, the first one has to stay."""
+        """Places of the workers that shall own the slots; if all leave, one has to stay: the first that has not said
+        farewell, since nobody sends anything to one that has."""
         up = [place for place, seat in enumerate(self.seats) if self.there[place] and seat.role == WORKER]
-        return [place for place in up if self._leaving(self.seats[place]) == STAYING] or up[:1]
+        staying = [place for place in up if self._leaving(self.seats[place]) == STAYING]
+        return staying or sorted(up, key=lambda place: self._leaving(self.seats[place]) == READY)[:1]
 
     # -- slots
 
