@@ -216,7 +216,7 @@ class ControlPlane:
         message = event.message
         if isinstance(message, _ADMISSION):
             return self.admission.handle(event, now)
-        if event.sender not in self.membership.members:
+        if not self.membership.knows(event.sender, now):
             return [Rejected("stranger", f"{type(message).__name__} from a node that never said hello")]
         if isinstance(message, _MEMBERSHIP):
             return self.membership.handle(event, now)
