@@ -15,9 +15,12 @@ from mesh.core.messages import (
     ALIVE,
     DEAD,
     LEFT,
+    Accept,
+    Accepted,
     Booted,
     BootKnown,
     Chosen,
+    EpochHeld,
     EpochKnown,
     Gossip,
     Installed,
@@ -25,9 +28,12 @@ from mesh.core.messages import (
     LossAccepted,
     Member,
     Message,
+    Outbid,
+    Prepare,
+    Promise,
     PushPull,
 )
-from mesh.core.table import GENERATION
+from mesh.core.table import GENERATION, Table
 from tests.control_network import SLOTS, Cluster
 
 LONG = 20_000  # ms
@@ -273,6 +279,25 @@ def test_what_is_lost_starts_again_once_an_operator_accepts_it_and_the_lease_is_
     cluster.until(lambda: cluster.processes["a"].table.counts()["active"] == SLOTS, 1_000)
     assert cluster.processes["a"].table.spread() <= 1
     assert logged(cluster, "partition.loss_accepted") > 0
+
+
+def test_the_lease_of_a_loss_is_counted_from_when_a_majority_knows_of_it() -> None:
+    cluster = founded(*ALL, "d", "e")
+    cluster.kill("e")
+    cluster.until(cluster.settled, LONG)
+    kept = {each: cluster.processes[each] for each in "abcd"}
+    cluster.deaf = lambda sender, receiver, message: (
+        isinstance(message, Chosen) and Table.from_bytes(message.value).counts()["lost"] > 0
+    )
+    restart(cluster, "e")
+    cluster.until(lambda: kept["a"].table.counts()["lost"] > 0, LONG)
+    deciding = (Prepare, Promise, Accept, Accepted, Outbid, Chosen, EpochKnown, EpochHeld)
+    cluster.deaf = lambda sender, receiver, message: isinstance(message, deciding)
+    cluster.tell("a", AcceptLoss())
+    cluster.run(2 * LEASE)
+    assert kept["b"].table.counts()["lost"] == 0  # and may have confirmed that to an owner until now
+    cluster.deaf = lambda sender, receiver, message: False
+    assert LEASE - 100 <= cluster.until(lambda: kept["a"].table.counts()["active"] == SLOTS, LONG) <= LEASE + 3_000
 
 
 def all_lost_are_known(cluster: Cluster):  # type: ignore[no-untyped-def]

@@ -165,6 +165,8 @@ class ControlPlane:
         outward: list[Effect] = []
         self._pass_on(deque(self._dispatch(event, now)), outward, now)
         if not isinstance(event, Transmit | Consumed):
+            if self.losses.waits_for_holders and self.contact.is_held():
+                self.losses.held(now)
             self._pass_on(deque(self._plan(now)), outward, now)
             outward += self._depart()
         return outward
