@@ -31,10 +31,10 @@ MAX_ASKED = 1_000  # members that are being asked
 
 
 def refusal(table: Table | None, members: Mapping[NodeId, Member], name: str) -> str | None:
-    """Why a member cannot leave: `unknown` (no such name is alive) or `last-worker`; None if it can."""
+    """Why a member cannot leave: `unknown`, `unreachable` (it alone could) or `last-worker`; None if it can."""
     named = [each for each in members.values() if each.name == name and each.status <= SUSPECT]
     if not named:
-        return "unknown"
+        return "unknown" if table is None or table.seat_named(name) is None else "unreachable"
     if table is None or any(each.role != WORKER or each.leaving for each in named):
         return None
     return (
