@@ -120,6 +120,23 @@ def test_a_record_is_synced_before_it_replaces_the_old_one_and_its_directory_aft
     kept.close()
 
 
+def test_a_new_directory_is_durable_and_so_is_what_was_made_above_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def noted(fd: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{fd}"))
+        fsync(fd)
+
+    monkeypatch.setattr(data_dir.os, "fsync", noted)
+    DataDir(str(tmp_path / "a" / "b"), "alpha").close()
+    assert sorted(synced) == [str(tmp_path), str(tmp_path / "a")]
+    DataDir(str(tmp_path / "a" / "b"), "alpha").close()
+    assert len(synced) == 2
+
+
 def test_a_place_where_nothing_can_be_written_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a directory")
     with pytest.raises(StartError, match="cannot be used: Not a directory"):

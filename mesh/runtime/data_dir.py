@@ -28,11 +28,18 @@ class DataDir:
     def __init__(self, path: str, node: str) -> None:
         self._path = Path(path)
         try:
-            self._path.mkdir(parents=True, exist_ok=True)
+            self._make()
             self._lock = os.open(self._path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
             self._take_lock(node)
         except OSError as error:
             raise StartError(f"the data directory {path} cannot be used: {error.strerror}") from None
+
+    def _make(self) -> None:
+        """Durably, with what is missing above it: a directory that a crash takes away takes its vote along."""
+        missing = [each for each in (self._path, *self._path.parents) if not each.exists()]
+        self._path.mkdir(parents=True, exist_ok=True)
+        for each in missing:
+            _sync_directory(each.parent)
 
     def _take_lock(self, node: str) -> None:
         try:
@@ -85,11 +92,15 @@ class DataDir:
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, self._path / f"{name}.record")
-        directory = os.open(self._path, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        _sync_directory(self._path)
 
     def close(self) -> None:
         os.close(self._lock)
+
+
+def _sync_directory(path: Path) -> None:
+    directory = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
