@@ -174,6 +174,17 @@ def test_a_directory_keeps_its_home_and_counts_its_starts(tmp_path: Path) -> Non
     other.close()
 
 
+def test_a_directory_belongs_to_the_node_that_began_it(tmp_path: Path) -> None:
+    kept = DataDir(str(tmp_path), "alpha")
+    home, _ = kept.start()
+    kept.close()
+    other = DataDir(str(tmp_path), "beta")
+    with pytest.raises(StartError, match="is that of node alpha; node beta needs one of its own"):
+        other.start()
+    other.close()
+    assert DataDir(str(tmp_path), "alpha").start() == (home, 2)
+
+
 def test_a_start_is_counted_durably_before_it_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = DataDir(str(tmp_path), "alpha")
 

@@ -2,7 +2,8 @@
 
     lock            held (flock) by the process that uses the directory; its text names that process
     NAME.record     one record of the protocol: 4 bytes CRC-32, little-endian, then the value; `identity` names the
-                    home, whose vote it is, and counts the starts
+                    home, whose vote it is, and counts the starts; `name` is the node's: a vote that wandered to another
+                    node with its directory would be a mistake of whoever copied it
 
 A record is written beside the old one, synced, renamed, and the directory synced: after a crash it is the old or the
 new, never half. A failed sync raises and the process must end: what the disk holds is then not known any more.
@@ -20,6 +21,7 @@ from mesh.core.boots import IDENTITY, next_boot
 from mesh.runtime.errors import StartError
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+NODE_NAME = "name"  # the record
 
 
 class DataDir:
@@ -27,6 +29,7 @@ class DataDir:
 
     def __init__(self, path: str, node: str) -> None:
         self._path = Path(path)
+        self._node = node
         try:
             self._make()
             self._lock = os.open(self._path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
@@ -55,16 +58,30 @@ class DataDir:
 
     def start(self) -> tuple[bytes, int]:
         """(home, boot) of this start, which is durably counted when it returns. Raises StartError."""
+        self._check_name()
         file = self._path / f"{IDENTITY}.record"
         try:
             home, boot, kept = next_boot(self._read(file) if file.exists() else None, os.urandom(16))
         except ValueError:
             raise StartError(f"{file} is damaged: move the directory away, and start as a new node") from None
+        self._write_at_start(IDENTITY, kept)
+        return home, boot
+
+    def _check_name(self) -> None:
+        file, mine = self._path / f"{NODE_NAME}.record", self._node.encode()
+        if not file.exists():
+            self._write_at_start(NODE_NAME, mine)
+        elif (theirs := self._read(file)) != mine:
+            holder = theirs.decode(errors="replace")
+            raise StartError(
+                f"the data directory {self._path} is that of node {holder}; node {self._node} needs one of its own"
+            )
+
+    def _write_at_start(self, name: str, value: bytes) -> None:
         try:
-            self.write(IDENTITY, kept)
+            self.write(name, value)
         except OSError as error:
             raise StartError(f"the data directory {self._path} cannot be used: {error.strerror}") from None
-        return home, boot
 
     def records(self) -> dict[str, bytes]:
         """All records; raises StartError naming a file that is not what was written."""
