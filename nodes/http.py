@@ -62,7 +62,7 @@ class Served(posting.Takes, Protocol):
     def metrics(self) -> list[Metric]: ...
 
     def leave(self, name: str) -> str | None:
-        """Have a node hand over and go; else why not: unknown | last-worker | out-of-touch."""
+        """Have a node hand over and go; else why not: unknown | unreachable | last-worker | out-of-touch."""
 
     def accept_loss(self) -> int | None:
         """Have the lost slots start again, empty: how many; None if that cannot be agreed on from here."""
@@ -188,6 +188,8 @@ def _leaving(name: str, refused: str | None) -> Response:
         return error_answer(404, "unknown-node", detail)
     if refused == "last-worker":
         return error_answer(409, "last-worker", f"{name} is the last worker: its slots have nowhere to go")
+    if refused == "unreachable":
+        return not_now("unavailable", f"{name} is out of reach, and nobody else can hand over what it has")
     return not_now(refused, OUT_OF_TOUCH)
 
 

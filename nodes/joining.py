@@ -59,8 +59,8 @@ def _all_there(topology: Topology, name: str, given: Mapping[str, str | None], j
         return
     guess = did_you_mean(name, [each.name for each in topology.nodes])
     told = f'{topology.file} has no node "{name}"{guess}{"" if guess.endswith("?") else "."}'
-    needs = ", ".join(missing)
-    raise Failure(2, f"{told} One that is not in the file joins a running cluster, for which {needs} is missing here")
+    needs = ", ".join(missing) + (" is" if len(missing) == 1 else " are")
+    raise Failure(2, f"{told} One that is not in the file joins a running cluster, for which {needs} missing here")
 
 
 def _mistakes(topology: Topology, name: str, given: Mapping[str, str | None]) -> list[Mistake]:

@@ -60,8 +60,8 @@ def _work(status: Mapping[str, Any]) -> list[Text]:
     counts = [f"{slots[name]} {name}" for name in ("active", "pending", "unavailable", "lost") if slots[name]]
     lines = [Text(f"slots: {', '.join(counts) or 'not assigned yet'}, of {slots['total']}")]
     for source in status["sources"]:
-        done = f"{source['done']} of {source['splits']} splits read, {source['records']:,} records"
-        lines.append(Text(f"source {source['name']}: {done}"))
+        done = f"{source['done']} of {source['splits']} splits read, " if source["splits"] else ""  # none by HTTP
+        lines.append(Text(f"source {source['name']}: {done}{source['records']:,} records"))
     return lines
 
 

@@ -72,6 +72,7 @@ class Cluster:
         control: type[ControlPlane] = ControlPlane,
     ) -> None:
         self.kind = control
+        self.slots, self.graph = SLOTS, "graph"  # of what is started from now on
         self.disks: dict[str, dict[str, bytes]] = {name: {} for name in disks}  # of those that have a directory
         self.deaf: Callable[[str, str, Message], bool] = lambda sender, receiver, message: False  # what gets lost
         self.random = Random(seed)
@@ -104,7 +105,7 @@ class Cluster:
             home, boot, disk[IDENTITY] = next_boot(disk.get(IDENTITY), node)
         me = Member(node, name, f"tcp://{name}:7400", f"{name}:7480", role, "", 1, ALIVE, STAYING, home, boot)
         seeds = tuple(f"tcp://{each.name}:7400" for each in self.declared if each.name != name)
-        identity = Identity(me, "test", SLOTS, 0, "graph", self.now, self.declared, self.expect, 1, seeds)
+        identity = Identity(me, "test", self.slots, 0, self.graph, self.now, self.declared, self.expect, 1, seeds)
         control = self.kind(identity, LOOPBACK, Random(self.random.getrandbits(64)), dict(disk or {}))
         process = self.processes[name] = Process(name, node, control)
         self._at(self.now + 1, lambda: self._handle(process, Woke()))

@@ -44,6 +44,7 @@ class World:
         self.table = first_table(list(self.members.values()), CLUSTER, self.slots, 1)
         self.holders = [{self.table.owner_of(slot).node: 1} for slot in range(self.slots)]  # node -> term of its copy
         self.claims: dict[int, int] = {}
+        self.rooted: dict[int, NodeId] = {}  # slot -> who cannot give it away
         self.moves = 0  # slots that began to move, or changed their target
 
     # -- what can happen to processes
@@ -76,7 +77,7 @@ class World:
 
     def facts(self) -> Facts:
         ended = [each for each in self.members if self.has_ended(each)]
-        return Facts(self.members, self.claims, [each.node for each in self.living()], ended)
+        return Facts(self.members, self.claims, [each.node for each in self.living()], ended, rooted=self.rooted)
 
     def step(self) -> bool:
         """One epoch on; False if nothing is to be done."""
@@ -117,7 +118,7 @@ class World:
             if slot.status != PENDING or slot.donor is None or self.random.random() >= chance:
                 continue
             owner, donor = self.table.members[slot.owner].node, self.table.members[slot.donor].node
-            if self.runs(owner) and self.runs(donor):
+            if self.runs(owner) and self.runs(donor) and (owner == donor or self.rooted.get(number) != donor):
                 self.holders[number][owner] = slot.term
             if self.runs(owner) and self.holders[number].get(owner) == slot.term:
                 self.claims[number] = slot.term

@@ -48,7 +48,19 @@ class Collected:
         pass
 
 
-def counting(records: int, keys: int, splits: int) -> tuple[Plan, Collected]:
+class Count:
+    """No codec takes it."""
+
+    def __init__(self) -> None:
+        self.n = 0
+
+
+def counted(count: Count, _: str) -> tuple[Count, int]:
+    count.n += 1
+    return count, count.n
+
+
+def counting(records: int, keys: int, splits: int, rooted: bool = False) -> tuple[Plan, Collected]:
     """Each key is in one split only, so that its records have one order."""
     app = mesh.App("counting")
     per_split = keys // splits
@@ -57,7 +69,7 @@ def counting(records: int, keys: int, splits: int) -> tuple[Plan, Collected]:
     ]
     sink = Collected()
     words = app.source("words", mesh.items(items, splits=splits)).key_by(lambda word: word)
-    words.fold("count", int, lambda n, _: n + 1).to(sink)
+    (words.stateful("count", Count, counted) if rooted else words.fold("count", int, lambda n, _: n + 1)).to(sink)
     return compile_app(app), sink
 
 
@@ -78,11 +90,14 @@ class Process:
 
 
 class Nodes:
-    def __init__(self, *names: str, records: int = 42_000, keys: int = 60, splits: int = 6, seed: int = 0) -> None:
+    def __init__(
+        self, *names: str, records: int = 42_000, keys: int = 60, splits: int = 6, seed: int = 0, rooted: bool = False
+    ) -> None:
+        """`rooted`: no state can travel."""
         self.random = Random(seed)
         self.now: Millis = 1_000
         self.records, self.keys = records, keys
-        self.plan, self.sink = counting(records, keys, splits)
+        self.plan, self.sink = counting(records, keys, splits, rooted)
         self.declared = tuple(Declared(name, "worker", "") for name in names)
         self.processes: dict[str, Process] = {}
         self.cut: set[str] = set()

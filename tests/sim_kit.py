@@ -87,6 +87,13 @@ def first_violation(scenarios: Iterable[Scenario]) -> Violation | None:
     return None
 
 
+def is_caught(rules: str, scenarios: Iterable[Scenario]) -> None:
+    """A mutant: in one of these worlds one of these rules is seen to be broken, and no other."""
+    violation = first_violation(scenarios)
+    assert violation is not None, "the mutant lives"
+    assert violation.rule in rules.split(), violation
+
+
 class SimulatedPair:
     """The simulated network as the contract of tests/test_transport.py wants a network: two nodes, and time passes."""
 

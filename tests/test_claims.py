@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.core.claims import REPEAT, Claimed, Claims
-from mesh.core.events import Effect, Received, Rejected, Send, SlotsInstalled, Woke
+from mesh.core.events import Effect, Received, Rejected, Send, SlotsInstalled, SlotsRooted, Woke
 from mesh.core.messages import Installed, NodeId
 from mesh.core.table import ACTIVE, PENDING, Seat, Slot, Table
 
@@ -53,7 +53,7 @@ def test_own_claims_are_heard_here_too_and_each_batch_is_told_once_and_then_all_
     assert sent(each.handle(Woke(), 200)) == {B: installed((0, 3), (1, 4))}
 
 
-@pytest.mark.parametrize("pair", [(0, 2), (0, 4), (2, 5), (3, 6), (9, 1)])
+@pytest.mark.parametrize("pair", [(0, 2), (0, 4), (2, 4), (3, 6), (9, 1)])
 def test_what_is_not_pending_here_at_this_term_is_not_claimed(pair: tuple[int, int]) -> None:
     assert claims().handle(SlotsInstalled((pair,)), 100) == []
 
@@ -62,9 +62,33 @@ def test_others_claims_count_from_the_owner_at_exactly_the_term() -> None:
     each = claims(B)
     assert each.handle(Received(A, installed((0, 3))), 1) == [Claimed()]
     assert each.handle(Received(A, installed((0, 3))), 2) == []  # nothing new
-    for sender, pair in ((A, (1, 3)), (A, (1, 5)), (C, (1, 4)), (B, (1, 4)), (A, (2, 5)), (A, (3, 6)), (A, (65535, 1))):
+    for sender, pair in ((A, (1, 3)), (A, (1, 5)), (C, (1, 4)), (A, (2, 4)), (A, (3, 6)), (A, (65535, 1))):
         assert each.handle(Received(sender, installed(pair)), 3) == []
     assert each.heard == {0: 3}
+    assert not each.rooted
+
+
+def test_what_a_donor_cannot_give_away_is_told_like_a_claim_and_known_as_long_as_it_has_the_slot() -> None:
+    each = claims()
+    told = each.handle(SlotsRooted(((2, 5),)), 100)
+    assert Claimed() in told
+    assert sent(told) == sent(each.handle(Woke(), 100 + REPEAT)) == {B: installed((2, 5))}
+    assert (each.heard, each.rooted) == ({}, {2: A})
+    for slot in (Slot(6, 0, (), PENDING, 0), Slot(6, 0)):
+        each.agreed(replace(TABLE, epoch=8, slots=(*TABLE.slots[:2], slot, TABLE.slots[3])))
+        assert each.rooted == {2: A}
+        assert each.next_deadline() is None
+    each.agreed(replace(TABLE, epoch=9, slots=(*TABLE.slots[:2], Slot(7, 1), TABLE.slots[3])))
+    assert not each.rooted
+
+
+def test_others_donors_are_believed_too_at_exactly_the_term() -> None:
+    each = claims(C)
+    for sender, pair in ((B, (0, 2)), (C, (0, 3)), (B, (3, 6))):
+        assert each.handle(Received(sender, installed(pair)), 1) == []
+    assert each.handle(Received(B, installed((0, 3))), 2) == [Claimed()]
+    assert each.handle(Received(B, installed((0, 3))), 3) == []
+    assert (each.heard, each.rooted) == ({}, {0: B})
 
 
 def test_a_claim_of_a_former_term_is_forgotten() -> None:

@@ -50,6 +50,35 @@ def test_a_node_leaves_while_words_flow(tmp_path: Path, asked: str) -> None:
         assert made.noise() == []
 
 
+def test_who_is_stopped_while_it_leaves_hands_over_first(tmp_path: Path) -> None:
+    with flowing(tmp_path, *THREE) as words:
+        made = words.made
+        assert made["alpha"].leave("beta").code == 202
+        made["beta"].until("node.leaving")
+        assert made["beta"].end(signal.SIGTERM) == 0
+        assert not made["beta"].all_of("node.stopped_leaving")
+        made.until_settled("alpha", "gamma")
+        words.in_flow()
+        words.enough()
+        assert made.noise() == []
+
+
+def test_who_is_stopped_while_nobody_takes_over_says_how_much_it_still_had(tmp_path: Path) -> None:
+    """The others stand still meanwhile. Later they cannot make it leave: only it could hand over."""
+    with flowing(tmp_path, *THREE) as words:
+        made = words.made
+        for name in ("alpha", "gamma"):
+            made[name].signal(signal.SIGSTOP)
+        assert made["beta"].leave("beta").code == 202
+        assert made["beta"].end(signal.SIGTERM) == 0
+        assert [event["slots"] for event in made["beta"].all_of("node.stopped_leaving")] == [341]
+        for name in ("alpha", "gamma"):
+            made[name].signal(signal.SIGCONT)
+        eventually(lambda: made["alpha"].slots()["unavailable"] == 341, "it is known to be out of reach")
+        refused = made["alpha"].leave("beta")
+        assert (refused.code, refused.body["error"]) == (503, "unavailable")
+
+
 def test_two_join_and_one_leaves_at_once(tmp_path: Path) -> None:
     with flowing(tmp_path, *THREE) as words:
         made = words.made

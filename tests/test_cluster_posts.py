@@ -2,67 +2,26 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlencode
 
 import pytest
 
-from tests.cluster_kit import Cluster, Said, cluster, eventually
-from tests.commands import ENVIRONMENT, ROOT, run_mesh
+from tests.cluster_kit import Cluster, Said, eventually
+from tests.commands import ENVIRONMENT, run_mesh
+from tests.windows_kit import EXAMPLE, events, lines, post, window, windows, written
 
-EXAMPLE = ROOT / "examples" / "sequence_window.py"
 KEYS = [f"key-{number}" for number in range(30)]
-
-
-def post(door: str, path: str, body: bytes, headers: dict[str, str] | None = None, **query: str) -> Said:
-    connection = http.client.HTTPConnection(door, timeout=30)
-    connection.request("POST", path + (f"?{urlencode(query)}" if query else ""), body, headers or {})
-    response = connection.getresponse()
-    said = Said(response.status, response.read().decode(), {k.lower(): v for k, v in response.getheaders()})
-    connection.close()
-    return said
-
-
-def lines(events: list[tuple[str, int]]) -> bytes:
-    return b"".join(json.dumps({"key": key, "id": number}).encode() + b"\n" for key, number in events)
-
-
-def events(door: str, sent: list[tuple[str, int]], producer: str = "", first: int = 0) -> Said:
-    headers = {"Producer-Id": producer, "First-Seq": str(first)} if producer else {}
-    return post(door, "/v1/sources/events", lines(sent), headers)
-
-
-def window(ids: list[int]) -> dict[str, Any]:
-    return {"count": len(ids), "sum": sum(ids), "last": ids[-4:]}
 
 
 @pytest.fixture
 def three(tmp_path: Path) -> Iterator[Cluster]:
-    parameters = '[app.params]\noutput = "out"\n'
-    with cluster(tmp_path, "alpha", "beta", "gamma", app=EXAMPLE, extra={}) as made:
-        made.text = made.text.replace("[[node]]", parameters + "[[node]]", 1)
-        made.start()
-        made.until_ready()
+    with windows(tmp_path, "alpha", "beta", "gamma") as made:
         yield made
-
-
-def written(folder: Path) -> dict[str, list[int]]:
-    """By key the ids, in the order of their counts, which must be 1, 2, 3 ..."""
-    found: dict[str, dict[int, int]] = {}
-    for part in folder.glob("*.jsonl"):
-        for line in part.read_text().splitlines():
-            key, number, count = json.loads(line)
-            assert count not in found.setdefault(key, {}), "a count is written twice"
-            found[key][count] = number
-    assert all(sorted(counts) == list(range(1, len(counts) + 1)) for counts in found.values())
-    return {key: [counts[count] for count in sorted(counts)] for key, counts in found.items()}
 
 
 def test_windows_of_sequences_whoever_is_asked(three: Cluster) -> None:

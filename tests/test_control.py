@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import pytest
 
 from mesh.core.contact import LEASE
 from mesh.core.leaving import refusal
+from mesh.core.membership.tuning import LOOPBACK
 from mesh.core.messages import DEAD, LEFT
 from tests.control_network import SLOTS, Cluster
 
@@ -117,7 +119,8 @@ def test_the_last_worker_is_refused() -> None:
     cluster.until(lambda: cluster.processes["c"].departed is not None, LONG)
     control = cluster.processes["a"].control
     assert refusal(control.table, control.membership.members, "a") == "last-worker"
-    assert refusal(control.table, control.membership.members, "b") == "unknown"
+    assert refusal(control.table, control.membership.members, "b") == "unreachable"
+    assert refusal(control.table, control.membership.members, "c") == "unknown"
 
 
 def test_a_killed_node_keeps_its_seat_and_its_successor_finds_its_slots_lost() -> None:
@@ -238,6 +241,24 @@ def test_who_was_away_for_many_epochs_leaps_to_the_newest() -> None:
     cluster.resume("c")
     cluster.until(cluster.settled, LONG)
     assert cluster.processes["c"].table.counts()["active"] == SLOTS
+
+
+@pytest.mark.parametrize("away", [("c",), ("d",), ("c", "d")])
+def test_a_split_that_outlasts_memory_heals_too(away: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.control_network.LOOPBACK", replace(LOOPBACK, forget_after=20_000))
+    cluster = founded("a", "b", "c")
+    cluster.start("d")  # it is nobody's seed
+    cluster.until(lambda: len(cluster.living()[0].table.voters()) == 4, LONG)
+    cluster.cut = {*away}
+    cluster.run(60_000)
+    members = cluster.processes["a"].control.membership.members
+    assert not any(cluster.processes[name].node in members for name in away)  # dead, and forgotten
+    cluster.cut = set()
+    cluster.until(cluster.settled, LONG)
+    assert cluster.living()[0].table.counts()["active"] == SLOTS
+    suspected = sum(log.event == "member.suspect" for each in cluster.living() for log in each.logs)
+    cluster.run(20_000)
+    assert sum(log.event == "member.suspect" for each in cluster.living() for log in each.logs) == suspected
 
 
 def test_a_goodbye_without_a_leave_loses_what_the_node_had() -> None:

@@ -15,8 +15,12 @@ from mesh.core.messages import (
     ALIVE,
     DEAD,
     LEFT,
+    Accept,
+    Accepted,
     Booted,
     BootKnown,
+    Chosen,
+    EpochHeld,
     EpochKnown,
     Gossip,
     Installed,
@@ -24,9 +28,12 @@ from mesh.core.messages import (
     LossAccepted,
     Member,
     Message,
+    Outbid,
+    Prepare,
+    Promise,
     PushPull,
 )
-from mesh.core.table import GENERATION
+from mesh.core.table import GENERATION, Table
 from tests.control_network import SLOTS, Cluster
 
 LONG = 20_000  # ms
@@ -124,6 +131,38 @@ def test_a_majority_that_is_replaced_without_data_leaves_the_rest_fenced() -> No
     cluster.run(LONG)
     assert cluster.processes["a"].control.contact.fenced
     assert cluster.processes["a"].table.epoch == 1
+
+
+def test_who_restarts_with_another_graph_yields_with_a_sentence_though_its_directory_knows_the_cluster() -> None:
+    cluster = founded(*ALL, disks=ALL)
+    cluster.kill("c")
+    cluster.graph = "changed"
+    restart(cluster, "c")
+    cluster.run(8_000)
+    assert "graph is 'changed' at this node" in cluster.processes["c"].stopped
+    assert [each.stopped for each in cluster.living()] == ["", ""]
+    cluster.graph = "graph"
+    restart(cluster, "c")
+    cluster.until(lambda: all_vote(cluster), LONG)
+
+
+def test_a_directory_of_a_cluster_with_another_number_of_slots_is_refused_at_the_start() -> None:
+    cluster = founded(*ALL, disks=ALL)
+    cluster.kill("c")
+    cluster.slots = 2 * SLOTS
+    with pytest.raises(ValueError, match="64 slots, where this node has 128"):
+        restart(cluster, "c")
+
+
+def test_a_table_with_another_number_of_slots_is_not_learnt() -> None:
+    cluster = Cluster(*ALL)
+    cluster.until(lambda: len(cluster.processes["a"].control.membership.members) == 3, LONG)
+    other = Cluster(*ALL, seed=1)
+    other.until(other.settled, LONG)
+    table = other.processes["a"].table
+    half = replace(table, slots=table.slots[: SLOTS // 2])
+    told = Received(cluster.processes["b"].node, Chosen(1, half.to_bytes()))
+    assert rejected(cluster.processes["a"].control.handle(told, cluster.now)) == ["value"]
 
 
 # -- old copies
@@ -240,6 +279,25 @@ def test_what_is_lost_starts_again_once_an_operator_accepts_it_and_the_lease_is_
     cluster.until(lambda: cluster.processes["a"].table.counts()["active"] == SLOTS, 1_000)
     assert cluster.processes["a"].table.spread() <= 1
     assert logged(cluster, "partition.loss_accepted") > 0
+
+
+def test_the_lease_of_a_loss_is_counted_from_when_a_majority_knows_of_it() -> None:
+    cluster = founded(*ALL, "d", "e")
+    cluster.kill("e")
+    cluster.until(cluster.settled, LONG)
+    kept = {each: cluster.processes[each] for each in "abcd"}
+    cluster.deaf = lambda sender, receiver, message: (
+        isinstance(message, Chosen) and Table.from_bytes(message.value).counts()["lost"] > 0
+    )
+    restart(cluster, "e")
+    cluster.until(lambda: kept["a"].table.counts()["lost"] > 0, LONG)
+    deciding = (Prepare, Promise, Accept, Accepted, Outbid, Chosen, EpochKnown, EpochHeld)
+    cluster.deaf = lambda sender, receiver, message: isinstance(message, deciding)
+    cluster.tell("a", AcceptLoss())
+    cluster.run(2 * LEASE)
+    assert kept["b"].table.counts()["lost"] == 0  # and may have confirmed that to an owner until now
+    cluster.deaf = lambda sender, receiver, message: False
+    assert LEASE - 100 <= cluster.until(lambda: kept["a"].table.counts()["active"] == SLOTS, LONG) <= LEASE + 3_000
 
 
 def all_lost_are_known(cluster: Cluster):  # type: ignore[no-untyped-def]

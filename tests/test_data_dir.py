@@ -120,6 +120,23 @@ def test_a_record_is_synced_before_it_replaces_the_old_one_and_its_directory_aft
     kept.close()
 
 
+def test_a_new_directory_is_durable_and_so_is_what_was_made_above_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def noted(fd: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{fd}"))
+        fsync(fd)
+
+    monkeypatch.setattr(data_dir.os, "fsync", noted)
+    DataDir(str(tmp_path / "a" / "b"), "alpha").close()
+    assert sorted(synced) == [str(tmp_path), str(tmp_path / "a")]
+    DataDir(str(tmp_path / "a" / "b"), "alpha").close()
+    assert len(synced) == 2
+
+
 def test_a_place_where_nothing_can_be_written_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a directory")
     with pytest.raises(StartError, match="cannot be used: Not a directory"):
@@ -155,6 +172,17 @@ def test_a_directory_keeps_its_home_and_counts_its_starts(tmp_path: Path) -> Non
     other = DataDir(str(tmp_path / "other"), "alpha")
     assert other.start()[0] != home
     other.close()
+
+
+def test_a_directory_belongs_to_the_node_that_began_it(tmp_path: Path) -> None:
+    kept = DataDir(str(tmp_path), "alpha")
+    home, _ = kept.start()
+    kept.close()
+    other = DataDir(str(tmp_path), "beta")
+    with pytest.raises(StartError, match="is that of node alpha; node beta needs one of its own"):
+        other.start()
+    other.close()
+    assert DataDir(str(tmp_path), "alpha").start() == (home, 2)
 
 
 def test_a_start_is_counted_durably_before_it_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

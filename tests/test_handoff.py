@@ -11,7 +11,7 @@ from mesh.app.fragment import Fragment
 from mesh.app.plan import StagePlan
 from mesh.core import codec, giving
 from mesh.core.codec import Malformed
-from mesh.core.events import Consumed, Delivered, Effect, Log, SlotsInstalled, TableAgreed, Transmit
+from mesh.core.events import Consumed, Delivered, Effect, Log, SlotsInstalled, SlotsRooted, TableAgreed, Transmit
 from mesh.core.giving import REPLICATION
 from mesh.core.handoff import HandOff
 from mesh.core.keys import slot_of_key
@@ -290,6 +290,7 @@ def test_a_slot_with_a_state_that_cannot_travel_stays_and_the_operator_is_told_o
     (log,) = donor.said(Log)
     assert (log.event, log.fields["slot"], log.fields["key"]) == ("slot.cannot_move", 0, str(KEYS[place]))
     assert target.said(SlotsInstalled) == []
+    assert donor.said(SlotsRooted) == [SlotsRooted(((0, 2),))]
     assert donor.states() == states
     assert not donor.handoff.may_send()
 
@@ -336,3 +337,13 @@ def test_nothing_is_applied_to_a_slot_before_what_its_donor_gave_out_for_it_is_s
         assert [list(target.handoff.shut(level)) for level in (1, 2, 3)] == shut
     assert donor.handoff.tell_settled() == []
     assert not donor.handoff.busy()
+
+
+def test_a_promise_that_was_lost_in_tables_that_this_node_skipped_leads_to_an_empty_slot() -> None:
+    donor, target = donor_and_target(dict.fromkeys(KEYS, 1))
+    for side in (donor, target):
+        side.learn(MOVING)
+    target.get(DONOR, filed(donor)[0].payload)
+    target.learn(table(9, THIRD, PENDING, 5, TARGET))
+    assert target.states() == {}
+    assert filed(target)

@@ -79,6 +79,33 @@ def test_a_lost_slot_keeps_what_is_here_and_may_not_be_changed() -> None:
     assert (list(tried.here), tried.active, moves.drop) == ([0], {}, [])
 
 
+def leapt_over_an_accepted_loss() -> tuple[Holdings, Moves]:
+    """It never saw that the slot started again here, and it is to go on already."""
+    return after(one_slot(1, PEER), one_slot(2, PEER, LOST, 2), one_slot(9, THIRD, PENDING, 4, ME))
+
+
+def test_a_slot_that_started_empty_here_and_moves_on_before_its_table_was_seen_is_given_empty() -> None:
+    tried, moves = leapt_over_an_accepted_loss()
+    assert (moves.take, moves.give, list(tried.here)) == ([], [(0, 4, THIRD)], [0])
+    assert not tried.active
+
+
+@pytest.mark.parametrize(("status", "term"), [(LOST, 3), (ACTIVE, 4)])
+def test_no_slot_comes_here_unseen_in_fewer_steps_than_that_takes(status: int, term: int) -> None:
+    with pytest.raises(AssertionError, match="nobody was asked"):
+        after(one_slot(1, PEER), one_slot(2, PEER, status, 2), one_slot(9, THIRD, PENDING, term, ME))
+
+
+def test_a_promise_that_was_lost_meanwhile_gives_nothing_to_take() -> None:
+    tried, moves = after(YOURS, TO_ME, one_slot(9, THIRD, PENDING, 5, ME))
+    assert (moves.give, list(tried.here)) == ([(0, 5, THIRD)], [0])
+
+
+def test_what_was_packed_for_a_slot_while_this_node_had_it_unknowingly_is_refused() -> None:
+    tried, _ = leapt_over_an_accepted_loss()
+    assert tried.refused(8, lambda: [0]) == [0]
+
+
 @pytest.mark.parametrize("epoch", [1, 2, 3, 4])
 def test_a_batch_is_refused_unless_the_slot_was_active_here_when_it_was_packed(epoch: int) -> None:
     tried, _ = after(YOURS, TO_ME, one_slot(4, ME, ACTIVE, 2))

@@ -104,7 +104,12 @@ def test_a_ring_that_moves_says_from_whom_to_whom_and_how_far(url: str, node: Fa
 
 @pytest.mark.parametrize(
     ("refused", "code", "error"),
-    [("unknown", 404, "unknown-node"), ("last-worker", 409, "last-worker"), ("out-of-touch", 503, "out-of-touch")],
+    [
+        ("unknown", 404, "unknown-node"),
+        ("last-worker", 409, "last-worker"),
+        ("unreachable", 503, "unavailable"),
+        ("out-of-touch", 503, "out-of-touch"),
+    ],
 )
 def test_a_leave_that_cannot_be_says_why(url: str, node: FakeNode, refused: str, code: int, error: str) -> None:
     node.refusals["beta"] = refused

@@ -53,17 +53,17 @@ def test_an_unknown_name_is_told_the_near_one_and_what_joining_takes(topology: T
         chosen(topology, "alfa", ())
     assert refused.value.sentences == (
         't.toml has no node "alfa"; did you mean "alpha"? One that is not in the file joins a running cluster, for '
-        "which --listen, --http, --join is missing here",
+        "which --listen, --http, --join are missing here",
     )
 
 
 @pytest.mark.parametrize(
     ("given", "join", "missing"),
     [
-        (GOOD, (), "--join"),
-        ({"listen": GOOD["listen"]}, JOIN, "--http"),
-        ({"http": GOOD["http"]}, JOIN, "--listen"),
-        ({"listen": GOOD["listen"]}, (), "--http, --join"),
+        (GOOD, (), "--join is"),
+        ({"listen": GOOD["listen"]}, JOIN, "--http is"),
+        ({"http": GOOD["http"]}, JOIN, "--listen is"),
+        ({"listen": GOOD["listen"]}, (), "--http, --join are"),
     ],
 )
 def test_what_is_missing_is_one_sentence(
@@ -72,7 +72,7 @@ def test_what_is_missing_is_one_sentence(
     with pytest.raises(Failure) as refused:
         chosen(topology, "delta", join, **given)
     assert refused.value.code == 2
-    assert refused.value.sentences[0].endswith(f"for which {missing} is missing here")
+    assert refused.value.sentences[0].endswith(f"for which {missing} missing here")
 
 
 def test_what_the_file_says_of_its_nodes_is_not_said_again(topology: Topology) -> None:

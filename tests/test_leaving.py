@@ -27,12 +27,12 @@ def test_the_node_itself_starts_once() -> None:
     assert Leaving(A).handle(Received(B, LeaveAsked(A)), 3)[0] == StartLeaving()
 
 
-@pytest.mark.parametrize("end", [member(B, ALIVE, LEAVING), member(B, DEAD), member(B, LEFT)])
+@pytest.mark.parametrize("end", [member(B, ALIVE, LEAVING), member(B, LEFT)])
 def test_another_is_asked_until_it_says_so_or_is_gone(end: Member) -> None:
     each = Leaving(A)
     assert sent(each.handle(AskToLeave(B), 1)) == [(B, LeaveAsked(B))]
     assert each.next_deadline() == 1 + REPEAT
-    for changed in (member(B, SUSPECT), member(B), member(W, DEAD)):
+    for changed in (member(B, SUSPECT), member(B, DEAD), member(B), member(W, LEFT)):
         each.handle(MemberChanged(changed, ALIVE), 2)
     assert each.handle(Woke(), REPEAT) == []
     assert sent(each.handle(Woke(), 1 + REPEAT)) == [(B, LeaveAsked(B))]
@@ -64,7 +64,7 @@ ALL = {A: member(A), B: member(B), W: member(W, role="witness")}
     [
         (ALL, "a", None), (ALL, "w", None), (ALL, "x", "unknown"),
         ({**ALL, B: member(B, SUSPECT)}, "a", None), ({**ALL, B: member(B, DEAD)}, "a", "last-worker"),
-        ({**ALL, B: member(B, DEAD)}, "b", "unknown"), ({**ALL, B: member(B, ALIVE, LEAVING)}, "a", "last-worker"),
+        ({**ALL, B: member(B, DEAD)}, "b", "unreachable"), ({**ALL, B: member(B, ALIVE, LEAVING)}, "a", "last-worker"),
         ({**ALL, B: member(B, DEAD)}, "w", None),
         ({**ALL, A: member(A, ALIVE, LEAVING), B: member(B, DEAD)}, "a", None),
     ],

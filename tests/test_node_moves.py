@@ -57,6 +57,28 @@ def test_joins_and_a_leave_at_once(seed: int) -> None:
     finish(nodes)
 
 
+@pytest.mark.parametrize("gap", [0, 40, 60, 80])
+def test_of_two_that_are_both_told_to_leave_one_finishes_the_job(gap: int) -> None:
+    nodes = working("a", "b", seed=3)
+    for name in ("a", "b"):
+        nodes.tell(name, AskToLeave(nodes.processes[name].node.id))
+        nodes.run(gap)
+    finish(nodes)
+
+
+def test_slots_with_states_that_cannot_travel_work_on_where_they_are_whoever_joins_or_is_to_leave() -> None:
+    nodes = working("a", "b", "c", rooted=True)
+    nodes.start("d")
+    nodes.tell("a", AskToLeave(nodes.processes["b"].node.id))
+    nodes.until(nodes.finished)
+    nodes.until(nodes.settled)
+    nodes.check()
+    assert len(nodes.sink.items) == nodes.records
+    logs = [log for process in nodes.living() for log in process.logs]
+    assert any(log.event == "slot.cannot_move" for log in logs)
+    assert not nodes.processes["b"].departed
+
+
 def test_a_pause_that_is_taken_for_death_loses_nothing() -> None:
     nodes = working("a", "b", "c")
     nodes.processes["b"].paused = True

@@ -13,7 +13,7 @@ import pytest
 import mesh
 from mesh.app.plan import Plan, compile
 from mesh.core import codec, values, windows
-from mesh.core.events import Answered, Delivered, Effect, Fenced, LinesPosted, RecordAsked
+from mesh.core.events import Answered, Delivered, Effect, Fenced, HandedOver, LinesPosted, RecordAsked, StartLeaving
 from mesh.core.ingest import MOST_REQUESTS
 from mesh.core.inject import POSTS
 from mesh.core.keys import slot_of_key
@@ -40,9 +40,10 @@ def application() -> Plan:
 class Two(Cluster):
     """Two owners, whose answers are kept by ticket."""
 
-    def __init__(self, witnesses: int = 0) -> None:
-        super().__init__(application(), Random(0), owners=2, witnesses=witnesses)
+    def __init__(self, witnesses: int = 0, plan: Plan | None = None) -> None:
+        super().__init__(plan or application(), Random(0), owners=2, witnesses=witnesses)
         self.outcomes: dict[int, tuple[str, Any]] = {}
+        self.handed_over: list[Node] = []
         self.run(lambda: not self._choices())
 
     def _perform(self, node: Node, effects: list[Effect]) -> None:
@@ -50,6 +51,8 @@ class Two(Cluster):
             if isinstance(effect, Answered):
                 assert effect.ticket not in self.outcomes
                 self.outcomes[effect.ticket] = effect.outcome, json.loads(effect.state) if effect.state else None
+            elif isinstance(effect, HandedOver):
+                self.handed_over.append(node)
             else:
                 super()._perform(node, [effect])
 
@@ -91,6 +94,37 @@ def test_a_line_that_a_step_does_not_take_is_named_and_nothing_is_applied() -> N
     assert not two.set_aside()
     assert two.told(posted([good])) == ("committed", {"committed": 1, "duplicates": 0})
     assert two.lists() == {key: [1] for key in KEYS}
+
+
+def ending() -> Plan:
+    app = mesh.App("ending")
+    app.source("given", Given([])).key_by(str).fold("count", int, lambda count, _: count + 1).to(Nowhere())
+    return compile(app)
+
+
+def test_nothing_is_taken_that_would_come_after_the_end_of_a_job() -> None:
+    two = Two(plan=ending())
+    two.run()
+    for node in (0, 1):
+        assert two.told(RecordAsked(1, "count", "x", "x"), node=node) == ("unavailable", None)
+
+
+def test_who_leaves_says_farewell_only_after_it_has_answered_whoever_waits() -> None:
+    two = Two()
+    leaver, other = two.nodes
+    two.give(other, Fenced(True))
+    two.give(leaver, posted([line(*((key, 1) for key in KEYS))]))
+    two.run(lambda: not two._choices())
+    without = replace(two.table, epoch=5, owner_of_slot=(1,) * 8, term_of_slot=(2,) * 8)
+    for event in (StartLeaving(), without):
+        two.give(leaver, event)
+    two.run(lambda: not two._choices())
+    assert not two.outcomes
+    assert not two.handed_over
+    two.give(other, without)
+    two.give(other, Fenced(False))
+    two.run(lambda: two.handed_over == [leaver])
+    assert two.outcomes[1][0] == "committed"
 
 
 def test_a_line_without_a_record_or_of_null_is_committed() -> None:

@@ -123,6 +123,11 @@ def test_the_status_table_says_what_moves_and_why_the_node_is_not_ready() -> Non
     assert lines[-2:] == ["  a -> n11: 1 slots on their way", "  and 3 more"]
 
 
+def test_a_source_without_splits_has_records_only() -> None:
+    source = {"name": "events", "splits": 0, "done": 0, "records": 1234}
+    assert drawn(status_table({**STATUS_BODY, "sources": [source]}))[-1] == "source events: 1,234 records"
+
+
 def test_the_status_table_in_80_columns() -> None:
     assert drawn(status_table(STATUS_BODY)) == [
         "local-3: epoch 1, app word-count, ready",

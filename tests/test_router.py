@@ -358,6 +358,24 @@ def test_what_an_ended_process_never_answered_for_a_lost_slot_leaves_first_when_
     assert not tried.idle(), "what was sent for the other slot may have been applied, or not"
 
 
+def test_the_full_window_of_who_said_farewell_stops_nothing_any_more() -> None:
+    tried = routed(window_bytes=1, owners=(PEER, THIRD))
+    tried.put(0, [in_slot(0)], ["sent"])
+    tried.flush()
+    assert any(lane.blocked for lane in tried.lanes())
+    tried.farewell(PEER, 1)
+    assert not any(lane.blocked for lane in tried.lanes())
+
+
+def test_a_refusal_of_nothing_holds_nothing_back() -> None:
+    tried = routed(owners=(PEER, THIRD))
+    tried.put(0, [in_slot(0)], ["sent"])
+    tried.flush()
+    assert tried.done(PEER, 0, 1, 1, {0: 9}) is None
+    tried.put(0, [in_slot(0)], ["next"])
+    assert [records_of(batch) for batch in tried.flush()] == [[(in_slot(0), "next")]]
+
+
 def test_what_is_sent_to_a_worker_that_is_only_down_is_waited_for() -> None:
     tried = routed(owners=(PEER, THIRD))
     tried.put(0, [in_slot(0)], ["sent"])

@@ -61,6 +61,13 @@ def test_who_leaves_before_it_knows_of_its_seat_takes_nothing_along() -> None:
     assert summary.done
 
 
+@pytest.mark.parametrize("seed", [102252, 200102])
+def test_worlds_that_went_wrong_once(seed: int) -> None:
+    """A leave asked for in a cut was forgotten; what one that was down had given away counted for nobody."""
+    _, summary = finished(scenario_of(seed))
+    assert summary.done
+
+
 def test_a_network_that_splits_during_a_join_and_a_leave_delays_them() -> None:
     split = Cut(BUSY + 50, 6_000, ("alpha", "delta"), ("beta", "gamma"))
     world, summary = finished(coming(Join(BUSY, 0, "delta"), Leave(BUSY, 0, "gamma"), split))

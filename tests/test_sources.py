@@ -152,3 +152,16 @@ def test_an_endless_source_never_ends_even_where_nothing_of_it_is_read() -> None
     sources.listed(0, [])
     assert sources.nothing_left()
     assert not sources.ended()
+
+
+@given(st.lists(st.booleans(), max_size=12), st.integers(0, 14))
+def test_a_newcomer_is_given_the_last_unread_splits_and_the_others_keep_their_order(
+    read: list[bool], most: int
+) -> None:
+    places = [(Split(str(number), 1), 5 if each else 0) for number, each in enumerate(read)]
+    unread = [place for place in places if place[1] == 0]
+    sources = Sources([("s", False)])
+    sources.received(0, places)
+    given_away = sources.give_unread(0, most)
+    assert given_away == (unread[-most:] if most else [])
+    assert sources.give_all(0) == [place for place in places if place not in given_away]

@@ -342,6 +342,50 @@ def test_a_leaver_stays_until_it_has_nothing_left_and_says_so() -> None:
     assert next_table(world.table, world.facts()) is None  # whatever it says now
 
 
+def rooted(world: World, slot: int) -> Table:
+    """Whoever has this slot cannot give it away; what comes of that."""
+    root = world.table.owner_of(slot).node
+    world.rooted[slot] = root
+    for _ in range(20):
+        world.transfer()
+        moved = {number: each for number, each in enumerate(world.table.slots) if each.status == PENDING}
+        assert slot not in moved or world.table.members[moved[slot].donor or 0].node == root
+        if not world.step():
+            return world.table
+    raise AssertionError("it never comes to rest")
+
+
+def test_what_cannot_be_given_away_stays_with_a_leaver_and_works_there() -> None:
+    world = World(Random(1), workers=2)
+    leaver = world.table.members[1].node
+    world.leave(leaver)
+    table = rooted(world, 40)
+    assert table.slots_of(leaver) == (40,)
+    assert table.counts()["active"] == 64
+
+
+def test_what_was_to_move_and_cannot_goes_back_and_the_rest_is_level_without_it() -> None:
+    world = World(Random(1), workers=2)
+    joiner = world.start("n2")
+    world.step()
+    moving = next(number for number, each in enumerate(world.table.slots) if each.status == PENDING)
+    holder = world.table.members[world.table.slots[moving].donor or 0].node
+    world.rooted[moving] = holder
+    world.settle()
+    assert world.table.slots[moving].status == ACTIVE
+    assert world.table.owner_of(moving).node == holder
+    assert len(world.table.slots_of(joiner)) == 21
+
+
+def test_what_cannot_be_given_away_is_lost_with_its_process() -> None:
+    world = World(Random(1), workers=3)
+    rooted(world, 40)
+    name = world.table.owner_of(40).name
+    world.start(name)
+    world.settle()
+    assert world.table.slots[40].status == LOST
+
+
 def test_a_leaver_that_dies_first_has_not_left() -> None:
     world = World(Random(1))
     leaver = world.table.members[0].node
@@ -364,6 +408,17 @@ def test_of_all_workers_that_leave_one_has_to_stay() -> None:
     world.settle()
     assert [seat.name for seat in world.table.members] == ["n0"]
     assert world.table.counts()["active"] == 64
+
+
+def test_of_all_workers_that_leave_one_that_is_still_sent_records_has_to_stay() -> None:
+    world = World(Random(1), workers=2)
+    first, second = (seat.node for seat in world.table.members)
+    world.leave(first, READY)
+    world.leave(second)
+    for _ in range(9):
+        world.transfer()
+        world.step()
+    assert [seat.node for seat in world.table.members] == [second]
 
 
 def test_a_worker_without_slots_may_leave_but_not_as_the_last_that_is_up() -> None:

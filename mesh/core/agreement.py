@@ -81,6 +81,7 @@ class Agreement:
     """`founders` choose epoch 1; `voters_of(epoch, value)` says who follows up on it.
 
     `fault(epoch, before, value)` says why a value may not be that epoch's, where `before` is the newest known here.
+    Raises ValueError if what is stored may not be an epoch of this node's.
     """
 
     def __init__(
@@ -175,6 +176,8 @@ class Agreement:
     def _restore(self, stored: Mapping[str, bytes]) -> None:
         newest = self._history.newest
         if newest is not None:
+            if (fault := self._fault(self.epoch, None, newest)) is not None:
+                raise ValueError(fault)
             self._electorate = self._voters_of(self.epoch, newest)
             self._unreported.append(EpochChosen(self.epoch, newest))
         kept = stored.get(KEEPER)

@@ -6,6 +6,9 @@ somewhere else. What it says follows from the configuration: the owner has the s
 alone (it is promoted); a copy has all that the donor ever applied (it is handed over); the owner has filled who joins,
 and commits nothing without it any more (it is ACTIVE). A slot is heard of once all that are asked have claimed it.
 
+The donor of a slot that moves is not asked. If it claims all the same, a state in the slot cannot travel: it is rooted
+there, as long as that process has it, since to try again would only pause it.
+
 Invariant: all that is kept is of slots that wait for it in the table.
 """
 
@@ -16,9 +19,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from sys import byteorder
 
-from mesh.core.events import Effect, Event, Millis, Received, Rejected, Send, SlotsInstalled, Woke
+from mesh.core.events import Effect, Event, Millis, Received, Rejected, Send, SlotsInstalled, SlotsRooted, Woke
 from mesh.core.messages import Installed, NodeId
-from mesh.core.table import Table
+from mesh.core.table import LOST, PENDING, Slot, Table
 
 REPEAT = 100  # ms
 
@@ -29,7 +32,8 @@ class Claimed(Effect):
 
 
 class Claims:
-    """`heard` is for the planner: slot -> term, as claimed by all that are asked."""
+    """For the planner: `heard`, slot -> term, as claimed by all that are asked; `rooted`, slot -> who cannot give it
+    away."""
 
     def __init__(self, me: NodeId) -> None:
         self._me = me
@@ -38,6 +42,7 @@ class Claims:
         self._repeat_at: Millis | None = None
         self._said: dict[tuple[int, NodeId], int] = {}
         self.heard: dict[int, int] = {}
+        self.rooted: dict[int, NodeId] = {}
 
     def next_deadline(self) -> Millis | None:
         return self._repeat_at
@@ -45,16 +50,17 @@ class Claims:
     def agreed(self, table: Table) -> None:
         """What the table has answered is forgotten."""
         self._table = table
-        self._said = {(slot, who): term for (slot, who), term in self._said.items() if self._waits(slot, term, who)}
+        self._said = {(slot, who): term for (slot, who), term in self._said.items() if self._is_asked(slot, term, who)}
         self.heard = {slot: term for slot, term in self.heard.items() if self._complete(slot, term)}
-        self._own = {slot: term for slot, term in self._own.items() if self._waits(slot, term, self._me)}
+        self.rooted = {slot: node for slot, node in self.rooted.items() if _who_has(table, slot) == node}
+        self._own = {slot: term for slot, term in self._own.items() if self._may_claim(slot, term, self._me)}
         if not self._own:
             self._repeat_at = None
 
     def handle(self, event: Event, now: Millis) -> list[Effect]:
-        """Understands SlotsInstalled, Received (Installed), Woke."""
+        """Understands SlotsInstalled, SlotsRooted, Received (Installed), Woke."""
         match event:
-            case SlotsInstalled(slots):
+            case SlotsInstalled(slots) | SlotsRooted(slots):
                 return self._claim(slots, now)
             case Received(sender, Installed() as message):
                 return self._received(sender, message)
@@ -64,13 +70,13 @@ class Claims:
         return []
 
     def _claim(self, slots: Iterable[tuple[int, int]], now: Millis) -> list[Effect]:
-        new = {slot: term for slot, term in slots if self._waits(slot, term, self._me)}
+        new = {slot: term for slot, term in slots if self._may_claim(slot, term, self._me)}
         if not new:
             return []
         self._own |= new
         if self._repeat_at is None:
             self._repeat_at = now + REPEAT
-        return self._hear(new, self._me) + self._tell(new)
+        return self._hear(self._me, new) + self._tell(new)
 
     def _tell(self, claims: Mapping[int, int]) -> list[Effect]:
         assert self._table is not None
@@ -81,17 +87,23 @@ class Claims:
         if len(message.slots) != 2 * len(message.terms):
             return [Rejected("installed", f"{len(message.slots)} bytes of slots with {len(message.terms)} terms")]
         claims = zip(_unpacked(message.slots), message.terms, strict=True)
-        return self._hear({slot: term for slot, term in claims if self._waits(slot, term, sender)}, sender)
+        return self._hear(sender, {slot: term for slot, term in claims if self._may_claim(slot, term, sender)})
 
-    def _hear(self, claims: Mapping[int, int], who: NodeId) -> list[Effect]:
-        self._said |= {(slot, who): term for slot, term in claims.items()}
-        complete = {slot: term for slot, term in claims.items() if self._complete(slot, term)}
-        new = complete.items() - self.heard.items()
+    def _hear(self, sender: NodeId, claims: Mapping[int, int]) -> list[Effect]:
+        before = len(self.heard), len(self.rooted)
+        asked = {slot: term for slot, term in claims.items() if self._is_asked(slot, term, sender)}
+        self._said |= {(slot, sender): term for slot, term in asked.items()}
+        complete = {slot: term for slot, term in asked.items() if self._complete(slot, term)}
+        is_new = bool(complete.items() - self.heard.items())
         self.heard.update(complete)
-        return [Claimed()] if new else []
+        self.rooted |= {slot: sender for slot in claims if slot not in asked}
+        return [Claimed()] if is_new or before != (len(self.heard), len(self.rooted)) else []
 
-    def _waits(self, slot: int, term: int, who: NodeId) -> bool:
-        return who in self._asked(slot, term)
+    def _may_claim(self, slot: int, term: int, node: NodeId) -> bool:
+        return self._is_asked(slot, term, node) or self._gives(slot, term, node)
+
+    def _is_asked(self, slot: int, term: int, node: NodeId) -> bool:
+        return node in self._asked(slot, term)
 
     def _complete(self, slot: int, term: int) -> bool:
         asked = self._asked(slot, term)
@@ -102,6 +114,20 @@ class Claims:
         if self._table is None or slot >= len(self._table) or self._table.slots[slot].term != term:
             return []
         return [self._table.members[place].node for place in self._table.slots[slot].asked()]
+
+    def _gives(self, slot: int, term: int, node: NodeId) -> bool:
+        """Is it the donor of a slot that moves at this term?"""
+        if self._table is None or slot >= len(self._table):
+            return False
+        each = self._table.slots[slot]
+        moves = (each.status, each.term, each.backups) == (PENDING, term, ()) and not each.promotes
+        return moves and _who_has(self._table, slot) == node
+
+
+def _who_has(table: Table, slot: int) -> NodeId | None:
+    """The owner of the last ACTIVE configuration."""
+    each: Slot = table.slots[slot]
+    return None if each.status == LOST else table.members[each.owner if each.donor is None else each.donor].node
 
 
 def _packed(slots: Iterable[int]) -> bytes:

@@ -84,17 +84,18 @@ def scatter(keys: Keys, values: Values, slots: list[int], to: Sequence[Appenders
 
 def slots_to_bytes(slots: Sequence[int]) -> bytes:
     """Unsigned 16-bit little-endian, one a record."""
-    return _little_endian(array("H", slots)).tobytes()
+    return little_endian(array("H", slots)).tobytes()
 
 
 def slots_from_bytes(data: bytes) -> array[int]:
     """The inverse; raises ValueError if a record is cut."""
     column = array("H")
     column.frombytes(data)
-    return _little_endian(column)
+    return little_endian(column)
 
 
-def _little_endian(column: array[int]) -> array[int]:
+def little_endian(column: array[int]) -> array[int]:
+    """As numbers travel; changed in place."""
     if sys.byteorder == "big":
         column.byteswap()
     return column

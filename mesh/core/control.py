@@ -43,6 +43,7 @@ from mesh.core.events import (
     Rejected,
     Send,
     SlotsInstalled,
+    SlotsRooted,
     StartLeaving,
     Stop,
     Transmit,
@@ -145,8 +146,8 @@ class ControlPlane:
         workers = [each.name for each in identity.declared if each.role == "worker"]
         self.boots = Boots(me, stored)
         self.agreement = Agreement(
-            me.node, me.name, founding_electorate(workers, identity.expect), voters_of, value_fault, random, stored,
-            me.home, me.boot, self.boots.confirmed,
+            me.node, me.name, founding_electorate(workers, identity.expect), voters_of, self._value_fault, random,
+            stored, me.home, me.boot, self.boots.confirmed,
         )  # fmt: skip
         self.planner = Planner(me.node, identity.declared, identity.expect, identity.slots, identity.copies, random)
         self.contact = Contact(me.node, me.home, me.boot, self.boots.confirmed)
@@ -164,6 +165,8 @@ class ControlPlane:
         outward: list[Effect] = []
         self._pass_on(deque(self._dispatch(event, now)), outward, now)
         if not isinstance(event, Transmit | Consumed):
+            if self.losses.waits_for_holders and self.contact.is_held():
+                self.losses.held(now)
             self._pass_on(deque(self._plan(now)), outward, now)
             outward += self._depart()
         return outward
@@ -177,6 +180,9 @@ class ControlPlane:
         deadlines += [self._miss_at, self.planner.next_deadline() if self._may_plan() else None]
         return min((due for due in deadlines if due is not None), default=None)
 
+    def _value_fault(self, epoch: int, before: bytes | None, value: bytes) -> str | None:
+        return value_fault(epoch, before, value, self.identity.slots)
+
     # -- events to machines
 
     def _dispatch(self, event: Event, now: Millis) -> list[Effect]:
@@ -189,7 +195,7 @@ class ControlPlane:
                 return self.agreement.handle(event, now) + self.boots.handle(event, now)
             case Lagged() | Leave() | HandedOver():
                 return self.membership.handle(event, now)
-            case SlotsInstalled():
+            case SlotsInstalled() | SlotsRooted():
                 return self.claims.handle(event, now)
             case StartLeaving():
                 return self.leaving.handle(AskToLeave(self.identity.me.node), now)
@@ -212,7 +218,7 @@ class ControlPlane:
         message = event.message
         if isinstance(message, _ADMISSION):
             return self.admission.handle(event, now)
-        if event.sender not in self.membership.members:
+        if not self.membership.knows(event.sender, now):
             return [Rejected("stranger", f"{type(message).__name__} from a node that never said hello")]
         if isinstance(message, _MEMBERSHIP):
             return self.membership.handle(event, now)
@@ -239,8 +245,10 @@ class ControlPlane:
             return self.planner.found(self.membership.alive(), now)
         if not self._may_plan():
             return []
-        accepted = self.losses.accepted
-        facts = Facts(self.membership.members, self.claims.heard, self.contact.caught_up, accepted=accepted)
+        facts = Facts(
+            self.membership.members, self.claims.heard, self.contact.caught_up,
+            accepted=self.losses.accepted, rooted=self.claims.rooted,
+        )  # fmt: skip
         return self.planner.follow(self.table, facts, now)
 
     def _may_plan(self) -> bool:
@@ -305,7 +313,9 @@ class ControlPlane:
     def _epoch_chosen(self, chosen: EpochChosen, now: Millis) -> list[Effect]:
         before, table = self.table, Table.from_bytes(chosen.value)
         self.table = table
-        self.admission.formed, self.admission.founding = True, table.cluster_id
+        self.admission.founding = table.cluster_id
+        if table.seat_of(self.identity.me.node) is not None:
+            self.admission.formed = True  # one that restarted with its directory holds no state until it has a seat
         self.planner.agreed(now)
         self.claims.agreed(table)
         self.losses.agreed(table, now)

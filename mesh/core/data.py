@@ -5,7 +5,7 @@ It runs the application's code, so it may be slow; everything that must stay qui
 Events    TableAgreed, Delivered, SplitsListed, SplitRead, SinksFlushed, LookupAsked, ListingAsked, LinesPosted,
           RecordAsked, MemberChanged, Fenced, StartLeaving, Woke
 Effects   ListSplits, ReadSplit, WriteSink, FlushSinks, Transmit, Consumed, Answered, Listed, JobDone, SlotsInstalled,
-          HandedOver, Log, Rejected
+          SlotsRooted, HandedOver, Log, Rejected
 `work`    does one unit: a chunk of what moves, then one batch of the deepest stage that may emit, else one chunk of a
           source, else a flush. Deeper stages go first and a producer stops while a window of a stage it feeds is full,
           so memory stays bounded and the last stage always drains: the graph has no cycles, hence no deadlock.
@@ -153,7 +153,7 @@ class DataPlane:
             case ListingAsked():
                 self._effects += self._listing.asked(event, now)
             case LinesPosted() | RecordAsked():
-                self._posts.asked(event, closed=self._fenced or self._stopping or self._departure.leaving)
+                self._posts.asked(event, closed=self._is_closed())
             case MemberChanged(member):
                 self._departure.member_changed(member)
                 self._effects += self._reports.member_changed(member)
@@ -252,6 +252,10 @@ class DataPlane:
         return (
             self._intake.empty() and self._posts.idle() and self.router.waits_for() <= self._reports.unreachable.keys()
         )
+
+    def _is_closed(self) -> bool:
+        """To what comes by HTTP: also once this node has claimed that nothing more comes from it."""
+        return self._fenced or self._stopping or self._departure.leaving or self.progress.drained > 0
 
     def _may_read(self) -> bool:
         if self._stopping or self._fenced or self.table is None or self.me not in self.table.workers:
@@ -400,4 +404,4 @@ class DataPlane:
 
     def _is_empty(self) -> bool:
         at_rest = self._reading.nothing_left() and self.router.at_rest() and self._intake.empty()
-        return at_rest and not self.handoff.holdings.named() and not self.handoff.busy()
+        return at_rest and self._posts.idle() and not self.handoff.holdings.named() and not self.handoff.busy()

@@ -224,6 +224,13 @@ class SlotsInstalled(Event, Effect):
 
 
 @dataclass(frozen=True, slots=True)
+class SlotsRooted(Event, Effect):
+    """Data plane: this node, their donor, has a state of these slots, (slot, term), that cannot travel; once a term."""
+
+    slots: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Fenced(Event, Effect):
     """Whether the majority is out of touch (F1): while it is, nothing may be applied, read or answered."""
 

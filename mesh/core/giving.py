@@ -2,7 +2,7 @@
 
 States    per target: slots to give, one after the other; of the first one a place (stage, key) -> chunks on their
           way -> given. A slot that is not to be given any more is forgotten, wherever it stands. One with a state that
-          cannot travel stays where it is, and nobody can use it: the operator is told.
+          cannot travel is rooted here: the operator is told, and the planner, who lets this node keep it.
 Bounds    CHUNK_BYTES a chunk, or one state; WINDOW_BYTES on their way to a target, and one chunk.
 Invariant nothing is applied to a slot while it is here, so its keys and states are what they were when it was sealed.
 """
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mesh.core.codec import Malformed, encode_with_values
-from mesh.core.events import Effect, Log, Transmit
+from mesh.core.events import Effect, Log, SlotsRooted, Transmit
 from mesh.core.messages import NodeId, SlotChunk
 from mesh.core.owner import Owner
 from mesh.core.values import NotSerializable, show
@@ -85,18 +85,18 @@ class Giving:
                 if self._has_room(target):
                     given = target.waiting[0]
                     owed = unsettled(given)
-                    effects.append(self._next_effect(node, target, given, epoch, owed))
+                    effects += self._next_effects(node, target, given, epoch, owed)
                     if self._is_last(given, 0):
                         through.append((target.waiting.popleft(), owed))
         return effects, through
 
-    def _next_effect(self, node: NodeId, target: _Target, given: Given, epoch: int, unsettled: int) -> Effect:
+    def _next_effects(self, node: NodeId, target: _Target, given: Given, epoch: int, unsettled: int) -> list[Effect]:
         self._skip_empty_stages(given)
         try:
-            return Transmit(node, REPLICATION, self._next_chunk(target, given, epoch, unsettled))
+            return [Transmit(node, REPLICATION, self._next_chunk(target, given, epoch, unsettled))]
         except NotSerializable as error:
             target.waiting.popleft()  # it stays, as nobody could take it
-            return self._cannot_move(given, error)
+            return [self._cannot_move(given, error), SlotsRooted(((given.slot, given.term),))]
 
     def _skip_empty_stages(self, given: Given) -> None:
         while given.key >= len(self._keys(given)) and given.stage + 1 < len(self._owner.parts):

@@ -8,7 +8,7 @@ Events    `set_table`; what follows from it is returned as `Moves`, and done by 
 
 Epochs may be skipped, so what matters is in what one table says: `holder`, the owner of the last ACTIVE configuration,
 has the state. A node becomes the holder only after it said that it has installed the state, hence after it saw the slot
-PENDING to itself: that is the one thing that no node skips.
+PENDING to itself: that is the one thing that no node skips. That it starts empty, after an accepted loss, it may skip.
 
     refused(epoch, slots)   which slots of a batch, packed under `epoch`, must not be applied here and now
 
@@ -38,6 +38,7 @@ class Moves:
     drop: list[int] = field(default_factory=list)  # another node is its holder
     give: list[tuple[int, int, NodeId]] = field(default_factory=list)  # (slot, term, to)
     keep: list[tuple[int, int]] = field(default_factory=list)  # (slot, term) that this node gives to itself
+    unseen: list[int] = field(default_factory=list)  # started empty here, and goes on, in tables that were skipped
     changed: list[int] = field(default_factory=list)  # whatever was under way for these is over
 
 
@@ -65,7 +66,7 @@ class Holdings:
             moves.changed.append(slot)
             concerned = slot in self.active or slot in self.promised
             self._follow(slot, before, table, moves)
-            if concerned or slot in self.active or slot in self.promised:
+            if concerned or slot in self.active or slot in self.promised or slot in moves.unseen:
                 self.settled = table.epoch
         return moves
 
@@ -90,15 +91,24 @@ class Holdings:
         if status == ACTIVE and before is not None and promised != term:
             self._start_empty(slot, before, table, moves)
         elif slot not in self.here:
-            self.here[slot] = None
-            if before is not None:  # else it is the founding's, and nothing has been applied to it yet
-                moves.take.append(slot)
+            self._arrive(slot, before, promised, term, moves)
         if status == ACTIVE:
             self.active[slot] = 1 if before is None else before.epoch + 1
         elif owner == self._me:
             moves.keep.append((slot, term))
         else:
             moves.give.append((slot, term, owner))
+
+    def _arrive(self, slot: int, before: TableAgreed | None, promised: int | None, term: int, moves: Moves) -> None:
+        self.here[slot] = None
+        if before is None:
+            return  # the founding's: nothing has been applied to it yet
+        if promised is not None:
+            moves.take.append(slot)
+            return
+        skipped = term - before.term_of_slot[slot] - (before.status_of_slot[slot] != LOST)
+        assert skipped > 1, f"slot {slot} came here and nobody was asked"  # it is lost, starts again, and is to move
+        moves.unseen.append(slot)
 
     def _start_empty(self, slot: int, before: TableAgreed, table: TableAgreed, moves: Moves) -> None:
         """Nobody asked whether the state is here: it was lost, and that is accepted. A leap may miss the loss."""

@@ -23,7 +23,7 @@ from mesh.core.events import (
     StartLeaving,
     Woke,
 )
-from mesh.core.messages import STAYING, SUSPECT, LeaveAsked, Member, NodeId
+from mesh.core.messages import LEFT, STAYING, SUSPECT, LeaveAsked, Member, NodeId
 from mesh.core.table import WORKER, Table
 
 REPEAT = 500  # ms
@@ -31,10 +31,10 @@ MAX_ASKED = 1_000  # members that are being asked
 
 
 def refusal(table: Table | None, members: Mapping[NodeId, Member], name: str) -> str | None:
-    """Why a member cannot leave: `unknown` (no such name is alive) or `last-worker`; None if it can."""
+    """Why a member cannot leave: `unknown`, `unreachable` (it alone could) or `last-worker`; None if it can."""
     named = [each for each in members.values() if each.name == name and each.status <= SUSPECT]
     if not named:
-        return "unknown"
+        return "unknown" if table is None or table.seat_named(name) is None else "unreachable"
     if table is None or any(each.role != WORKER or each.leaving for each in named):
         return None
     return (
@@ -71,7 +71,7 @@ class Leaving:
                 if node != self._me:
                     return [Rejected("leave", f"{sender.hex()[:12]} asks this node to make {node.hex()[:12]} leave")]
                 return self._start()
-            case MemberChanged(member) if member.leaving or member.status > SUSPECT:
+            case MemberChanged(member) if member.leaving or member.status == LEFT:  # the dead may be back
                 self._asked.pop(member.node, None)
             case Woke() if self._repeat_at is not None and now >= self._repeat_at:
                 self._repeat_at = now + REPEAT if self._asked else None

@@ -2,8 +2,9 @@
 
 Whoever is asked names the slots, and their terms, to all voters again and again until the table answers: whoever comes
 to propose must have heard of it. A loss counts only at exactly the term at which it was accepted, so that nothing that
-is lost later is given up by an old message. It waits until the slot was LOST for a lease: until then a former owner
-that is cut off may still work, and be read.
+is lost later is given up by an old message. It waits for a lease, counted from when a decisive set of voters is known
+to hold that the slot is LOST: until then these may confirm the epoch before to a former owner that is cut off, and it
+may still work, and be read.
 
 Invariant: all that is kept is of slots that are LOST in the table.
 """
@@ -20,7 +21,7 @@ from mesh.core.messages import LossAccepted, NodeId
 from mesh.core.table import LOST, Table
 
 REPEAT = 500  # ms
-WAIT = 4_000  # ms that a slot is LOST at least; the lease of `contact`
+WAIT = 4_000  # ms that a slot is known to be LOST at least; the lease of `contact`
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,8 @@ class Losses:
     def __init__(self, me: NodeId) -> None:
         self._me = me
         self._table: Table | None = None
-        self._since: dict[int, Millis] = {}  # of each LOST slot
+        self._since: dict[int, Millis | None] = {}  # of each LOST slot: when a decisive set was first known to hold it
+        self.waits_for_holders = False  # `held` is to be told once a decisive set of voters holds the newest epoch
         self._own: dict[int, None] = {}  # asked for here
         self._heard: dict[int, int] = {}
         self._repeat_at: Millis | None = None
@@ -48,7 +50,8 @@ class Losses:
         """What the table has answered is forgotten; a slot that stays LOST at another term stays asked for."""
         self._table = table
         lost = {number: slot.term for number, slot in enumerate(table.slots) if slot.status == LOST}
-        self._since = {slot: self._since.get(slot, now) for slot in lost}
+        self._since = {slot: self._since.get(slot) for slot in lost}
+        self.waits_for_holders = None in self._since.values()
         self._own = {slot: None for slot in self._own if slot in lost}
         self._heard = {slot: term for slot, term in self._heard.items() if lost.get(slot) == term}
         self._heard |= {slot: lost[slot] for slot in self._own}
@@ -56,6 +59,12 @@ class Losses:
         self._look_later(now)
         if not self._own:
             self._repeat_at = None
+
+    def held(self, now: Millis) -> None:
+        """From now on no decisive set confirms an epoch in which a slot was not LOST."""
+        self.waits_for_holders = False
+        self._since = {slot: now if since is None else since for slot, since in self._since.items()}
+        self._look_later(now)
 
     def handle(self, event: Event, now: Millis) -> list[Effect]:
         """Understands AcceptLoss, Received (LossAccepted), Woke."""
@@ -101,14 +110,19 @@ class Losses:
         return self._ripen(now)
 
     def _ripen(self, now: Millis) -> list[Effect]:
-        ripe = {slot: term for slot, term in self._heard.items() if now >= self._since[slot] + WAIT}
+        ripe = {slot: term for slot, term in self._heard.items() if self._is_ripe(slot, now)}
         new = ripe.keys() - self.accepted.keys()
         self.accepted |= ripe
         self._look_later(now)
         return [GivenUp()] if new else []
 
+    def _is_ripe(self, slot: int, now: Millis) -> bool:
+        since = self._since[slot]
+        return since is not None and now >= since + WAIT
+
     def _look_later(self, now: Millis) -> None:
-        waits = [self._since[slot] + WAIT for slot in self._heard if slot not in self.accepted]
+        held = (self._since[slot] for slot in self._heard if slot not in self.accepted)
+        waits = [since + WAIT for since in held if since is not None]
         self._ripe_at = max(now + 1, min(waits)) if waits else None
 
     def _woke(self, now: Millis) -> list[Effect]:

@@ -224,7 +224,8 @@ class BootKnown(Message):
 
 @dataclass(frozen=True, slots=True)
 class Installed(Message):
-    """What these slots ask of the sender at these terms is done; see `claims`."""
+    """What these slots ask of the sender at these terms is done; from a donor that is not asked: a state in them cannot
+    travel, they have to stay where they are. See `claims`."""
 
     epoch: int  # the sender's
     slots: bytes  # unsigned 16-bit little-endian

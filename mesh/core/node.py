@@ -30,6 +30,7 @@ from mesh.core.events import (
     Received,
     Rejected,
     SlotsInstalled,
+    SlotsRooted,
     StartLeaving,
     TableAgreed,
     Transmit,
@@ -100,7 +101,7 @@ class Node:
         """What the data plane had to say: to the links what is theirs, to the driver the rest."""
         outward: list[Effect] = []
         for effect in effects:
-            if isinstance(effect, Transmit | Consumed | SlotsInstalled | HandedOver):
+            if isinstance(effect, Transmit | Consumed | SlotsInstalled | SlotsRooted | HandedOver):
                 outward += self.handle_control(effect, now)
             else:
                 outward.append(effect)

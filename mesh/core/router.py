@@ -130,6 +130,8 @@ class Router:
             lane = stage.lanes.get(owner)
             while lane is not None and lane.in_flight:
                 self._answered(stage, lane, dict.fromkeys(sorted(set(lane.in_flight[0].slots())), 0), epoch)
+            if lane is not None:
+                self._packer.note_blocked(stage, lane)
 
     # -- records in
 
@@ -241,7 +243,7 @@ class Router:
         for slot, records in found.items():
             stage.take_back(slot, records)
         count = sum(map(len, found.values()))
-        self._release(stage, list(found))
+        self._release(stage, list(refused))
         return count
 
     # -- how much is under way

@@ -145,9 +145,13 @@ class Sources:
     def give_unread(self, source: int, most: int) -> list[Place]:
         """So many of those, the last ones; `given` or `restored` follows."""
         reading = self._readings[source]
-        given = [place for place in reading.waiting if place[1] == 0][-most:] if most else []
-        reading.waiting = deque(place for place in reading.waiting if place not in given)
-        return given
+        kept: deque[Place] = deque()
+        given: deque[Place] = deque()
+        while reading.waiting and len(given) < most:
+            place = reading.waiting.pop()
+            (given if place[1] == 0 else kept).appendleft(place)
+        reading.waiting += kept
+        return list(given)
 
     def give_all(self, source: int) -> list[Place]:
         """Every split that has not ended, the next to read first; `given` or `restored` follows."""

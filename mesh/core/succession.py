@@ -44,14 +44,19 @@ from mesh.core.table import ACTIVE, LOST, MAX_LEFT, PENDING, Seat, Slot, Table
 GONE = -1  # the place of a seat that is not there any more
 
 
-def value_fault(epoch: int, before: bytes | None, value: bytes) -> str | None:
-    """Why `value` may not be that epoch's, when `before` is the newest known; a sentence, or None."""
+def value_fault(epoch: int, before: bytes | None, value: bytes, slots: int | None = None) -> str | None:
+    """Why `value` may not be that epoch's, when `before` is the newest known; a sentence, or None.
+
+    `slots`: how many this node was started for.
+    """
     try:
         table = Table.from_bytes(value)
     except ValueError as error:
         return str(error)
     if table.epoch != epoch:
         return f"a table of epoch {table.epoch} where one of epoch {epoch} belongs"
+    if slots not in (None, len(table)):
+        return f"a table of {len(table)} slots, where this node has {slots}"
     return fault(None if before is None else Table.from_bytes(before), table)
 
 

@@ -5,9 +5,10 @@ Beliefs about members come first: who is dead is down (keeps its seat, loses its
 of the process that they follow, if it had their name and role, else at the end. Who follows with the same home keeps
 the vote, as the memory of what it voted is the same; another home gets it when it has caught up. Then the slots
 that can move are levelled among the workers that are up and stay. What a member holds that is down stays pinned where
-it is, and is not counted: it may return with it. What is LOST starts again, empty, where an operator accepts that. At
-most MAX_MOVING slots are PENDING at once, so that most of a busy
-mesh works on while some of it moves; the next ones follow as these arrive.
+it is, and is not counted: it may return with it. So does what its holder cannot give away, though it goes on
+working there; it goes back if it was to move. What is LOST starts again, empty, where an operator accepts that. At most
+MAX_MOVING slots are PENDING at once, so that most of a busy mesh works on while some of it moves; the next ones follow
+as these arrive.
 
 Where slots have copies, `copying` says what becomes of each; that a slot is given up, or pinned, then needs all of them
 to have ended, or to be down. Who is down for a short time is expected back: until then nothing is levelled, and its
@@ -43,6 +44,7 @@ class Facts:
     mourned: Collection[NodeId] = ()  # ended so long ago that what they had may be called lost; see `planner`
     accepted: Mapping[int, int] = field(default_factory=dict)  # slot -> term at which its loss is accepted
     absent: Collection[NodeId] = ()  # down, but for so short a time that they are expected back; see `planner`
+    rooted: Mapping[int, NodeId] = field(default_factory=dict)  # slot -> who has it, and cannot give it away
 
 
 def which_ended(seats: Sequence[Seat], members: Mapping[NodeId, Member]) -> list[bool]:
@@ -159,9 +161,11 @@ class _Draft:
         return copies | owners | {slot.donor for slot in pinned if slot.donor is not None}
 
     def _eligible(self) -> list[int]:
-        """Places of the workers that shall own the slots; if all leave, the first one has to stay."""
+        """Places of the workers that shall own the slots; if all leave, one has to stay: the first that has not said
+        farewell, since nobody sends anything to one that has."""
         up = [place for place, seat in enumerate(self.seats) if self.there[place] and seat.role == WORKER]
-        return [place for place in up if self._leaving(self.seats[place]) == STAYING] or up[:1]
+        staying = [place for place in up if self._leaving(self.seats[place]) == STAYING]
+        return staying or sorted(up, key=lambda place: self._leaving(self.seats[place]) == READY)[:1]
 
     # -- slots
 
@@ -199,7 +203,7 @@ class _Draft:
 
     def _target(self, eligible: Mapping[str, int]) -> Sequence[str]:
         """Who shall own each slot."""
-        holders = [self._holder(slot, eligible) for slot in self.slots]
+        holders = [self._holder(number, slot, eligible) for number, slot in enumerate(self.slots)]
         if not self.facts.absent:
             return rebalance(holders, list(eligible))
         target = rebalance([PINNED if name else name for name in holders], list(eligible))
@@ -208,13 +212,15 @@ class _Draft:
     def _level(self, target: Sequence[str], eligible: Mapping[str, int]) -> None:
         moving = sum(slot.status == PENDING for slot in self.slots)
         for number, (slot, name) in enumerate(zip(self.slots, target, strict=True)):
-            if name == PINNED and self._waits_in_vain(slot):
+            root = self._root(number, slot)
+            if name == PINNED and root is None and self._waits_in_vain(slot):
                 self.slots[number] = self._towards(slot, next(iter(eligible.values())), number)
-            if name == PINNED or number in self.busy:
+            if (name == PINNED and root is None) or number in self.busy:
                 continue
-            starts = slot.status == ACTIVE and not self._is_lost(slot) and slot.owner != eligible[name]
+            to = eligible[name] if root is None else root
+            starts = slot.status == ACTIVE and not self._is_lost(slot) and slot.owner != to
             if not starts or moving < MAX_MOVING:
-                self.slots[number] = self._towards(slot, eligible[name], number)
+                self.slots[number] = self._towards(slot, to, number)
                 moving += starts
 
     def _level_copies(self, target: Sequence[str], eligible: Mapping[str, int]) -> None:
@@ -257,9 +263,15 @@ class _Draft:
         has_it = slot.owner if slot.donor is None else slot.donor
         return slot.status != LOST and not self.there[has_it] and not self._is_lost(slot)
 
-    def _holder(self, slot: Slot, eligible: Mapping[str, int]) -> str | None:
+    def _root(self, number: int, slot: Slot) -> int | None:
+        """The place of who has this slot, is there, and cannot give it away."""
+        has_it = slot.owner if slot.donor is None else slot.donor
+        rooted = slot.status != LOST and self.facts.rooted.get(number) == self.seats[has_it].node
+        return has_it if rooted and self.there[has_it] else None
+
+    def _holder(self, number: int, slot: Slot, eligible: Mapping[str, int]) -> str | None:
         """Whose share a slot is counted to before it is levelled: where it is going, else where it comes from."""
-        if self._is_pinned(slot):
+        if self._is_pinned(slot) or self._root(number, slot) is not None:
             return PINNED
         places = [] if self._is_lost(slot) else [slot.owner, slot.donor, *slot.backups]
         names = [self.seats[place].name for place in places if place is not None and place in eligible.values()]

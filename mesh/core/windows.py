@@ -19,7 +19,6 @@ Invariants a known record stays known while its slot is here, until WINDOW later
 
 from __future__ import annotations
 
-import sys
 from array import array
 from bisect import bisect_left
 from collections import OrderedDict
@@ -28,6 +27,7 @@ from itertools import pairwise
 from typing import Any, TypeAlias
 
 from mesh.core.codec import Malformed
+from mesh.core.columns import little_endian
 
 WINDOW = 1 << 19  # records of one producer, slot and stage: more than a body of 8 MiB has lines worth sending
 MARKS = 1 << 22  # records in all windows of a node: 64 MB
@@ -168,7 +168,8 @@ class Windows:
             try:
                 named, stage, part, _ = key.split(" ", 3)
                 floor, ids, digests = state
-                good = int(named) == slot and int(stage) >= 0 and int(part) >= 0 and len(ids) == len(digests)
+                good = int(named) == slot and int(stage) >= 0 and int(part) >= 0 and type(floor) is int
+                good = good and type(ids) is type(digests) is bytes and len(ids) == len(digests)
                 good = good and 0 <= floor < 1 << 64 and len(ids) % 8 == 0 and len(ids) <= 8 * PART
                 column = numbers_from_bytes(ids)
             except Exception:
@@ -219,17 +220,11 @@ class _Parts(Mapping[Any, Any]):
 
 def numbers_to_bytes(numbers: Sequence[int]) -> bytes:
     """Unsigned, 64 bits each, little-endian."""
-    return _little_endian(array("Q", numbers)).tobytes()
+    return little_endian(array("Q", numbers)).tobytes()
 
 
 def numbers_from_bytes(data: bytes) -> array[int]:
     """The inverse; raises ValueError if one is cut."""
     column = array("Q")
     column.frombytes(data)
-    return _little_endian(column)
-
-
-def _little_endian(column: array[int]) -> array[int]:
-    if sys.byteorder == "big":
-        column.byteswap()
-    return column
+    return little_endian(column)

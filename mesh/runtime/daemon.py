@@ -106,10 +106,11 @@ class Daemon:
             self.node = Node(identity, plan, tuning, Random(int.from_bytes(node_id)), stored)
         except ValueError as error:
             self._transport.close()
-            raise StartError(f"the data directory {node.data_dir} is of another version: {error}") from None
+            raise StartError(f"the data directory {node.data_dir} is of another version or cluster: {error}") from None
         part = f"{node.name}-{node_id[:3].hex()}"
         self.worker = Worker(self.node.data, part, self._transport.wake, self.node.inbox)
         self._stopping = False
+        self._departed = False  # it has handed over all that it had
         self._stop_by: float | None = None  # when the heart gives up on the application's code
         self._exit_code: int | None = None
         self._working = False  # the main thread is in the application's code
@@ -127,6 +128,7 @@ class Daemon:
         heart.start()
         try:
             self._loop(lambda: self._stopping)
+            self._finish_leaving()
             self._drain()
         except ConnectorError as error:
             self._log.error("app.failed", error=str(error))
@@ -152,6 +154,18 @@ class Daemon:
                 self._perform(self.node.absorb(effects, self._now()))
             if not self.worker.busy(self._now()):
                 self._transport.wait(self._until_next_deadline())
+
+    def _finish_leaving(self) -> None:
+        """Who is told to stop while it hands over loses what it still has, so it takes a moment for that first."""
+        deadline = time.monotonic() + DRAIN_S
+        control = self.node.control
+        self._loop(lambda: not self._hands_over() or control.contact.fenced or time.monotonic() > deadline)
+        if self._hands_over() and self._exit_code is None:
+            slots = len(self.node.data.handoff.holdings.here)
+            self._log.warning("node.stopped_leaving", name=self.config.name, slots=slots)
+
+    def _hands_over(self) -> bool:
+        return self.node.control.membership.me.leaving != STAYING and not self._departed
 
     def _drain(self) -> None:
         """Read nothing more; let what was read arrive; flush the sinks."""
@@ -267,7 +281,7 @@ class Daemon:
                 case JobDone():
                     self._log.info("app.done", **self._counts())
                 case Departed():
-                    self._stopping = True  # nothing is left to drain; `run` says goodbye and returns 0
+                    self._departed = self._stopping = True  # nothing is left to drain; `run` says goodbye, returns 0
                 case Stop(sentence, exit_code):
                     self._log.error("node.refused", detail=sentence)
                     self._exit_code = exit_code
@@ -345,7 +359,7 @@ class Daemon:
     # -- requests, from any thread
 
     def leave(self, name: str) -> str | None:
-        """Have a member hand over and go. Why that cannot be: unknown | last-worker | out-of-touch; None if it can."""
+        """Have a member hand over and go. Why not: unknown | unreachable | last-worker | out-of-touch; or None."""
         with self._lock:
             control = self.node.control
             members = control.membership.members

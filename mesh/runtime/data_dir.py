@@ -2,7 +2,8 @@
 
     lock            held (flock) by the process that uses the directory; its text names that process
     NAME.record     one record of the protocol: 4 bytes CRC-32, little-endian, then the value; `identity` names the
-                    home, whose vote it is, and counts the starts
+                    home, whose vote it is, and counts the starts; `name` is the node's: a vote that wandered to another
+                    node with its directory would be a mistake of whoever copied it
 
 A record is written beside the old one, synced, renamed, and the directory synced: after a crash it is the old or the
 new, never half. A failed sync raises and the process must end: what the disk holds is then not known any more.
@@ -20,6 +21,7 @@ from mesh.core.boots import IDENTITY, next_boot
 from mesh.runtime.errors import StartError
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+NODE_NAME = "name"  # the record
 
 
 class DataDir:
@@ -27,12 +29,20 @@ class DataDir:
 
     def __init__(self, path: str, node: str) -> None:
         self._path = Path(path)
+        self._node = node
         try:
-            self._path.mkdir(parents=True, exist_ok=True)
+            self._make()
             self._lock = os.open(self._path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
             self._take_lock(node)
         except OSError as error:
             raise StartError(f"the data directory {path} cannot be used: {error.strerror}") from None
+
+    def _make(self) -> None:
+        """Durably, with what is missing above it: a directory that a crash takes away takes its vote along."""
+        missing = [each for each in (self._path, *self._path.parents) if not each.exists()]
+        self._path.mkdir(parents=True, exist_ok=True)
+        for each in missing:
+            _sync_directory(each.parent)
 
     def _take_lock(self, node: str) -> None:
         try:
@@ -48,16 +58,30 @@ class DataDir:
 
     def start(self) -> tuple[bytes, int]:
         """(home, boot) of this start, which is durably counted when it returns. Raises StartError."""
+        self._check_name()
         file = self._path / f"{IDENTITY}.record"
         try:
             home, boot, kept = next_boot(self._read(file) if file.exists() else None, os.urandom(16))
         except ValueError:
             raise StartError(f"{file} is damaged: move the directory away, and start as a new node") from None
+        self._write_at_start(IDENTITY, kept)
+        return home, boot
+
+    def _check_name(self) -> None:
+        file, mine = self._path / f"{NODE_NAME}.record", self._node.encode()
+        if not file.exists():
+            self._write_at_start(NODE_NAME, mine)
+        elif (theirs := self._read(file)) != mine:
+            holder = theirs.decode(errors="replace")
+            raise StartError(
+                f"the data directory {self._path} is that of node {holder}; node {self._node} needs one of its own"
+            )
+
+    def _write_at_start(self, name: str, value: bytes) -> None:
         try:
-            self.write(IDENTITY, kept)
+            self.write(name, value)
         except OSError as error:
             raise StartError(f"the data directory {self._path} cannot be used: {error.strerror}") from None
-        return home, boot
 
     def records(self) -> dict[str, bytes]:
         """All records; raises StartError naming a file that is not what was written."""
@@ -85,11 +109,15 @@ class DataDir:
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, self._path / f"{name}.record")
-        directory = os.open(self._path, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        _sync_directory(self._path)
 
     def close(self) -> None:
         os.close(self._lock)
+
+
+def _sync_directory(path: Path) -> None:
+    directory = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

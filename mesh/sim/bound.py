@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import combinations
 
 from mesh.core.messages import NodeId
-from mesh.core.table import LOST, WORKER, Slot, Table
+from mesh.core.table import ACTIVE, LOST, WORKER, Slot, Table
 
 
 def moves_fault(before: Table, after: Table, asked_to_leave: Collection[NodeId]) -> str | None:
@@ -47,7 +47,8 @@ def _fault(before: Table, after: Table, leaving: Collection[NodeId]) -> str | No
 def _holder(before: Table, old: Slot, new: Slot, up: Collection[NodeId], staying: Collection[NodeId]) -> bytes | None:
     """Whom a slot counts for; nobody: b""; None: it is pinned, and counts for nobody's share."""
     owner = before.members[old.owner].node
-    donor = owner if old.donor is None else before.members[old.donor].node
+    arrived = new.term == old.term and new.status == ACTIVE  # its donor does not matter any more
+    donor = owner if old.donor is None or arrived else before.members[old.donor].node
     if old.status != LOST and new.status == LOST:
         return b""
     if old.status != LOST and donor not in up:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mesh.sim.process import Process
     from mesh.sim.world import World
 
-PATIENCE: Millis = 60_000  # from the calm on; the slowest is a probe's turn among the reconnections of a LAN
+PATIENCE: Millis = 90_000  # from the calm on; the slowest are batches of one record on a late network
 SLOW_READS = 40  # and for so many reads of a source at the scenario's pace, as one node may have all of them
 SETTLED: Millis = 3_000  # without a member nothing says that it is over: look a little longer
 

@@ -220,8 +220,9 @@ class World:
 
     def _ask_again(self, leaver: Process) -> None:
         """Who was asked may have left itself, or crashed, before it could tell."""
-        if leaver.alive and leaver.node.control.membership.me.leaving == STAYING:
-            self.ask_to_leave(leaver.name)
+        stays = leaver.alive and leaver.node.control.membership.me.leaving == STAYING
+        if stays and self.ask_to_leave(leaver.name) is None:
+            self.at(self.now + ASK_AGAIN, self._ask_again, leaver)
 
     def left(self, process: Process) -> None:
         self.transcript.say(process.name, "says goodbye and ends")

@@ -30,7 +30,7 @@ BAR_WIDTH = 78
 @click.option("--wait", type=click.Choice(("ready", "done")), help="First wait until the node, or the job, is.")
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="S", help="Seconds to wait; then exit code 3.")
 def status(at: str, as_json: bool, watch: bool, wait: str | None, timeout: float | None) -> None:
-    """Who is in the cluster, how the slots are, how far the sources are."""
+    """Members, slots, and how far the sources are."""
     if timeout is not None and wait is None:
         raise click.UsageError("--timeout goes with --wait")
     client = Client(at)

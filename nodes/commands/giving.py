@@ -21,9 +21,10 @@ from nodes.ndjson import parse_value
 @options.at
 @options.as_json
 def ask(stage: str, key: str, record: str, key_type: str, at: str, as_json: bool) -> None:
-    """Give STAGE one record for KEY, and show its outputs, one a line, as JSON.
+    """Give STAGE one record for KEY.
 
-    The record is applied like any other, once: its outputs also go on to whatever reads the stage.
+    Its outputs are shown, one a line, as JSON. The record is applied like any other, once: its outputs also go on to
+    whatever reads the stage.
     """
     body = record.encode("utf-8", "surrogateescape")
     try:

@@ -2,7 +2,8 @@
 
 Dead and left members stay in the table for a long time, so that stale news of them loses its comparison. Then they
 become graves: no longer gossiped or shown, but their last record still wins over stale news, so nobody rises at an
-incarnation that was buried (M2).
+incarnation that was buried (M2). Who speaks from its grave, after a split that outlasted memory, is dead in the table
+again, and so is told of its death and can refute it.
 
 Invariants: this node's own record is always there; members and graves have no id in common; both are bounded.
 """
@@ -72,6 +73,18 @@ class Roster:
             if since >= before:
                 return
             self._bury(node)
+
+    def exhume(self, node: NodeId, now: Millis) -> None:
+        """A buried node speaks."""
+        grave = self._graves.get(node)
+        if grave is None or grave.status != DEAD:
+            return
+        if len(self.members) >= MAX_MEMBERS:
+            if not self._gone_since:
+                return
+            self._bury(next(iter(self._gone_since)))
+        self.members[node] = self._graves.pop(node)
+        self._note_status(grave, now)
 
     def _bury(self, node: NodeId) -> None:
         del self._gone_since[node]

@@ -76,6 +76,11 @@ class Membership:
         """This node's own record, with its present incarnation."""
         return self._beliefs.me
 
+    def knows(self, node: NodeId, now: Millis) -> bool:
+        """Whether a sender is one of them; who was forgotten as dead is so again, as it speaks."""
+        self._roster.exhume(node, now)
+        return node in self.members
+
     def alive(self) -> list[Member]:
         """The members whose status is ALIVE, this node included, by name."""
         return sorted((each for each in self.members.values() if each.status == ALIVE), key=lambda m: (m.name, m.node))
@@ -130,6 +135,7 @@ class Membership:
     def _received(self, sender: NodeId, message: Message, now: Millis) -> None:
         if sender == self._me:
             return
+        self._roster.exhume(sender, now)
         match message:
             case Ping(_, gossip) | Ack(_, gossip) | PingReq(_, _, gossip) | Gossip(gossip):
                 self._hear(sender, gossip, MAX_GOSSIP, now)
@@ -287,7 +293,7 @@ class Membership:
     # -- joining and leaving ------------------------------------------------------------------------------------------
 
     def _admitted(self, event: Admitted, now: Millis) -> None:
-        known = event.member.node in self.members
+        known = self.knows(event.member.node, now)
         self._hear(event.member.node, [event.member], MAX_GOSSIP, now)
         member = self.members.get(event.member.node)
         if member is None or member.node == self._me:
