@@ -37,7 +37,28 @@ def numbered(number: int, keys: int = 500) -> list[Change]:
     return [(each % 4, 0, b"key-%d" % each, b"%d" % number) for each in range(keys)]
 
 
-def python(code: str, **environment: str) -> subprocess.Popen[str]:
-    """A child that runs code against this tree."""
-    surroundings = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=surroundings, cwd=ROOT)
+def python(code: str) -> subprocess.Popen[str]:
+    """A child that runs code against this tree, to be killed in the middle."""
+    return subprocess.Popen(_command(code), stdout=subprocess.PIPE, text=True, env=_environment(), cwd=ROOT)
+
+
+def run_python(code: str, before: tuple[str, ...] = (), **environment: str) -> tuple[int, list[str]]:
+    """Exit code and lines of a child; it is killed if it does not end."""
+    done = subprocess.run(
+        [*before, *_command(code)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=_environment() | environment,
+        cwd=ROOT,
+        timeout=100,
+        check=False,
+    )
+    return done.returncode, done.stdout.splitlines()
+
+
+def _command(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -9,22 +9,22 @@ from pathlib import Path
 import pytest
 
 from mesh.runtime.store import DiskStore
-from tests.store_kit import everything, python
+from tests.store_kit import everything, run_python
 
 FILL = """
 import os, random, subprocess, sys, time
-subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "none", {folder!r}], check=True)
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96m", "none", {folder!r}], check=True)
 from mesh.runtime.store import DiskStore, StoreFull, TryAgain
 from tests.store_kit import everything, numbered
 ballast = open({folder!r} + "/ballast", "wb")
-ballast.write(bytes(8_000_000))
+ballast.write(bytes(40_000_000))
 ballast.flush()
 store = DiskStore({folder!r} + "/store")
 noise = random.Random(1)
 committed = full = 0
 try:
     for number in range(1, 10_000):
-        store.put([*numbered(number), (9, 0, b"%d" % number, noise.randbytes(20_000))], {{0: b"%d" % number}})
+        store.put([*numbered(number), (9, 0, b"%d" % number, noise.randbytes(60_000))], {{0: b"%d" % number}})
         store.commit()
         committed = number
 except StoreFull as error:
@@ -110,10 +110,8 @@ def test_a_full_disk_refuses_packs_and_goes_on_when_there_is_room(tmp_path: Path
     if not can_mount(tmp_path):
         pytest.skip("no small disk can be made here")
     code = FILL.format(folder=str(tmp_path))
-    launch = f"import os, sys; os.execvp('unshare', ['unshare', '-rm', sys.executable, '-c', {code!r}])"
-    with python(launch) as child:
-        assert child.stdout is not None
-        said = child.stdout.read().splitlines()
+    code_of_exit, said = run_python(code, ("unshare", "-rm"))
+    assert code_of_exit == 0
     assert said == ["commit: the disk is full, and what was put before is not durable yet", "went on"]
 
 
@@ -125,9 +123,7 @@ def test_a_failed_fsync_is_the_last_thing_that_a_store_does(tmp_path: Path) -> N
     build = [compiler, "-shared", "-fPIC", "-o", "fails.so", "fails.c", "-ldl"]
     subprocess.run(build, cwd=tmp_path, check=True)
     surroundings = {"LD_PRELOAD": str(tmp_path / "fails.so"), "NO_SYNC_FILE": str(tmp_path / "no-sync")}
-    with python(SYNCING.format(path=str(tmp_path / "store")), **surroundings) as child:
-        assert child.stdout is not None
-        said = child.stdout.read().splitlines()
+    _, said = run_python(SYNCING.format(path=str(tmp_path / "store")), **surroundings)
     assert said[0].startswith("the store failed, and what is on the disk is not known: IO error: ")
     assert said[1:] == ["True"] * 4
     again = DiskStore(str(tmp_path / "store"))

@@ -3,9 +3,10 @@
 States: open -> full (a put found no room) -> open, when a put succeeds again; any -> failed, for good.
 
 - The package holds the interpreter's lock while it writes, not while it syncs. So a put never waits inside for the
-  upkeep (no_slowdown: it raises StoreBehind instead, and the caller waits where other threads can run), and never syncs.
-- After a put that found no room the database itself waits for room, writes its memory out and begins a new log. Until
-  a put succeeds a commit syncs nothing and says StoreFull: it would have to sync a log that ends in half a record.
+  upkeep (no_slowdown: it raises StoreBehind, and the caller waits where other threads can run), and it never syncs.
+- After a put that found no room the database itself waits until there is enough to write its memory out (16 MB and
+  some), and begins a new log. Until a put succeeds, a commit syncs nothing and says StoreFull: it would have to sync a
+  log that ends in half a record.
 - The log may end in half a record (the process died in the middle): nobody was told of that pack. A record that is
   wrong before the end is damage, and the store does not open: what is behind it would be lost without a word.
 - A block that upkeep finds damaged stops all writes: StoreDamaged, without a place.

@@ -1,4 +1,4 @@
-"""The store of a node without a disk, and the one that a test can reason about. Durable for as long as the process is."""
+"""The store of a node without a disk, and the one that a test can reason about. It is as durable as the process."""
 
 from __future__ import annotations
 
