@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.cluster_kit import Cluster, cluster, counted_anywhere, eventually
 
@@ -15,7 +16,9 @@ WORDS = 60  # each split has words of its own, so that each word has one order
 CHUNK = 20
 
 APP = f"""\
+import contextlib
 import json
+import os
 import time
 from pathlib import Path
 
@@ -43,10 +46,16 @@ class Reader:
         time.sleep(0.002)  # a source that is not the fastest
         words = [f"{{self.name}}-{{(self.offset + index) % {WORDS}}}" for index in range({CHUNK})]
         self.offset += len(words)
-        ended = Path("enough").exists()
-        if ended:
-            Path(f"ended-{{self.name}}").write_text(json.dumps(self.offset))
-        return mesh.Chunk(words, self.offset, ended)
+        return mesh.Chunk(words, self.offset, Path("enough").exists() and self.offset >= self.end())
+
+    def end(self):
+        # where the first reader that saw that it is enough had got to: whoever reads again ends there, too
+        end, mine = Path(f"ended-{{self.name}}"), Path(f"ended-{{self.name}}-{{os.getpid()}}")
+        mine.write_text(json.dumps(self.offset))
+        with contextlib.suppress(FileExistsError):
+            os.link(mine, end)
+        mine.unlink()
+        return json.loads(end.read_text())
 
     def close(self):
         pass
@@ -93,9 +102,9 @@ class Flowing:
 
 
 @contextmanager
-def flowing(folder: Path, *names: str) -> Iterator[Flowing]:
+def flowing(folder: Path, *names: str, **settings: Any) -> Iterator[Flowing]:
     """These nodes at work."""
-    with cluster(folder, *names, app=APP) as made:
+    with cluster(folder, *names, app=APP, **settings) as made:
         made.start()
         made.until_ready()
         words = Flowing(made, folder)

@@ -63,9 +63,9 @@ def written(folder: Path) -> dict[str, list[int]]:
 
 
 @contextmanager
-def windows(folder: Path, *names: str) -> Iterator[Cluster]:
+def windows(folder: Path, *names: str, **settings: Any) -> Iterator[Cluster]:
     """These nodes, ready; what they give out is in `out`."""
-    with cluster(folder, *names, app=EXAMPLE) as made:
+    with cluster(folder, *names, app=EXAMPLE, **settings) as made:
         made.text = made.text.replace("[[node]]", '[app.params]\noutput = "out"\n[[node]]', 1)
         made.start()
         made.until_ready()

@@ -1,0 +1,114 @@
+"""Nodes of a cluster with copies that are killed, paused, joined and drained, in an order drawn from a seed.
+
+At most `copies - 1` die at once: the next one is killed when every slot has all its copies again.
+"""
+
+from __future__ import annotations
+
+import signal
+from http.client import HTTPException
+from random import Random
+
+from tests.cluster_kit import Cluster, NodeProcess, eventually
+
+MOST = 5  # members at once
+FEWEST = 3  # so that a majority is left when one dies
+
+
+class Deaths:
+    """Who is a member, and what is done to them."""
+
+    def __init__(self, made: Cluster, random: Random, copies: int) -> None:
+        self.made, self.random, self.copies = made, random, copies
+        self.members = [*made.names]
+        self.killed: list[str] = []  # names that are free
+        self.kills = 0
+
+    def step(self, number: int) -> None:
+        """Something happens, often two things at once, and then all comes to rest."""
+        for change in range(self.random.choice((1, 1, 2))):
+            may = [self._join, *[self._leave, self._kill, self._kill] * (len(self.members) > FEWEST)]
+            if change == 0:
+                may += [self._kill_and_replace, self._kill_and_replace, self._pause]
+            self.random.choice(may if len(self.members) < MOST else may[1:])(f"new-{number}-{change}")
+            if self.kills and not self.at_rest():
+                break  # one death at a time
+        self.until_at_rest()
+
+    def at_rest(self) -> bool:
+        """One partition of the members, every slot ACTIVE, with all its copies."""
+        try:
+            return self.made.settled(*self.members) and self._has_all_copies()
+        except (OSError, HTTPException):
+            return False
+
+    def _has_all_copies(self) -> bool:
+        wanted = min(self.copies, len(self.members)) - 1
+        for name in self.members:
+            status = self.made[name].status()
+            if sum(node["backups"] for node in status["nodes"]) != wanted * status["slots"]["total"]:
+                return False
+        return True
+
+    def until_at_rest(self) -> None:
+        eventually(self.at_rest, f"a partition of {', '.join(self.members)}, at rest, with {self.copies} copies", 120.0)
+
+    def _here(self) -> NodeProcess:
+        return self.made[self.random.choice([each for each in self.members if self.made[each].all_of("node.ready")])]
+
+    def _join(self, name: str) -> None:
+        at = self._here()
+        names = [name, *self.killed[-1:]]
+        self._begin(self.random.choice(names), at)
+
+    def _begin(self, name: str, at: NodeProcess) -> None:
+        print(f"{name} joins at {at.name}")
+        if name in self.killed:
+            self.killed.remove(name)
+        if name in self.made.names:
+            self.made.start(name, options=("--join", at.listen))
+        else:
+            self.made.join(name, at.name)
+        self.members.append(name)
+
+    def _leave(self, _: str) -> None:
+        leaver = self._here()
+        self.members.remove(leaver.name)
+        asked = self._here()
+        print(f"{leaver.name} leaves, says {asked.name}")
+        assert asked.leave(leaver.name).code == 202
+        assert leaver.end(seconds=120.0) == 0
+
+    def _kill(self, _: str) -> None:
+        victim = self._here()
+        print(f"{victim.name} is killed")
+        victim.kill()
+        self.kills += 1
+        self.members.remove(victim.name)
+        self.killed.append(victim.name)
+        # its seat stays until somebody has its name, or an operator says otherwise
+        self._begin(victim.name, self._here())
+
+    def _kill_and_replace(self, _: str) -> None:
+        victim = self._here()
+        watch = self.made[self.random.choice([each for each in self.members if each != victim.name])]
+        print(f"{victim.name} is killed; it comes again when {watch.name} knows")
+        before = len(watch.all_of("partition.members"))
+        victim.kill()
+        self.kills += 1
+        eventually(lambda: len(watch.all_of("partition.members")) > before, f"{watch.name} goes on without it")
+        self.members.remove(victim.name)
+        self.killed.append(victim.name)
+        self._begin(victim.name, watch)
+
+    def _pause(self, _: str) -> None:
+        paused = self._here()
+        watch = self.made[self.random.choice([each for each in self.members if each != paused.name])]
+        said = self.random.choice(("member.suspect", "member.dead", "partition.members"))
+        before = len(watch.all_of(said))
+        print(f"{paused.name} is paused, until {watch.name} logs {said}")
+        paused.signal(signal.SIGSTOP)
+        try:
+            eventually(lambda: len(watch.all_of(said)) > before, f"{watch.name} logs {said}")
+        finally:
+            paused.signal(signal.SIGCONT)
