@@ -16,7 +16,14 @@ from types import FunctionType
 from typing import Any, Protocol, TypeAlias
 
 
-class Emit(Protocol):
+class Failures(Protocol):
+    """Who is told of records that are set aside."""
+
+    def failed(self, step: str, where: str, value: object, error: BaseException) -> None:
+        """The author's step raised for this one record, which is set aside; `where` is file:line of the step."""
+
+
+class Emit(Failures, Protocol):
     """Where a fragment puts what comes out of it. Branches share the lists: read them, never change them."""
 
     def to_stage(self, stage: int, keys: list[Any], values: list[Any]) -> None:
@@ -25,28 +32,43 @@ class Emit(Protocol):
     def to_sink(self, sink: int, items: list[Any]) -> None:
         """Items for `plan.sinks[sink]`; (key, value) tuples when it is keyed."""
 
-    def failed(self, step: str, where: str, value: object, error: BaseException) -> None:
-        """The author's step raised for this one record, which is set aside; `where` is file:line of the step."""
+
+class TracedEmit(Failures, Protocol):
+    """Where a traced fragment puts what comes out of it; origins[i] is that of the record which values[i] came from."""
+
+    def to_stage(self, stage: int, keys: list[Any], values: list[Any], origins: list[int]) -> None:
+        """As `Emit.to_stage`."""
+
+    def to_sink(self, sink: int, items: list[Any], origins: list[int]) -> None:
+        """As `Emit.to_sink`."""
+
+
+Keys: TypeAlias = "list[Any] | None"
+Run: TypeAlias = Callable[[Keys, list[Any], Emit], None]
+Trace: TypeAlias = Callable[[Keys, list[Any], list[int], TracedEmit], None]
+Function: TypeAlias = Callable[[Any], Any]
+Loop: TypeAlias = Callable[[Function, Iterator[Any], list[Any]], None]
+
+
+def untraced(_keys: Keys, _values: list[Any], _origins: list[int], _out: TracedEmit) -> None:
+    """The trace of an empty fragment."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """The stateless tree below one producer. `run(keys, values, out)`: keys is None below a source."""
+    """The stateless tree below one producer. `run(keys, values, out)`: keys is None below a source.
 
-    run: Callable[[list[Any] | None, list[Any], Emit], None]
+    `trace(keys, values, origins, out)`: the same, with an int beside every record; see `tracing`."""
+
+    run: Run
     stages: tuple[int, ...]  # that it feeds, ascending
     sinks: tuple[int, ...]
+    trace: Trace = untraced
 
     @property
     def empty(self) -> bool:
         """True: nobody reads the producer's outputs, so they need not be made."""
         return not self.stages and not self.sinks
-
-
-Keys: TypeAlias = "list[Any] | None"
-Run: TypeAlias = Callable[[Keys, list[Any], Emit], None]
-Function: TypeAlias = Callable[[Any], Any]
-Loop: TypeAlias = Callable[[Function, Iterator[Any], list[Any]], None]
 
 
 class Told:
@@ -58,7 +80,7 @@ class Told:
         self.step = step
         self.where = where
 
-    def run(self, loop: Loop, function: Function, values: list[Any], out: Emit) -> tuple[list[Any], list[int]]:
+    def run(self, loop: Loop, function: Function, values: list[Any], out: Failures) -> tuple[list[Any], list[int]]:
         """What the loop made of all values for which `function` does not raise, and the indices of the others."""
         results: list[Any] = []
         failed: list[int] = []
@@ -98,7 +120,7 @@ def _filter(function: Function, values: Iterator[Any], results: list[Any]) -> No
             append(value)
 
 
-def _key_by(function: Function, values: Iterator[Any], results: list[Any]) -> None:
+def each_result(function: Function, values: Iterator[Any], results: list[Any]) -> None:
     append = results.append
     for value in values:
         append(function(value))
@@ -137,7 +159,7 @@ def key_by_step(function: Function, told: Told, then: Run) -> Run:
         return lambda _keys, values, out: then(values, values, out)
 
     def run(_keys: Keys, values: list[Any], out: Emit) -> None:
-        keys, failed = told.run(_key_by, function, values, out)
+        keys, failed = told.run(each_result, function, values, out)
         if failed:
             dropped = frozenset(failed)
             values = [value for index, value in enumerate(values) if index not in dropped]
@@ -145,7 +167,7 @@ def key_by_step(function: Function, told: Told, then: Run) -> Run:
         if len(found) < len(keys):
             values = [value for key, value in zip(keys, values, strict=True) if key is not None]
         if found:
-            then(values if _same(found, values) else found, values, out)
+            then(values if same(found, values) else found, values, out)
 
     return run
 
@@ -170,7 +192,7 @@ def flatten_step(told: Told, then: Run) -> Run:
 
 
 def items_step(then: Run) -> Run:
-    return lambda keys, values, out: then(None, _pairs(keys, values), out)
+    return lambda keys, values, out: then(None, pairs(keys, values), out)
 
 
 def values_step(then: Run) -> Run:
@@ -200,16 +222,16 @@ def to_stage(stage: int) -> Run:
 
 def to_sink(sink: int, keyed: bool) -> Run:
     if keyed:
-        return lambda keys, values, out: out.to_sink(sink, _pairs(keys, values))
+        return lambda keys, values, out: out.to_sink(sink, pairs(keys, values))
     return lambda _keys, values, out: out.to_sink(sink, values)
 
 
-def _pairs(keys: Keys, values: list[Any]) -> list[Any]:
+def pairs(keys: Keys, values: list[Any]) -> list[Any]:
     assert keys is not None
     return list(zip(keys, values, strict=True))
 
 
-def _same(keys: list[Any], values: list[Any]) -> bool:
+def same(keys: list[Any], values: list[Any]) -> bool:
     """Every record is its own key, so one column can travel for both. Ends at the first that is not."""
     return all(map(is_, keys, values))
 

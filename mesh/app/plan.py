@@ -8,35 +8,23 @@ than the highest level among the stages that feed it, so when all of level n is 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
+from mesh.app import fragment as plain
+from mesh.app import tracing
 from mesh.app.builder import App
 from mesh.app.connectors import Sink, Source
-from mesh.app.fragment import (
-    Emit,
-    Fragment,
-    Run,
-    Told,
-    branches,
-    filter_step,
-    flat_map_step,
-    flatten_step,
-    items_step,
-    key_by_step,
-    map_step,
-    to_sink,
-    to_stage,
-    values_step,
-)
+from mesh.app.fragment import Emit, Fragment, Run, Told, Trace, TracedEmit
 from mesh.app.graph import Node, SinkNode, SourceNode, StageKind, StageNode, StepNode, levels, producers
 from mesh.app.mistakes import AppError
 from mesh.app.signatures import label
 
-__all__ = ["Emit", "Fragment", "Plan", "SinkPlan", "SourcePlan", "StageKind", "StagePlan", "compile"]
+__all__ = ["Emit", "Fragment", "Plan", "SinkPlan", "SourcePlan", "StageKind", "StagePlan", "TracedEmit", "compile"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,45 +144,74 @@ class _Compiler:
     # -- fragments ----------------------------------------------------------------------------------------------------
 
     def fragment(self, producer: Node) -> Fragment:
-        stages: set[int] = set()
-        sinks: set[int] = set()
-        run = self.below(producer, stages, sinks)
-        return Fragment(run or _nothing, tuple(sorted(stages)), tuple(sorted(sinks)))
+        stages: Counter[int] = Counter()
+        sinks: Counter[int] = Counter()
+        both = self.below(producer, stages, sinks)
+        if both is None:
+            return Fragment(_nothing, (), ())
+        trace = tracing.in_order(both.trace, _several(stages), _several(sinks))
+        return Fragment(both.run, tuple(sorted(stages)), tuple(sorted(sinks)), trace)
 
-    def below(self, node: Node, stages: set[int], sinks: set[int]) -> Run | None:
-        """What happens to the records of `node`; None when nobody would see it."""
-        runs = [self.reader(child, stages, sinks) for child in node.children]
-        wanted = [run for run in runs if run is not None]
-        return branches(wanted) if wanted else None
+    def below(self, node: Node, stages: Counter[int], sinks: Counter[int]) -> _Both | None:
+        """What happens to the records of `node`; None when nobody would see it. Counts the ways to each target."""
+        all_both = [self.reader(child, stages, sinks) for child in node.children]
+        wanted = [both for both in all_both if both is not None]
+        if not wanted:
+            return None
+        return _Both(plain.branches(both.run for both in wanted), tracing.branches(both.trace for both in wanted))
 
-    def reader(self, node: Node, stages: set[int], sinks: set[int]) -> Run | None:
+    def reader(self, node: Node, stages: Counter[int], sinks: Counter[int]) -> _Both | None:
         if isinstance(node, StageNode):
-            stages.add(self.stage_index[node])
-            return to_stage(self.stage_index[node])
+            stage = self.stage_index[node]
+            stages[stage] += 1
+            return _Both(plain.to_stage(stage), tracing.to_stage(stage))
         if isinstance(node, SinkNode):
             if self.discards(node):
                 return None
-            sinks.add(self.sink_index[node])
-            return to_sink(self.sink_index[node], node.parents[0].keyed)
+            sink, keyed = self.sink_index[node], node.parents[0].keyed
+            sinks[sink] += 1
+            return _Both(plain.to_sink(sink, keyed), tracing.to_sink(sink, keyed))
         assert isinstance(node, StepNode)
         then = self.below(node, stages, sinks)
         return None if then is None else _step(node, then)
+
+
+class _Both(NamedTuple):
+    """What happens to records, without and with origins."""
+
+    run: Run
+    trace: Trace
+
+
+_STEPS = {
+    "map": (plain.map_step, tracing.map_step),
+    "flat_map": (plain.flat_map_step, tracing.flat_map_step),
+    "filter": (plain.filter_step, tracing.filter_step),
+    "key_by": (plain.key_by_step, tracing.key_by_step),
+}
 
 
 def _nothing(_keys: list[Any] | None, _values: list[Any], _out: Emit) -> None:
     """The run of an empty fragment."""
 
 
-def _step(node: StepNode, then: Run) -> Run:
+def _several(ways: Counter[int]) -> list[int]:
+    """The targets to which more than one way leads."""
+    return sorted(target for target, count in ways.items() if count > 1)
+
+
+def _step(node: StepNode, then: _Both) -> _Both:
     told = Told(label(node.kind, node.function), str(node.place))
     if node.function is not None:
-        made = {"map": map_step, "flat_map": flat_map_step, "filter": filter_step, "key_by": key_by_step}
-        return made[node.kind](node.function, told, then)
+        run, trace = _STEPS[node.kind]
+        return _Both(run(node.function, told, then.run), trace(node.function, told, then.trace))
     if node.kind == "flatten":
-        return flatten_step(told, then)
+        return _Both(plain.flatten_step(told, then.run), tracing.flatten_step(told, then.trace))
     if node.kind == "items":
-        return items_step(then)
-    return values_step(then) if node.kind == "values" else then  # a merge only joins
+        return _Both(plain.items_step(then.run), tracing.items_step(then.trace))
+    if node.kind == "values":
+        return _Both(plain.values_step(then.run), tracing.values_step(then.trace))
+    return then  # a merge only joins
 
 
 def _sink_names(nodes: list[SinkNode]) -> list[str]:
