@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeAlias
 
 from mesh.app.connectors import Split
 from mesh.core.messages import Member, Message, NodeId
+from mesh.core.numbers import Numbers
 
 Millis: TypeAlias = int
 
@@ -303,8 +304,19 @@ class SplitRead(Event):
 
 @dataclass(frozen=True, slots=True)
 class WriteSink(Effect):
+    """With `names` an item may be given again, under its name; of all of them the driver says `SinkWritten`."""
+
     sink: int
     items: list[Any]
+    names: Numbers | None = None  # one an item
+
+
+@dataclass(frozen=True, slots=True)
+class SinkWritten(Event):
+    """The first `count` items of those that have been given to a sink, and not been told of yet, are safely in it."""
+
+    sink: int
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
