@@ -86,8 +86,8 @@ def good(slot: Slot) -> bool:
     return True
 
 
-def of_the_same_owner(owner: int, backups: Sequence[tuple[int, ...]]) -> set[Slot]:
-    return {Slot(6, owner, each, ACTIVE, None, 2, joining) for each in backups for joining in (None, *range(4))
+def of_the_same_owner(owner: int, backups: Sequence[tuple[int, ...]], since: int = 2) -> set[Slot]:
+    return {Slot(6, owner, each, ACTIVE, None, since, joining) for each in backups for joining in (None, *range(4))
             if joining not in (owner, *each)}  # fmt: skip
 
 
@@ -108,9 +108,9 @@ def test_an_owner_without_copies_moves_as_it_always_did() -> None:
         Slot(6, owner, (), PENDING, 0) for owner in range(4)}  # fmt: skip
 
 
-def test_a_hand_over_ends_with_its_owner_or_the_former_one_or_with_a_promotion() -> None:
+def test_a_hand_over_ends_with_its_owner_or_the_former_one_in_a_new_reign_or_with_a_promotion() -> None:
     assert followers(Slot(5, 1, (0, 2), PENDING, 0, 2)) == {
-        Slot(5, 1, (0, 2)), *of_the_same_owner(0, [(), (1,), (2,), (1, 2)]),
+        Slot(5, 1, (0, 2)), *of_the_same_owner(0, [(), (1,), (2,), (1, 2)], 6),
         Slot(6, 0, (1, 2), PENDING, 0), Slot(6, 1, (0, 2), PENDING, 1), Slot(6, 2, (0, 1), PENDING, 2),
     }  # fmt: skip
 
@@ -205,11 +205,12 @@ def test_new_members_come_last_and_endpoints_may_change() -> None:
     assert fault(OLD, after(members=(A, replace(B, endpoint="tcp://x:1", up=False, voter=False), C, D))) is None
 
 
-def test_a_leap_may_miss_much_but_no_term_falls_and_a_term_has_one_owner() -> None:
+def test_a_leap_may_miss_much_but_no_term_and_no_reign_falls_and_a_term_has_one_owner() -> None:
     far = replace(OLD, epoch=9)
     assert fault(OLD, replace(far, slots=(Slot(9, 2), Slot(3, 1), Slot(8, 1), Slot(1, 1)))) is None
     assert fault(OLD, replace(far, slots=(Slot(3, 1), *OLD.slots[1:]))) is not None
     assert fault(OLD, replace(far, slots=(Slot(2, 0), *OLD.slots[1:]))) is not None
+    assert fault(OLD, replace(far, slots=(Slot(9, 0, (), ACTIVE, None, 2), *OLD.slots[1:]))) is not None
     assert fault(OLD, replace(far, cluster_id=b"d" * 16)) is not None
     assert fault(None, far) is None
 

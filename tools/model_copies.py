@@ -29,7 +29,7 @@ ACTIVE, PENDING = "ACTIVE", "PENDING"
 
 class Config(NamedTuple):
     term: int
-    since: int  # the term at which the present owner became it; while PENDING: in a hand-over: at which the donor did
+    since: int  # the term at which this reign began; while it is handed over: the donor's
     owner: str
     backups: tuple[str, ...]
     status: str = ACTIVE
@@ -39,6 +39,11 @@ class Config(NamedTuple):
     @property
     def members(self) -> tuple[str, ...]:
         return tuple(sorted({self.owner, *self.backups} | ({self.donor} if self.donor else set())))
+
+    @property
+    def source(self) -> str:
+        """Whose packs are the slot's."""
+        return self.donor or self.owner
 
     @property
     def hands_over(self) -> bool:
@@ -51,6 +56,7 @@ class Config(NamedTuple):
 
 class Process(NamedTuple):
     knows: int = 0  # which configuration
+    since: int = 0  # from which one on, as far as it knows, the source has been the same
     held: frozenset[str] | None = None
     chunks: int = 0  # of this term's fill, sent to whoever joins
     claimed: int = 0  # the term at which it said that whoever joins is filled
@@ -61,7 +67,9 @@ class State(NamedTuple):
     chain: tuple[Config, ...]
     processes: tuple[Process, ...]
     lanes: tuple[tuple[tuple[object, ...], ...], ...]  # from * number + to
-    acks: frozenset[tuple[int, str, str]]  # (since, entry, by whom)
+    acks: frozenset[
+        tuple[object, object, str]
+    ]  # (source and since when, entry, by whom); (-a fill's term, key, by whom)
     claims: frozenset[tuple[int, str]]
     committed: frozenset[str]
     ends: int  # how many processes may still end
@@ -147,13 +155,14 @@ class Model:
     def start(self, chain: tuple[Config, ...], late: str, ends: int, held: str = "") -> State:
         """All know the newest configuration, except who is late; what is held is committed."""
         last = chain[-1]
+        all_held = (*last.members, *late)
         processes = tuple(
-            Process(0 if name in late else len(chain) - 1, frozenset(held) if name in (*last.members, late) else None)
+            Process(0 if name in late else len(chain) - 1, 0, frozenset(held) if name in all_held else None)
             for name in self.names
         )
         empty: tuple[tuple[object, ...], ...] = ()
         lanes = (empty,) * len(self.names) ** 2
-        acks = frozenset((last.since, entry, name) for entry in held for name in last.members)
+        acks = frozenset(((last.source, 0), entry, name) for entry in held for name in last.members)
         return State(chain, processes, lanes, acks, frozenset(), frozenset(held), ends)
 
     # -- what can happen
@@ -188,21 +197,25 @@ class Model:
         process, before = self._me(state, name)
         for epoch in range(process.knows + 1, len(state.chain)):
             config = state.chain[epoch]
-            new = self._with(state, name, knows=epoch)
+            since = process.since if config.source == before.source else process.knows + 1
+            new = self._with(state, name, knows=epoch, since=since)
             if before.term != config.term and (self.has("fills of this term") or before.joining != config.joining):
                 new = self._with(new, name, chunks=0, claimed=0)
             elif before.term != config.term and process.claimed:
                 new = self._with(new, name, claimed=config.term)._replace(claims=new.claims | {(config.term, name)})
-            yield f"{name} learns {config}", self._follow(new, name, config)
+            yield f"{name} learns {config}", self._follow(new, name, config, process.since != since)
 
-    def _follow(self, state: State, name: str, config: Config) -> State:
+    def _follow(self, state: State, name: str, config: Config, is_new: bool) -> State:
+        """`is_new`: the slot has another source."""
         hasty = not self.has("keep while PENDING") and config.status == PENDING and name != config.owner
         if name not in config.members or (hasty and not config.hands_over):
             return self._with(state, name, held=None)
-        held = state.processes[self.place(name)].held or frozenset()
-        if config.status == ACTIVE and name == config.owner and config.since == config.term:
-            # a new reign: what it begins with is at all copies
-            return state._replace(acks=state.acks | {(config.since, e, c) for e in held for c in config.backups})
+        process = state.processes[self.place(name)]
+        held = process.held or frozenset()
+        if config.status == ACTIVE and name == config.owner and is_new:
+            # what it begins with is at all copies
+            reign = (name, process.since)
+            return state._replace(acks=state.acks | {(reign, e, c) for e in held for c in config.backups})
         if config.status == PENDING and config.owner == name == config.donor:
             return state._replace(claims=state.claims | {(config.term, name)})
         if config.hands_over and name == config.donor:
@@ -223,7 +236,7 @@ class Model:
         if config.joining and process.chunks == len(self.entries) and self.has("wait for who is filled"):
             others.append(config.joining)
         for entry in sorted(process.held - state.committed):
-            if all((config.since, entry, other) in state.acks for other in others):
+            if all(((name, process.since), entry, other) in state.acks for other in others):
                 yield f"{name} commits {entry}", state._replace(committed=state.committed | {entry})
         if config.joining:
             yield from self._fills(state, name, process, config)
@@ -235,7 +248,7 @@ class Model:
                 new = self._with(state, name, held=process.held | {entry})
                 for other in (*config.members, *config.joining):
                     if other != name:
-                        new = self._send(new, name, other, "pack", process.knows, config.since, entry)
+                        new = self._send(new, name, other, "pack", process.knows, (name, process.since), entry)
                 yield f"{name} applies {entry}", new
 
     def _fills(self, state: State, name: str, process: Process, config: Config) -> Iterator[tuple[str, State]]:
@@ -244,7 +257,8 @@ class Model:
             key = self.entries[process.chunks]  # each entry has a key of its own
             content = process.held & {key}
             new = self._with(state, name, chunks=process.chunks + 1)
-            new = self._send(new, name, config.joining, "chunk", process.knows, config.term, key, content)
+            of = (name, process.since)
+            new = self._send(new, name, config.joining, "chunk", process.knows, config.term, of, key, content)
             yield f"{name} sends {config.joining} what it has of key {key}", new
         elif not process.claimed and all((-config.term, key, config.joining) in state.acks for key in self.entries):
             new = self._with(state, name, claimed=config.term)
@@ -269,20 +283,19 @@ class Model:
         process, config = self._me(state, name)
         held = process.held or frozenset()
         match message:
-            case ("pack", _, since, entry):
-                lord = config.owner if config.status == ACTIVE else config.donor if config.hands_over else ""
+            case ("pack", epoch, of, entry):
                 copy = name in config.members or name == config.joining
-                if (since, sender, copy) == (config.since, lord, True):
+                if copy and config.source == sender and epoch >= process.since:  # type: ignore[operator]
                     new = self._with(state, name, held=held | {entry})
-                    return new._replace(acks=state.acks | {(since, entry, name)})
+                    return new._replace(acks=state.acks | {(of, entry, name)})
                 if not self.has("refuse the deposed"):
-                    return state._replace(acks=state.acks | {(since, entry, name)})
-            case ("chunk", _, term, key, content) if (config.term, config.owner, config.joining) == (
+                    return state._replace(acks=state.acks | {(of, entry, name)})
+            case ("chunk", _, term, of, key, content) if (config.term, config.owner, config.joining) == (
                 term, sender, name,
             ):  # fmt: skip
                 new = self._with(state, name, held=(held - {key}) | content)  # type: ignore[operator]
-                acks = {(config.since, entry, name) for entry in content} | {(-config.term, key, name)}  # type: ignore
-                return new._replace(acks=state.acks | acks)
+                acks: set[tuple[object, object, str]] = {(of, entry, name) for entry in content}  # type: ignore[attr-defined]
+                return new._replace(acks=state.acks | acks | {(-config.term, key, name)})
             case ("mark", _, term) if config.hands_over and (config.term, config.donor) == (term, sender):
                 return state._replace(claims=state.claims | {(config.term, name)})
         return state
@@ -314,7 +327,7 @@ class Model:
             if all(self._said(state, now.term, name) for name in needed):
                 yield Config(now.term, now.term, now.owner, now.backups)
             rest = tuple(name for name in now.members if name != now.donor)
-            yield Config(now.term + 1, now.since, now.donor, rest)  # called off
+            yield Config(now.term + 1, now.term + 1, now.donor, rest)  # called off
             yield from self._promotions(now, now.members)
         else:
             if self._said(state, now.term, now.owner):

@@ -51,7 +51,7 @@ def _answered(slot: Slot, claimed: bool, there: Sequence[bool], gone: Collection
     others = [place for place in slot.members if place != slot.donor]
     if all(there[place] for place in others):
         return slot
-    return _reigning(slot, slot.donor, tuple(sorted(place for place in others if there[place])))
+    return Slot(slot.term + 1, slot.donor, tuple(sorted(place for place in others if there[place])))
 
 
 def _reigning(slot: Slot, owner: int, backups: tuple[int, ...], joining: int | None = None) -> Slot:

@@ -11,7 +11,7 @@ More copies: B.. are backups, M.. all members, which are A and B..; `from` says 
     ACTIVE(t, A; B..)          -> ACTIVE(t + 1, A; fewer), joining any  nothing pauses
     ACTIVE(t, A; B..)          -> PENDING(t + 1, B; other M.., from A)  hand-over: B of B.., A becomes a backup
     .. hands over, from A      -> ACTIVE(t, B; M..)                     all but A say that they have all of A
-    .. hands over, from A      -> ACTIVE(t + 1, A; or fewer M..)        called off: the reign goes on
+    .. hands over, from A      -> ACTIVE(t + 1, A; or fewer M..)        called off: a new reign
     ACTIVE(t, A; B..)          -> PENDING(t + 1, B; other M.., from B)  promotion: A is down
     PENDING(t, any, M..)       -> PENDING(t + 1, X; other M.., from X)  promotion of any member
     .. promotes X              -> ACTIVE(t, X)                          X says that it is there; it goes on alone
@@ -21,17 +21,18 @@ Any:
     LOST(t, X)                 -> ACTIVE(t + 1, Y)               an operator accepted the loss: it starts empty
 
 While a slot with copies is PENDING its members stay the same, except for those whose seat is gone: so nobody is
-forgotten who may be the last to have the state. A reign (`since`) lasts while the owner stays, and through a hand-over
-that is called off; every other change of owner begins a new one. `tools/model_copies.py` searches these rules for
-schedules that lose something.
+forgotten who may be the last to have the state. A reign (`since`) lasts while the owner stays and is not stopped; all
+else, also a hand-over that is called off, begins a new one. `tools/model_copies.py` searches these rules for schedules
+that lose something.
 
 So a new owner has the state of the last ACTIVE configuration (S1), and a term names one owner: one process. Seats keep
 their order, new ones come last; a node keeps its name and role; who left is named once and does not come back. A seat
 may pass in place to another process of its name and role, of the same home only to a later one. As that is another
 node, every slot that the former one owned or gave gets another term, or is LOST, in the same step.
 
-A node that was away may leap over epochs. What it missed it cannot check, but no term may have fallen, and a term still
-names the same owner. A new generation, which an operator's `recovery` begins, may follow on whatever was known before.
+A node that was away may leap over epochs. What it missed it cannot check, but neither a term nor a `since` may have
+fallen, and a term still names the same owner. A new generation, which an operator's `recovery` begins, may follow on
+whatever was known before.
 """
 
 from __future__ import annotations
@@ -100,7 +101,8 @@ def _pairs(old: Table, new: Table) -> Iterator[tuple[int, Slot, Slot]]:
 def _leap_faults(old: Table, new: Table) -> Iterator[str]:
     place = _places(old, new)
     for number, before, after in _pairs(old, new):
-        if after.term < before.term or (after.term == before.term and after.owner != place[before.owner]):
+        falls = after.term < before.term or after.since < before.since
+        if falls or (after.term == before.term and after.owner != place[before.owner]):
             yield f"slot {number} goes from {before} to {after}"
 
 
@@ -155,12 +157,13 @@ def _renumbered(slot: Slot, place: Sequence[int]) -> Slot:
 
 
 def _reigns_on(then: Slot, after: Slot) -> bool:
-    """The same reign with other backups, or after all."""
+    """The same reign with other backups; or, after a hand-over that is called off, the same owner in a new one."""
     if then.status == PENDING and not then.hands_over:
         return False
     lord = then.owner if then.donor is None else then.donor
     copies = [*then.members] if then.joining is None else [*then.members, then.joining]
-    return (after.owner, after.since) == (lord, then.since) and all(each in copies for each in after.backups)
+    since = after.term if then.hands_over else then.since
+    return (after.owner, after.since) == (lord, since) and all(each in copies for each in after.backups)
 
 
 def _waits(then: Slot, after: Slot) -> bool:

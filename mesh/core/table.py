@@ -10,10 +10,13 @@ state has ended. PENDING has one of three forms, which succession goes on from i
     promotes    the donor is the owner       it has the state, and shall go on alone, whoever else has it (or has not)
 
 `joining`: who is being filled by the owner, and becomes a backup when the owner says that it is; a fill belongs to one
-term. `since`: the term at which this reign began; a change of backups leaves it as it is, so that who sends to an owner
-need not care. Owners, donors, backups and who joins are places in `members`; members stand in the order of service, the
-longest first, which decides the half vote of even sets. A member that is down keeps its seat, as what it owns may
-return with it. A seat names a process (`node`), which has what it owns in its memory, and a home, which has the vote.
+term. `since`: the term at which this reign began; it never falls, and a change of backups leaves it as it is, so that
+who sends to an owner need not care. Whatever stops an owner ends its reign: after a hand-over that is called off it is
+an owner anew, so that what was said before is told from what is said after it.
+
+Owners, donors, backups and who joins are places in `members`; members stand in the order of service, the longest first,
+which decides the half vote of even sets. A member that is down keeps its seat, as what it owns may return with it. A
+seat names a process (`node`), which has what it owns in its memory, and a home, which has the vote.
 
 An epoch's value is the whole table, not what changed: it is a few KB, and who was away needs the newest one only.
 
