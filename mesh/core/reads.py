@@ -56,13 +56,13 @@ class Reads:
             return [Answered(asked.ticket, ABSENT)]  # no state can have such a key
         owner = self.owner_of(asked.key)
         if owner == self._me:
-            return [Answered(asked.ticket, *self._read_here(asked.stage, asked.key))]
+            return self._answer_here(asked, now)
         number = None
         if owner is not None and owner not in unreachable and not self.fenced:
             number = self._ask(owner, asked, now)
         if owner is None or number is None:
             return [Answered(asked.ticket, UNAVAILABLE)]
-        return [_sent(owner, Lookup(number, asked.stage, [asked.key]))]
+        return [sent(owner, Lookup(number, asked.stage, [asked.key]))]
 
     def _ask(self, owner: NodeId, asked: LookupAsked, now: Millis) -> int | None:
         return self._lookups.wait_for(owner, asked.ticket, now) if len(encode_key(asked.key)) <= MAX_KEY else None
@@ -71,7 +71,13 @@ class Reads:
         """Raises Malformed."""
         if len(lookup.key) != 1 or not _is_good(lookup.key[0]):
             raise Malformed("lookup", "not one good key")
-        return [_sent(sender, Found(lookup.number, *self._read_here(lookup.stage, lookup.key[0])))]
+        return self._answer_peer(sender, lookup)
+
+    def _answer_here(self, asked: LookupAsked, _now: Millis) -> list[Effect]:
+        return [Answered(asked.ticket, *self._read_here(asked.stage, asked.key))]
+
+    def _answer_peer(self, sender: NodeId, lookup: Lookup) -> list[Effect]:
+        return [sent(sender, Found(lookup.number, *self._read_here(lookup.stage, lookup.key[0])))]
 
     def _read_here(self, stage: str, key: Any) -> tuple[str, bytes]:
         if self.fenced or self._slot_of(key) not in self._holdings.active:
@@ -91,7 +97,7 @@ class Reads:
         return slot_of_hash(hash_key(key, self._seed), self._slots)
 
 
-def _sent(to: NodeId, message: Message) -> Transmit:
+def sent(to: NodeId, message: Message) -> Transmit:
     return Transmit(to, CONTROL, encode_with_values(message))
 
 

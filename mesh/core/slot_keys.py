@@ -47,7 +47,15 @@ class Search:
     _slot_keys: Sequence[Any] | None = None  # of the slot that is being looked through
     _seen: int = 0
     _end: int = 0
+    _first: int = -1
     _best: list[tuple[Place, Any]] = field(default_factory=list)  # of what was seen; one more than is wanted
+
+    def __post_init__(self) -> None:
+        self._first = self.slot
+
+    def slots(self) -> range:
+        """Those that it says something of."""
+        return range(self._first, min(self.slot, self.last) + 1)
 
     def full(self) -> bool:
         return len(self.keys) >= self.limit or self._size >= PART_BYTES
