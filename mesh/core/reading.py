@@ -1,6 +1,5 @@
-"""The sources' side of the data plane: which split is read next and when, and how splits change their reader.
+"""The sources' side of the data plane: what is read here (`turns` says when), and how splits change their reader.
 
-States    per source: free -> asked (a read is under way, one at a time) -> free. One that had nothing rests QUIET_MS.
 Events    `begin` (the first table), `listed`, `came` (a chunk), `set_table` (a later one), `give_away`.
 
 Who founded the cluster shares the splits; whoever comes later is given some (`split_moves`). A leaving node reads on
@@ -19,10 +18,8 @@ from mesh.core.messages import NodeId, Report
 from mesh.core.pace import Pace
 from mesh.core.sources import Sources, SplitsDiffer, deal, fingerprint
 from mesh.core.split_moves import SplitMoves, can_travel
-
-CHUNK_BYTES = 64 << 10  # of a source in one unit of work: ~10,000 words, a few milliseconds
-FIRST_BYTES = 1  # of the first unit: nobody knows yet how slow a step is, how much a line becomes
-QUIET_MS = 10  # a source that had nothing to give is asked again after this
+from mesh.core.turns import QUIET_MS as QUIET_MS
+from mesh.core.turns import Turns
 
 
 class Reading:
@@ -31,15 +28,11 @@ class Reading:
     def __init__(self, me: NodeId, plan: Plan, may_emit: Callable[[Fragment], bool]) -> None:
         self._me = me
         self._plans = plan.sources
-        self._may_emit = may_emit
         self.sources = Sources([(each.name, each.connector.endless) for each in plan.sources])
         self.moves = SplitMoves(self.sources, len(plan.sources))
+        self._turns = Turns(plan.sources, self.sources, may_emit)
         self._founders: tuple[NodeId, ...] = ()
-        self._asked = [False] * len(plan.sources)  # a read was asked for and has not come back
-        self._not_before: list[Millis] = [0] * len(plan.sources)
         self._differ: dict[str, None] = {}  # sources that another node lists differently
-        self._turn = 0  # the source to read next
-        self._paces = [Pace(FIRST_BYTES, CHUNK_BYTES) for _ in plan.sources]
 
     # -- who reads what
 
@@ -90,46 +83,26 @@ class Reading:
 
     def give_away(self, takers: Sequence[NodeId], is_applied: Callable[[Sequence[int]], bool]) -> list[Effect]:
         """All that is left, once `is_applied` all that was read for these stages."""
-        if self.sources.nothing_left() or self._reads_on():
+        if self.sources.nothing_left() or self._turns.reads_on():
             return []
         stages = sorted({stage for plan in self._plans for stage in plan.fragment.stages})
         return self.moves.give_away(takers) if is_applied(stages) else []
 
-    def _reads_on(self) -> bool:
-        """A read is under way that will come back soon; one that blocks may never come back."""
-        return any(asked and not plan.connector.blocking for asked, plan in zip(self._asked, self._plans, strict=True))
-
     # -- reading
 
-    def readable(self) -> list[int]:
-        """Sources that could be read now, but perhaps rest."""
-        return [
-            source
-            for source, plan in enumerate(self._plans)
-            if not self._asked[source] and self.sources.next_read(source) is not None and self._may_emit(plan.fragment)
-        ]
-
     def due(self) -> list[Millis]:
-        """When these have rested."""
-        return [self._not_before[source] for source in self.readable()]
+        """When what could be read now has rested."""
+        return self._turns.due()
 
     def read_one(self, now: Millis) -> tuple[ReadSplit, Pace] | None:
         """What to read now, and whose pace it is."""
-        ready = [source for source in self.readable() if self._not_before[source] <= now]
-        if not ready:
-            return None
-        source = next((each for each in ready if each >= self._turn), ready[0])
-        next_read = self.sources.next_read(source)
-        assert next_read is not None
-        self._turn = source + 1
-        self._asked[source] = True
-        return ReadSplit(source, *next_read, self._paces[source].most), self._paces[source]
+        return self._turns.read_one(now)
 
     def came(self, event: SplitRead, now: Millis) -> list[Any]:
         """The values of a chunk."""
-        self._asked[event.source] = False
+        self._turns.came_back(event.source)
         if not self.sources.expects(event.source, event.split):
             return []  # given away meanwhile
         if self.sources.read(event.source, event.split, len(event.values), event.next_offset, event.ended):
-            self._not_before[event.source] = now + QUIET_MS
+            self._turns.rests(event.source, now)
         return [value for value in event.values if value is not None]  # None means nothing, also from a source

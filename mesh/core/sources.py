@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import zlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
 
@@ -164,6 +164,15 @@ class Sources:
     def given(self, source: int, count: int) -> None:
         """Another node reads them now."""
         self._readings[source].mine -= count
+
+    def forget(self, source: int, is_gone: Callable[[Split], bool]) -> None:
+        """These are not read here any more, wherever this node stood in them."""
+        reading = self._readings[source]
+        for places in (reading.open, reading.waiting):
+            left = [place for place in places if not is_gone(place[0])]
+            reading.mine -= len(places) - len(left)
+            places.clear()
+            places.extend(left)
 
     def restored(self, source: int, places: Sequence[Place]) -> None:
         """They stay here after all."""
