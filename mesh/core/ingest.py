@@ -61,7 +61,7 @@ class Ingest:
         seed: int,
         emitting: Emitting,
         put_own: Callable[[Inject], None],
-        claim_own: Callable[[ClaimLines], LinesClaimed],
+        claim_own: Callable[[ClaimLines], None],
         committed: Callable[[int, int], None],
         unreachable: Callable[[], Collection[NodeId]],
     ) -> None:
@@ -157,8 +157,8 @@ class Ingest:
             self._reading.append(request)
         else:
             request.reading = False
-            self._claim(request)
-            self._go_on(request, now)
+            if not self._claim(request):
+                self._go_on(request, now)
         return self._pace, max(1, lines)
 
     def _read(self, request: Request, lines: int) -> dict[str, Any] | None:
@@ -190,22 +190,24 @@ class Ingest:
 
     # -- the producer's numbers
 
-    def _claim(self, request: Request) -> None:
-        """Ask the owner of the producer's name whether these numbers were used for other lines, if it is there."""
+    def _claim(self, request: Request) -> bool:
+        """Ask the owner of the producer's name whether these numbers were used for other lines, if it is there. With
+        the answer, which may be there at once, it goes on."""
         if not request.producer or not request.values:
-            return
+            return False
         slot = slot_of_key(request.producer, self._seed, self._slots)
         owner = self._owners[slot]
         if owner is None:
-            return
+            return False
         digests = numbers_to_bytes(request.digests)
         claim = ClaimLines(self._next_number(), request.producer, request.first, digests)
         request.claim = claim.number
         self._claims[claim.number] = request, owner
         if owner == self._me:
-            self.claimed(self._me, self._claim_own(claim), 0)
+            self._claim_own(claim)
         else:
             self._emitting.effects.append(Transmit(owner, POSTS, encode_with_values(claim)))
+        return True
 
     def claimed(self, sender: NodeId, answer: LinesClaimed, now: Millis) -> None:
         if answer.number not in self._claims or self._claims[answer.number][1] != sender:
@@ -215,8 +217,7 @@ class Ingest:
         if answer.verdict in ("conflict", "too-old"):
             request.wrong, request.wrong_seq = answer.verdict, answer.seq
             request.todo.clear()
-        if sender != self._me:
-            self._go_on(request, now)
+        self._go_on(request, now)
 
     # -- records go to their owners
 

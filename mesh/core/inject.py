@@ -72,7 +72,7 @@ class Injects:
         owner: Owner,
         handoff: HandOff,
         emitting: Emitting,
-        answer_own: Callable[[Injected], None],
+        answer_own: Callable[[Injected | LinesClaimed], None],
     ) -> None:
         self._plan = plan
         self._slots = slots
@@ -94,9 +94,7 @@ class Injects:
         """Raises Malformed, and then nothing is changed."""
         if isinstance(message, ClaimLines):
             _check_claim(message)
-            answer = self.claim(message)
-            self._emitting.effects.append(Transmit(event.sender, CONTROL, encode_with_values(answer)))
-            self._emitting.effects.append(Consumed(event.sender, POSTS, len(event.payload)))
+            self._claim(event.sender, message, len(event.payload))
             return
         if not isinstance(message, Inject) or message.stage >= len(self._plan.stages):
             raise Malformed("inject", "not records of a stage that is here")
@@ -117,8 +115,14 @@ class Injects:
         shift = 33 - self._slots.bit_length()
         self._queue.append(_Piece(sender, inject, size, columns.slots_of(inject.keys, self._seed, shift)))
 
-    def claim(self, claim: ClaimLines) -> LinesClaimed:
+    def claim_own(self, claim: ClaimLines) -> None:
+        self._claim(None, claim, 0)
+
+    def _claim(self, sender: NodeId | None, claim: ClaimLines, size: int) -> None:
         """At once: no code of the application's is run."""
+        self._answer(sender, self._judged(claim), size)
+
+    def _judged(self, claim: ClaimLines) -> LinesClaimed:
         slot = slot_of_key(claim.producer, self._seed, self._slots)
         if slot not in self._handoff.holdings.active:
             return LinesClaimed(claim.number, "unavailable", 0)
@@ -137,7 +141,7 @@ class Injects:
         self._apply(piece, self._chosen(piece, start, piece.done))
         if piece.done == len(piece.slots):
             self._queue.popleft()
-            self._answer(piece)
+            self._answer(piece.sender, piece.answer(), piece.size)
         return pace, piece.done - start
 
     def _chosen(self, piece: _Piece, start: int, end: int) -> list[int]:
@@ -185,12 +189,12 @@ class Injects:
         if applied.outs and not plan.fragment.empty:
             self._emitting.run(plan.fragment, applied.out_keys, applied.outs)
 
-    def _answer(self, piece: _Piece) -> None:
-        if piece.sender is None:
-            self._answer_own(piece.answer())
+    def _answer(self, sender: NodeId | None, answer: Injected | LinesClaimed, size: int) -> None:
+        if sender is None:
+            self._answer_own(answer)
             return
-        self._emitting.effects.append(Transmit(piece.sender, CONTROL, encode_with_values(piece.answer())))
-        self._emitting.effects.append(Consumed(piece.sender, POSTS, piece.size))
+        self._emitting.effects.append(Transmit(sender, CONTROL, encode_with_values(answer)))
+        self._emitting.effects.append(Consumed(sender, POSTS, size))
 
 
 def _check_claim(claim: ClaimLines) -> None:

@@ -38,7 +38,7 @@ class Posts:
         self._me = me
         self._emitting = emitting
         self._injects = Injects(plan, slots, seed, owner, handoff, emitting, self._answered_here)
-        put_own, claim_own = self._injects.put_own, self._injects.claim
+        put_own, claim_own = self._injects.put_own, self._injects.claim_own
         self._ingest = Ingest(me, plan, slots, seed, emitting, put_own, claim_own, committed, unreachable)
         self._reads_next = False  # both sides have work: who is next
 
@@ -77,8 +77,8 @@ class Posts:
         else:
             self._ingest.claimed(sender, message, self._emitting.now)
 
-    def _answered_here(self, answer: Injected) -> None:
-        self._ingest.answered(self._me, answer, self._emitting.now)
+    def _answered_here(self, answer: Injected | LinesClaimed) -> None:
+        self.answered(self._me, answer)
 
     def set_table(self, table: TableAgreed) -> None:
         self._ingest.set_table(table, self._emitting.now)
