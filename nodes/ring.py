@@ -123,7 +123,9 @@ def _table(
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in ("", "node"):
         table.add_column(heading, no_wrap=True, overflow="ellipsis")
-    for heading in ("share", "slots", "runs", "keys"):
+    backups = {node["name"]: node["backups"] for node in status["nodes"]}
+    with_backups = any(backups.values())
+    for heading in ("share", "slots", "runs", *["backups"] * with_backups, "keys"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("hash interval", no_wrap=True, overflow="ellipsis")
     keys = {node["name"]: node["keys"] for node in status["nodes"]}
@@ -131,7 +133,8 @@ def _table(
         own = [run for run in runs if run.owner == name]
         slots = sum(run.slots for run in own)
         mark = Text("██" if colours else _letter(name, names), _colour(name, names))
-        counts = (f"{slots * 100 / total:.1f}%", str(slots), str(len(own)), f"{keys.get(name, 0):,}")
+        counts = [f"{slots * 100 / total:.1f}%", str(slots), str(len(own))]
+        counts += [str(backups.get(name, 0))] * with_backups + [f"{keys.get(name, 0):,}"]
         table.add_row(mark, Text(name), *counts, _intervals(own, total))
     return table
 

@@ -53,6 +53,15 @@ def test_the_ring_without_colour() -> None:
     ]
 
 
+def test_the_ring_of_slots_with_copies_says_how_many_each_node_backs_up() -> None:
+    nodes = [node | {"backups": 300 + place} for place, node in enumerate(STATUS_BODY["nodes"])]
+    lines = drawn(picture(RING_BODY, STATUS_BODY | {"nodes": nodes}, width=60, colours=False), width=80)
+    assert lines[6:8] == [
+        "   node   share  slots  runs  backups    keys  hash interval",
+        "A  alpha  33.4%    342     1      300  41,203  00000000-557fffff",
+    ]
+
+
 def test_the_ring_in_colour_names_nodes_in_their_colours() -> None:
     lines = drawn(picture(RING_BODY, STATUS_BODY, width=78, colours=True), colours=True)
     named = next(line for line in lines if " alpha " in line)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from mesh.core.events import AskToLeave
+from mesh.core.table import ACTIVE, LOST, PENDING, Seat, Slot, Table
 from mesh.runtime import view
 from mesh.runtime.moves import MoveWatch, still_to_start
-from mesh.runtime.status import Moving
+from mesh.runtime.status import Moving, SlotCounts
 from tests.node_network import SLOTS, Nodes, Process
 
 
@@ -114,3 +115,43 @@ def test_a_leaver_is_seen_leaving_and_then_not_at_all() -> None:
     nodes.until(lambda: state_of(a, "b") == "leaving")
     nodes.until(lambda: nodes.processes["b"].departed)
     nodes.until(lambda: [each.name for each in view.status(a.node, job_done=False).nodes] == ["a", "c"])
+
+
+# -- slots with copies
+
+
+def seat(name: str, *, up: bool = True) -> Seat:
+    return Seat(name, name.encode() * 16, f"tcp://{name}:1", "", "worker", "", up, up)
+
+
+COPIED = [  # a and b are up, c and d are down
+    (Slot(3, 0, (1,)), "active", "its owner is a", ""),
+    (Slot(3, 2, (0,)), "pending", "a copy takes over from c, which is out of reach", ""),
+    (Slot(3, 1, (0,), PENDING, 0, 1), "pending", "it moves from a to b", "a"),
+    (Slot(3, 1, (2,), PENDING, 1), "pending", "b takes it over", ""),
+    (Slot(3, 2, (3,)), "unavailable", "it is with c and d, which are out of reach", ""),
+    (Slot(3, 2, ()), "unavailable", "it is with c, which is out of reach", ""),
+    (Slot(3, 0, (), LOST), "lost", "all that had a copy of it have ended", ""),
+    (Slot(3, 0, (3,), ACTIVE, None, 1, 1), "active", "its owner is a", ""),
+]
+
+
+def test_slots_with_copies_are_shown_with_who_has_them() -> None:
+    """At whoever knows such a table, whatever brought it about."""
+    node = working("a").processes["a"].node
+    seats = tuple(seat(name, up=name in "ab") for name in "abcd")
+    node.control.table = Table(9, b"c" * 16, seats, tuple(slot for slot, *_ in COPIED), copies=2)
+    runs = view.ring(node, Moving(0, 0, ())).runs
+    states = {number: (run.state, run.donor) for run in runs for number in range(run.first, run.last + 1)}
+    assert states == {number: (state, donor) for number, (_, state, _, donor) in enumerate(COPIED)}
+    whys = [view.why_slot_is_unavailable(node.control.table, number) for number in range(len(COPIED))]
+    assert whys == [why for _, _, why, _ in COPIED]
+    shown = view.status(node, job_done=False)
+    counts = {each.name: (each.slots, each.backups) for each in shown.nodes if each.state != "joining"}
+    assert counts == {"a": (3, 2), "b": (2, 1), "c": (3, 1), "d": (0, 2)}
+    assert shown.slots == SlotCounts(8, 2, 3, 2, 1)
+    owners = [view.owner(node, f"k{number}") for number in range(40)]
+    for each in owners:
+        assert each is not None
+        slot = COPIED[each.slot][0]
+        assert (each.owner, each.backups) == ("abcd"[slot.owner], tuple("abcd"[place] for place in slot.backups))

@@ -194,6 +194,12 @@ class Table:
         places = [place for place, seat in enumerate(self.members) if seat.node == node]
         return tuple(number for number, slot in enumerate(self.slots) if slot.owner in places)
 
+    def counts_of(self, node: bytes) -> tuple[int, int]:
+        """How many slots a node owns, and backs up."""
+        place = next((place for place, seat in enumerate(self.members) if seat.node == node), None)
+        owned = sum(count for _, count, slot in _runs(self.slots) if slot.owner == place)
+        return owned, sum(count for _, count, slot in _runs(self.slots) if place in slot.backups)
+
     def owned_counts(self) -> tuple[int, ...]:
         """Slots owned, one number a member."""
         return self._counts(slot.owner for slot in self.slots)

@@ -118,7 +118,8 @@ def ring(node: Node, moving: Moving) -> Ring:
 
 
 def _shown_as(table: Table, number: int, slot: Slot) -> tuple[str, str, str]:
-    donor = "" if slot.donor is None else table.members[slot.donor].name
+    """Its owner, its state, and who else has it until the owner has it."""
+    donor = "" if slot.donor is None or slot.promotes else table.members[slot.donor].name
     return table.members[slot.owner].name, table.state_of(number), donor
 
 
@@ -130,12 +131,27 @@ def why_unavailable(node: Node, key: Key) -> str:
     if node.control.contact.fenced:
         return "a majority of the voters is out of touch with this node"
     number = slot_of_hash(hash_key(key, node.identity.seed), len(table))
-    owner, state, donor = _shown_as(table, number, table.slots[number])
-    return {
-        "active": f"its owner is {owner}",
-        "pending": f"it moves from {donor} to {owner}",
-        "lost": "the process that had its state has ended",
-    }.get(state, f"it is with {donor or owner}, which is out of reach")
+    return why_slot_is_unavailable(table, number)
+
+
+def why_slot_is_unavailable(table: Table, number: int) -> str:
+    slot = table.slots[number]
+    owner, state, donor = _shown_as(table, number, slot)
+    if state == "active":
+        return f"its owner is {owner}"
+    if state == "pending":
+        taken = f"{owner} takes it over" if slot.promotes else f"a copy takes over from {owner}, which is out of reach"
+        return f"it moves from {donor} to {owner}" if donor else taken
+    if state == "lost":
+        return (
+            "the process that had its state has ended" if table.copies == 1 else "all that had a copy of it have ended"
+        )
+    copies = " and ".join(sorted(table.members[place].name for place in slot.members))
+    return (
+        f"it is with {copies}, which are out of reach"
+        if slot.backups
+        else f"it is with {donor or owner}, which is out of reach"
+    )
 
 
 def metrics(node: Node, rejected: dict[str, int], backlog: int) -> list[Metric]:
@@ -192,10 +208,10 @@ def _reachable(member: Member | None) -> bool:
 def _node_status(node: Node, member: Member, reports: dict[NodeId, Report]) -> NodeStatus:
     table = node.control.table
     seated = table is not None and table.seat_of(member.node) is not None
-    slots = len(table.slots_of(member.node)) if table is not None and seated else 0
+    slots, backups = (0, 0) if table is None or not seated else table.counts_of(member.node)
     keys = reports[member.node].keys if member.node in reports else 0
     state = _member_state(member, seated=seated)
-    return NodeStatus(member.name, state, member.role, member.endpoint, member.http, slots, 0, keys)
+    return NodeStatus(member.name, state, member.role, member.endpoint, member.http, slots, backups, keys)
 
 
 def _member_state(member: Member, *, seated: bool) -> str:
