@@ -18,10 +18,7 @@ from __future__ import annotations
 
 from mesh.app.plan import Plan
 from mesh.core import codec
-from mesh.core.applying import Applying
 from mesh.core.columns import slots_from_bytes
-from mesh.core.departure import Departure
-from mesh.core.emitting import Emitting
 from mesh.core.events import (
     Consumed,
     Delivered,
@@ -38,6 +35,7 @@ from mesh.core.events import (
     RecordAsked,
     Rejected,
     SinksFlushed,
+    SinkWritten,
     SplitRead,
     SplitsListed,
     StartLeaving,
@@ -46,13 +44,11 @@ from mesh.core.events import (
     Woke,
 )
 from mesh.core.giving import REPLICATION
-from mesh.core.handoff import CONTROL, HandOff
+from mesh.core.handoff import CONTROL
 from mesh.core.inject import POSTS
-from mesh.core.intake import Intake
-from mesh.core.listing import Listing
+from mesh.core.light import Light
 from mesh.core.messages import (
     BatchDone,
-    ChunksTaken,
     Farewell,
     FarewellHeard,
     Found,
@@ -64,18 +60,9 @@ from mesh.core.messages import (
     Message,
     NodeId,
     Report,
-    SplitsTaken,
-    TakeSplits,
 )
-from mesh.core.owner import Owner
 from mesh.core.pace import Pace
 from mesh.core.packing import BATCH_RECORDS, WINDOW_BYTES
-from mesh.core.posts import Posts
-from mesh.core.progress import Progress
-from mesh.core.reading import Reading
-from mesh.core.reads import Reads
-from mesh.core.reports import Reports
-from mesh.core.router import Router
 
 FLUSH_MS = 100  # a node that is never idle sends what is buffered after this, however little it is
 
@@ -91,40 +78,34 @@ class DataPlane:
         seed: int,
         window_bytes: int = WINDOW_BYTES,
         batch_records: int = BATCH_RECORDS,
+        *,
+        keeps: bool = False,
     ) -> None:
         self.me = me
         self.plan = plan
-        self.owner = Owner(plan.stages, slots, seed)
-        self.router = Router(me, [stage.level for stage in plan.stages], slots, seed, window_bytes, batch_records)
-        self.progress = Progress(plan.levels + 1)
+        work = Light(me, plan, slots, seed, window_bytes, batch_records)
+        self._work = work
+        self.owner, self.router, self.handoff = work.owner, work.router, work.handoff
+        self.progress, self.sources = work.progress, work.reading.sources
         self.table: TableAgreed | None = None
-        self.handoff = HandOff(me, self.owner, slots, seed, self.router.unsettled, window_bytes)
-        self._intake = Intake(plan.stages)
-        self._reads = Reads(me, plan.stages, slots, seed, self.owner, self.handoff.holdings)
-        self._reports = Reports(me, self.progress)
-        holdings = self.handoff.holdings
-        self._listing = Listing(me, plan.stages, slots, seed, self.owner, holdings, lambda: self._reports.unreachable)
-        self._emitting = Emitting(plan, self.router, self._intake)
-        self._reading = Reading(me, plan, self._emitting.may_emit)
-        self.sources = self._reading.sources
-        self.set_aside = self._emitting.set_aside
-        self._posts = Posts(
-            me, plan, slots, seed, self.owner, self.handoff, self._emitting, self.sources.posted,
-            lambda: self._reports.unreachable,
-        )  # fmt: skip
-        self._posts_next = False  # they and the batches take turns
-        self._departure = Departure(me, self._reading, self._reports)
-        self._early: list[Delivered] = []  # came before the partition did
-        self._applying = Applying(
-            me, plan, self._intake, self.owner, self.handoff, self.router, self._emitting, self._departure.heard
+        self._intake, self._emitting, self._applying, self._reading = (
+            work.intake,
+            work.emitting,
+            work.applying,
+            work.reading,
         )
+        self._reads, self._listing, self._posts = work.reads, work.listing, work.posts
+        self._reports, self._departure = work.reports, work.departure
+        self.set_aside = work.emitting.set_aside
+        self._posts_next = False  # they and the batches take turns
+        self._early: list[Delivered] = []  # came before the partition did
         self._unit: tuple[Pace, int] | None = None  # what the last unit of work took on
         self._stopping = False  # no new reads
         self._fenced = False
         self._finishing = False  # the sinks were told to flush
         self._finished = False  # JobDone was said
         self._flushed_at: Millis = 0
-        self._effects = self._emitting.effects  # one list, so that all stays in its order
+        self._effects = work.emitting.effects  # one list, so that all stays in its order
         self._now: Millis = 0
 
     # -- the machine
@@ -138,9 +119,9 @@ class DataPlane:
                 else:
                     self._delivered(event)
             case SplitRead():
-                values = self._reading.came(event, now)
-                if values:
-                    self._emitting.run(self.plan.sources[event.source].fragment, None, values)
+                self._work.came(event, now)
+            case SinkWritten():
+                self._work.written(event)
             case TableAgreed():
                 self._table_agreed(event)
             case SplitsListed():
@@ -221,7 +202,7 @@ class DataPlane:
         before, self.table = self.table, table
         self.router.set_table(table)
         self._intake.set_table(table.epoch, table.workers)
-        self._effects += self.handoff.set_table(table)
+        self._work.set_table(table)
         self._reads.table = self._listing.table = self._departure.table = table
         self._posts.set_table(table)
         self._effects += self._reports.set_table(table, self._now)
@@ -245,12 +226,15 @@ class DataPlane:
 
     def quiet(self) -> bool:
         """Nothing read, routed or delivered waits for anything."""
-        return self.router.idle() and self._intake.empty() and self._posts.idle()
+        return self.router.idle() and self._intake.empty() and self._posts.idle() and self._work.settled()
 
     def drained(self) -> bool:
         """Quiet, but for what waits for a node that is gone: this node need not stay for that."""
         return (
-            self._intake.empty() and self._posts.idle() and self.router.waits_for() <= self._reports.unreachable.keys()
+            self._intake.empty()
+            and self._posts.idle()
+            and self._work.settled()
+            and self.router.waits_for() <= self._reports.unreachable.keys()
         )
 
     def _is_closed(self) -> bool:
@@ -260,7 +244,7 @@ class DataPlane:
     def _may_read(self) -> bool:
         if self._stopping or self._fenced or self.table is None or self.me not in self.table.workers:
             return False
-        return not (self._departure.leaving and self._departure.takers())
+        return not self._departure.leaving or self._work.reads_on()
 
     def _apply_or_read(self) -> bool:
         self._posts_next = not self._posts_next
@@ -311,22 +295,15 @@ class DataPlane:
                 self._effects += self._listing.told(sender, message)
             case Injected() | LinesClaimed():
                 self._posts.answered(sender, message)
-            case ChunksTaken(number):
-                self.handoff.chunks_taken(sender, number)
-            case TakeSplits():
-                may_take = not self._departure.leaving and self.progress.drained == 0
-                self._effects += self._reading.moves.asked(sender, message, may_take=may_take)
-            case SplitsTaken():
-                self._reading.moves.answered(sender, message)
             case Farewell(epoch):
                 self.router.farewell(sender, epoch)
                 self._posts.farewell(sender)
-                self._reading.moves.farewell(sender)
+                self._work.farewell(sender)
                 self._transmit(sender, FarewellHeard(epoch))
             case FarewellHeard():
                 self._departure.confirmed(sender)
             case _:
-                raise codec.Malformed("cargo", f"{type(message).__name__} does not travel on a link")
+                self._effects += self._work.cargo(sender, message)
 
     def _batch_done(self, sender: NodeId, done: BatchDone) -> None:
         if len(done.refused) != 2 * len(done.starts):
@@ -346,9 +323,10 @@ class DataPlane:
         if self.table is None:
             return
         self._emitting.send(self.router.released())
-        self._effects += self.handoff.tell_settled()
+        self._work.settle(fenced=self._fenced)
         if self._departure.leaving:
-            self._leave()
+            self._work.give_away()
+            self._effects += self._departure.step(self._is_empty())
         if self.me in self.table.members:
             self._claim()
         if self._reports.due(self._now, self.progress.drained, self._is_reading()):
@@ -394,14 +372,6 @@ class DataPlane:
         """The newest of every other worker."""
         return self._reports.others
 
-    # -- this node leaves
-
-    def _leave(self) -> None:
-        takers = self._departure.takers()
-        if takers:
-            self._effects += self._reading.give_away(takers, self.router.at_rest_for)
-        self._effects += self._departure.step(self._is_empty())
-
     def _is_empty(self) -> bool:
-        at_rest = self._reading.nothing_left() and self.router.at_rest() and self._intake.empty()
-        return at_rest and self._posts.idle() and not self.handoff.holdings.named() and not self.handoff.busy()
+        """Of a leaving node."""
+        return self._intake.empty() and self._posts.idle() and self._work.empty()
