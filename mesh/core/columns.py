@@ -22,7 +22,7 @@ from mesh.core.keys import BadKey, encode_key
 
 Keys: TypeAlias = list[Any]
 Values: TypeAlias = list[Any]
-Appenders: TypeAlias = tuple[Callable[[Any], None], Callable[[Any], None], Callable[[Any], None]]
+Appenders: TypeAlias = tuple[Callable[[Any], None], ...]  # of key, value and slot; also number and origin, if numbered
 
 _hash = mmh3.hash
 
@@ -80,6 +80,41 @@ def scatter(keys: Keys, values: Values, slots: list[int], to: Sequence[Appenders
         add_key(key)
         add_value(value)
         add_slot(slot)
+
+
+def scatter_numbered(
+    keys: Keys,
+    values: Values | None,
+    slots: Sequence[int],
+    numbers: Sequence[int],
+    origins: Sequence[int] | None,
+    to: Sequence[Appenders],
+) -> None:
+    """Likewise with the numbers of the records, which all have the same producer; only a stage has origins."""
+    if values is None:
+        if origins is None:
+            for key, slot, number in zip(keys, slots, numbers, strict=True):
+                add_key, _, add_slot, add_number, _ = to[slot]
+                add_key(key)
+                add_slot(slot)
+                add_number(number)
+            return
+        for key, slot, number, origin in zip(keys, slots, numbers, origins, strict=True):
+            add_key, _, add_slot, add_number, add_origin = to[slot]
+            add_key(key)
+            add_slot(slot)
+            add_number(number)
+            add_origin(origin)
+        return
+    for key, value, slot, number in zip(keys, values, slots, numbers, strict=True):
+        add_key, add_value, add_slot, add_number, _ = to[slot]
+        add_key(key)
+        add_value(value)
+        add_slot(slot)
+        add_number(number)
+    if origins is not None:
+        for slot, origin in zip(slots, origins, strict=True):
+            to[slot][4](origin)
 
 
 def slots_to_bytes(slots: Sequence[int]) -> bytes:

@@ -5,7 +5,8 @@ States    waiting for its epoch, or for a gate -> its turn has come -> taken. Ba
 Bounds    what came over a link is within that link's credit, which is given back when the batch has been applied; this
           node's own are within the window of the router's lane to itself.
 
-Taken is what workers send, in their numbering. What a batch may change is for the holdings to say.
+Taken is what workers send, in their numbering. What a batch may change is for the holdings to say. Where records are
+numbered every record of a batch has its number, and else none has.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import compress
 from typing import Any
 
 from mesh.app.plan import StagePlan
@@ -20,6 +22,7 @@ from mesh.core import columns
 from mesh.core.codec import Malformed
 from mesh.core.events import Delivered
 from mesh.core.messages import Batch, Message, NodeId
+from mesh.core.numbers import Numbers, checked
 
 
 @dataclass(slots=True)
@@ -36,6 +39,7 @@ class Waiting:
     start: int = 0  # index of the first record in the whole batch
     refused: dict[int, int] = field(default_factory=dict)  # slot -> start of the part in which it was, for all parts
     _slot_set: frozenset[int] | None = None
+    numbers: Numbers | None = None  # one a record, where records are numbered
 
     def slot_list(self) -> Sequence[int]:
         return columns.slots_from_bytes(self.slots) if isinstance(self.slots, bytes) else self.slots
@@ -50,23 +54,35 @@ class Waiting:
         keys = self.keys[start:end]
         values = keys if self.values is self.keys else self.values[start:end]
         slots = self.slots[2 * start : 2 * end] if isinstance(self.slots, bytes) else self.slots[start:end]
-        return replace(self, keys=keys, values=values, slots=slots, start=self.start + start, _slot_set=None)
+        numbers = None if self.numbers is None else self.numbers.part(start, end)
+        start += self.start
+        return replace(self, keys=keys, values=values, slots=slots, start=start, _slot_set=None, numbers=numbers)
 
     def without(self, refused: Collection[int]) -> Waiting:
         """The same records but for those of some slots, which is noted."""
         for slot in refused:
             self.refused.setdefault(slot, self.start)
-        kept = [index for index, slot in enumerate(self.slot_list()) if slot not in self.refused]
-        keys = [self.keys[index] for index in kept]
-        values = keys if self.values is self.keys else [self.values[index] for index in kept]
-        return replace(self, keys=keys, values=values)
+        return self.only([slot not in self.refused for slot in self.slot_list()])
+
+    def only(self, chosen: Sequence[bool]) -> Waiting:
+        """Those of its records that are chosen, in their order; of a part it is still the same part."""
+        keys = [*compress(self.keys, chosen)]
+        values = keys if self.values is self.keys else [*compress(self.values, chosen)]
+        slots = [*compress(self.slot_list(), chosen)]
+        numbers = None if self.numbers is None else self.numbers.only(chosen)
+        return replace(self, keys=keys, values=values, slots=slots, _slot_set=None, numbers=numbers)
 
 
 class Intake:
     """The queues of all stages."""
 
-    def __init__(self, stages: Sequence[StagePlan]) -> None:
+    def __init__(
+        self, stages: Sequence[StagePlan], *, numbered: bool = False, sources: int = 0, slots: int = 0
+    ) -> None:
+        """How many `sources` and `slots` there are need be known only where records are `numbered`."""
         self._stages = stages
+        self._numbered = numbered
+        self._sources, self._slots = sources, slots
         self._queues: list[deque[Waiting]] = [deque() for _ in stages]
         self._epoch = 0
         self._workers: tuple[NodeId, ...] = ()
@@ -86,11 +102,21 @@ class Intake:
         values = batch.keys if batch.values is None else batch.values
         if not len(batch.keys) == len(values) == len(batch.slots) / 2 or not columns.all_keys_good(batch.keys):
             raise Malformed("batch", "columns of different lengths, or bad keys")
+        numbers = self._numbers_of(batch)
         self._check_carrier(event.sender, batch)
         size = len(event.payload)
         self._queues[batch.stage].append(
-            Waiting(event.sender, batch.number, batch.epoch, size, batch.keys, values, batch.slots)
+            Waiting(event.sender, batch.number, batch.epoch, size, batch.keys, values, batch.slots, numbers=numbers)
         )
+
+    def _numbers_of(self, batch: Batch) -> Numbers | None:
+        if not self._numbered:
+            if batch.runs:
+                raise Malformed("batch", "numbers where none are kept")
+            return None
+        if max(columns.slots_from_bytes(batch.slots), default=0) >= self._slots:
+            raise Malformed("batch", "a record of no slot")  # its mark would have no place
+        return checked(batch.runs, len(batch.keys), self._sources, len(self._stages), self._slots)
 
     def _check_carrier(self, sender: NodeId, batch: Batch) -> None:
         last = self._numbers.get((sender, batch.stage), 0)

@@ -11,6 +11,10 @@ What is lost: batches that a process had which is no worker any more, and never 
 of slots that are LOST. They are kept, and nothing may wait for them. What such a process had of a slot that is LOST is
 taken back, and leaves when the slot starts again, empty.
 
+Numbered  records have their numbers wherever they wait, and an owner knows those it has taken. So when the reign of a
+          slot ends, what was sent and not answered is taken back at once and goes to the next owner; the batch stays
+          where it is, without these records, since its owner may still answer it.
+
 Invariant unsent records of a slot are either in its owner's lane or in its `Held`, never in both; within each they are
           in the order in which they were put, and what was refused stands before them.
 """
@@ -24,7 +28,8 @@ from typing import Any
 
 from mesh.core import columns
 from mesh.core.codec import decode_with_values
-from mesh.core.messages import Batch, NodeId
+from mesh.core.messages import Batch, NodeId, NumberedRun
+from mesh.core.numbers import Numbers, OpenNumbers, Producer
 
 GUESS_BYTES = 256  # a record that nothing is known about yet
 
@@ -37,6 +42,7 @@ class Records:
     keys: list[Any] = field(default_factory=list)
     values: list[Any] = field(default_factory=list)
     slots: list[int] = field(default_factory=list)
+    numbers: Numbers | None = None  # one a record, where records are numbered
 
     def __len__(self) -> int:
         return len(self.slots)
@@ -50,7 +56,8 @@ class Records:
     def _part(self, start: int, end: int) -> Records:
         keys = self.keys[start:end]
         values = keys if self.values is self.keys else self.values[start:end]
-        return Records(self.epoch, keys, values, self.slots[start:end])
+        numbers = None if self.numbers is None else self.numbers.part(start, end)
+        return Records(self.epoch, keys, values, self.slots[start:end], numbers)
 
     def by_slot(self, wanted: Mapping[int, int]) -> tuple[dict[int, Records], Records]:
         """Those of each wanted slot, from a given index on, and the rest."""
@@ -64,7 +71,8 @@ class Records:
     def _chosen(self, indexes: list[int]) -> Records:
         keys = [self.keys[index] for index in indexes]
         values = keys if self.values is self.keys else [self.values[index] for index in indexes]
-        return Records(self.epoch, keys, values, [self.slots[index] for index in indexes])
+        numbers = None if self.numbers is None else self.numbers.chosen(indexes)
+        return Records(self.epoch, keys, values, [self.slots[index] for index in indexes], numbers)
 
     def extend(self, more: Records) -> None:
         """More of the same epoch."""
@@ -72,6 +80,9 @@ class Records:
             self.values = self.keys if more.values is more.keys else []
         elif self.values is self.keys and more.values is not more.keys:
             self.values = self.keys.copy()
+        if more.numbers is not None:
+            self.numbers = self.numbers or Numbers()
+            self.numbers.extend(more.numbers)
         if self.values is not self.keys:
             self.values += more.values
         self.keys += more.keys
@@ -88,10 +99,9 @@ class Sent:
     payload: bytes
     records: Records | None  # of this node's own
     slot_bytes: bytes
-
-    @property
-    def count(self) -> int:
-        return len(self.slot_bytes) // 2 if self.records is None else len(self.records)
+    count: int  # of records; less than there are if some were taken back
+    runs: tuple[NumberedRun, ...] = ()  # of what went over a link
+    taken: dict[int, None] = field(default_factory=dict)  # slots whose records were taken back
 
     def slots(self) -> Iterable[int]:
         return columns.slots_from_bytes(self.slot_bytes) if self.records is None else self.records.slots
@@ -102,22 +112,46 @@ class Sent:
         batch = decode_with_values(self.payload)
         assert isinstance(batch, Batch)
         values = batch.keys if batch.values is None else batch.values
-        return Records(self.epoch, batch.keys, values, list(columns.slots_from_bytes(batch.slots)))
+        numbers = Numbers.from_runs(batch.runs) if batch.runs else None
+        return Records(self.epoch, batch.keys, values, list(columns.slots_from_bytes(batch.slots)), numbers)
+
+    def numbers_but(self, refused: Mapping[int, int]) -> Numbers:
+        """Of the records that were neither taken back nor refused, which are those of a slot from an index on."""
+        numbers = Numbers.from_runs(self.runs) if self.records is None else self.records.numbers
+        assert numbers is not None
+        if not refused and not self.taken:
+            return numbers
+        taken, never = self.taken, len(numbers)
+        left = [slot not in taken and at < refused.get(slot, never) for at, slot in enumerate(self.slots())]
+        return numbers.only(left)
+
+    def take_back(self, slots: Mapping[int, int]) -> dict[int, Records]:
+        """All that it has of these slots. What it was stays known, since its owner may still answer for it."""
+        found, _ = self.all_records().by_slot(slots)
+        self.taken |= dict.fromkeys(found)
+        self.count -= sum(map(len, found.values()))
+        if not self.count:
+            self.payload, self.records, self.slot_bytes, self.runs = b"", None, b"", ()
+        return found
 
 
 class Buffer:
     """Open columns: emptied, never replaced, since `appenders` holds their append methods."""
 
-    def __init__(self) -> None:
+    def __init__(self, numbered: bool = False) -> None:
         self.keys: list[Any] = []
         self.values: list[Any] = []  # unused while every value of the stage is its own key
         self.slots: list[int] = []
+        self.numbers = OpenNumbers() if numbered else None
         self.parts: deque[Records] = deque()  # taken out of these, and next to leave
         self.appenders: columns.Appenders = (self.keys.append, self.values.append, self.slots.append)
+        if self.numbers is not None:
+            self.appenders += (self.numbers.numbers.append, self.numbers.origins.append)
 
     def take(self, epoch: int, same: bool) -> Records:
         keys = self.keys.copy()
-        taken = Records(epoch, keys, keys if same else self.values.copy(), self.slots.copy())
+        numbers = None if self.numbers is None else self.numbers.take()
+        taken = Records(epoch, keys, keys if same else self.values.copy(), self.slots.copy(), numbers)
         for column in (self.keys, self.values, self.slots):
             column.clear()
         return taken
@@ -131,8 +165,8 @@ class Buffer:
 class Lane(Buffer):
     """One (owner, stage): what is to be sent there, the batches' numbers, and the window."""
 
-    def __init__(self, stage: int, owner: NodeId) -> None:
-        super().__init__()
+    def __init__(self, stage: int, owner: NodeId, numbered: bool = False) -> None:
+        super().__init__(numbered)
         self.stage = stage
         self.owner = owner
         self.full_at = 1  # records; the first batch is small and shows how large they are
@@ -142,12 +176,21 @@ class Lane(Buffer):
         self.blocked = False  # invariant: its window is full, or parts wait
         self.awaited: dict[int, list[int]] = {}  # batch -> held slots whose newest unanswered records are in it
 
+    def free(self, sent: Sent) -> None:
+        """It counts against the window no more."""
+        self.bytes_in_flight -= sent.size
+        sent.size = 0
+
+    def waits(self) -> bool:
+        """Is there anything that its owner has not answered, or not been sent?"""
+        return bool(self.parts or self.slots) or any(sent.count for sent in self.in_flight)
+
 
 class Held(Buffer):
     """Records of one slot of one stage that may not leave now."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, numbered: bool = False) -> None:
+        super().__init__(numbered)
         self.refused: list[Records] = []  # before all others
         self.behind = False  # a batch with records of this slot is unanswered
 
@@ -166,12 +209,13 @@ class Held(Buffer):
 class StageLanes:
     """The lanes of one stage, and where the records of each slot go."""
 
-    def __init__(self, stage: int, level: int, slots: int) -> None:
+    def __init__(self, stage: int, level: int, slots: int, numbered: bool = False) -> None:
         self.stage = stage
         self.level = level
+        self.numbered = numbered
         self.lanes: dict[NodeId, Lane] = {}
         self.held: dict[int, Held] = {}
-        self.to: list[columns.Appenders] = [_NOWHERE] * slots
+        self.to: list[columns.Appenders] = [(_nowhere,) * (5 if numbered else 3)] * slots
         self.same = True  # every value so far was its own key
         self.buffered = 0  # invariant: records in all lanes, not in flight
         self.held_back = 0  # invariant: records in all of `held`
@@ -213,7 +257,7 @@ class StageLanes:
 
     def lane(self, owner: NodeId) -> Lane:
         if owner not in self.lanes:
-            self.lanes[owner] = Lane(self.stage, owner)
+            self.lanes[owner] = Lane(self.stage, owner, self.numbered)
         return self.lanes[owner]
 
     def close(self, epoch: int) -> None:
@@ -221,11 +265,33 @@ class StageLanes:
         for buffer in (*self.lanes.values(), *self.held.values()):
             buffer.close(epoch, self.same)
 
+    # -- numbers
+
+    def scatter(self, keys: list[Any], values: list[Any], slots: list[int], numbers: Numbers) -> None:
+        """Records that are numbered, to the columns of their slots."""
+        for producer, start, end in numbers.runs():
+            run = slice(start, end)
+            origins = numbers.origins[run] if producer[0] else None
+            self._begin(producer, slots[run])
+            columns.scatter_numbered(
+                keys[run], None if self.same else values[run], slots[run], numbers.numbers[run], origins, self.to
+            )
+
+    def _begin(self, producer: Producer, slots: Collection[int]) -> None:
+        """The records of this producer come next, to these slots."""
+        for lane in self.lanes.values():
+            if lane.numbers is not None:
+                lane.numbers.begin(producer)
+        for slot in dict.fromkeys(slots) if self.held else ():
+            held = self.held.get(slot)
+            if held is not None and held.numbers is not None:
+                held.numbers.begin(producer)
+
     # -- holding back
 
     def hold(self, slots: Collection[int], epoch: int) -> None:
         """Nothing more for these slots leaves; what has not left yet comes back."""
-        new = {slot: Held() for slot in slots if slot not in self.held}
+        new = {slot: Held(self.numbered) for slot in slots if slot not in self.held}
         if not new:
             return
         for slot, held in new.items():
@@ -256,7 +322,7 @@ class StageLanes:
         for sent in reversed(lane.in_flight):
             if not left:
                 return
-            found = sorted(left.intersection(sent.slots()))
+            found = sorted(left.intersection(sent.slots()).difference(sent.taken))
             for slot in found:
                 slots[slot].behind = True
             if found:
@@ -287,10 +353,25 @@ class StageLanes:
             self.held[slot].behind = False
         place = lane.in_flight.index(sent)
         if rest:
-            lane.in_flight[place] = Sent(sent.number, sent.size, sent.epoch, b"", rest, b"")
+            lane.in_flight[place] = Sent(sent.number, sent.size, sent.epoch, b"", rest, b"", len(rest))
         else:
             del lane.in_flight[place]
             lane.bytes_in_flight -= sent.size
+
+    def take_back_all(self, slots: Mapping[int, int], ended: Collection[NodeId]) -> None:
+        """Their reign is over: what was sent and not answered comes back, to be sent to the next owner. These slots are
+        held. Whoever has `ended` may never answer, so that what is empty by then must not fill its window."""
+        for lane in self.lanes.values():
+            for sent in lane.in_flight:
+                found = sorted(slots.keys() & {*sent.slots()} - sent.taken.keys()) if sent.count else []
+                for slot, records in (sent.take_back(dict.fromkeys(found, 0)) if found else {}).items():
+                    self.take_back(slot, records)
+                if not sent.count and lane.owner in ended:
+                    lane.free(sent)
+            for number, behind in lane.awaited.items():
+                lane.awaited[number] = [slot for slot in behind if slot not in slots]
+        for slot in slots:
+            self.held[slot].behind = False
 
     def release(self, owner_of: dict[int, NodeId], epoch: int) -> None:
         """These held slots may leave, to these owners."""
@@ -311,6 +392,3 @@ class StageLanes:
 
 def _nowhere(_: Any) -> None:
     raise AssertionError("a record came before the partition")
-
-
-_NOWHERE: columns.Appenders = (_nowhere, _nowhere, _nowhere)

@@ -307,6 +307,18 @@ class Report(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class NumberedRun(Message):
+    """(record) Consecutive records of a batch that one split of a source, or one stage, gave, and their numbers."""
+
+    of_stage: bool
+    producer: int  # the stage, or the source
+    split: str  # its name; of a stage nothing
+    origins: bytes  # of a stage the slot that gave each; of a split nothing
+    base: int
+    numbers: bytes  # unsigned 32-bit little-endian, above the base
+
+
+@dataclass(frozen=True, slots=True)
 class Batch(Message):
     """(cargo) Records from one node to one owner of one stage, by columns."""
 
@@ -316,6 +328,7 @@ class Batch(Message):
     slots: bytes  # unsigned 16-bit little-endian, one a record
     keys: Column
     values: Column | None  # None: the values are the keys themselves
+    runs: tuple[NumberedRun, ...] = ()  # where records are numbered
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,18 +392,6 @@ class SlotSettled(Message):
 
 
 @dataclass(frozen=True, slots=True)
-class NumberedRun(Message):
-    """(record) Consecutive records of a batch that one split of a source, or one stage, gave, and their numbers."""
-
-    of_stage: bool
-    producer: int  # the stage, or the source
-    split: str  # its name; of a stage nothing
-    origins: bytes  # of a stage the slot that gave each; of a split nothing
-    base: int
-    numbers: bytes  # unsigned 32-bit little-endian, above the base
-
-
-@dataclass(frozen=True, slots=True)
 class SplitMarks(Message):
     """(record) Of one split: the last number that each of these slots has taken, at the stage of the pack."""
 
@@ -408,6 +409,17 @@ class StageMarks(Message):
     origins: bytes  # slots that gave out
     slots: bytes  # slots that took, one an origin
     numbers: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class WindowMarks(Message):
+    """(record) Of one producer: records that were taken at a stage, or lines that were claimed, see `windows`."""
+
+    stage: int  # numbered on behind the stages: lines
+    producer: str
+    slots: bytes
+    ids: bytes  # unsigned 64-bit little-endian, one a slot
+    digests: bytes  # likewise
 
 
 @dataclass(frozen=True, slots=True)
@@ -430,12 +442,13 @@ class PackPart(Message):
     more: bool  # the rest of the same slot follows, and all of it counts together
     maker: NodeId  # who applied it, and
     pack: int  # its number there: by these the outputs are freed. 0: there are none
-    stage: int
+    stage: int  # numbered on behind the stages: what producers sent, and the splits of sources
     slots: bytes  # one a key
     keys: Column
     states: Column  # of the first ones; the last keys, which have none here, have no state any more
     splits: tuple[SplitMarks, ...]
     stages: tuple[StageMarks, ...]
+    windows: tuple[WindowMarks, ...]
     outputs: tuple[OutputColumns, ...]
     next_output: int  # every output of this stage so far has a lower number
 
@@ -465,7 +478,7 @@ class OutputsKept(Message):
 @dataclass(frozen=True, slots=True)
 class LaneMark(Message):
     """(cargo) A place in the lane: `what` is 0: from here on these slots are filled; 1: now the receiver has all of
-    them; 2: sealed, nothing more comes of them at their terms."""
+    them; 2: sealed, nothing more comes of them at their terms; 3: no more than that this is to be acknowledged."""
 
     number: int
     epoch: int

@@ -13,15 +13,15 @@ Invariants runs are in the order of the records and cover all of them; two that 
 
 from __future__ import annotations
 
-import sys
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import TypeAlias
 
 from mesh.core.codec import MAX_INT, Malformed
-from mesh.core.columns import slots_from_bytes, slots_to_bytes
+from mesh.core.columns import little_endian, slots_from_bytes, slots_to_bytes
 from mesh.core.messages import NumberedRun
 
 Producer: TypeAlias = tuple[bool, int, str]  # is it a stage; its number, or that of the source; the split
@@ -76,35 +76,91 @@ class Numbers:
 
     def chosen(self, indexes: Sequence[int]) -> Numbers:
         """Of these records, in this order."""
-        found = Numbers()
-        last = -1
-        for index in indexes:
-            run = bisect_right(self.starts, index) - 1
-            if run != last:
-                found.begin(self.producers[run])
-                last = run
-            found.numbers.append(self.numbers[index])
-            found.origins.append(self.origins[index])
+        numbers, origins = [self.numbers[index] for index in indexes], [self.origins[index] for index in indexes]
+        found = Numbers(numbers, origins)
+        if len(self.producers) == 1 and indexes:
+            found.starts, found.producers = [0], self.producers.copy()
+            return found
+        first, behind = 0, 0  # of the run that the last one is in
+        for place, index in enumerate(indexes):
+            if not first <= index < behind:
+                run = bisect_right(self.starts, index) - 1
+                first, behind = self.starts[run], [*self.starts[run + 1 : run + 2], len(self.numbers)][0]
+                if not found.producers or found.producers[-1] != self.producers[run]:
+                    found.starts.append(place)
+                    found.producers.append(self.producers[run])
         return found
+
+    def only(self, chosen: Sequence[bool]) -> Numbers:
+        """Of the records that are chosen."""
+        return self.chosen([*compress(range(len(self.numbers)), chosen)])
 
     # -- on the wire
 
     def to_runs(self) -> tuple[NumberedRun, ...]:
         found: list[NumberedRun] = []
         for producer, start, end in self.runs():
-            numbers, origins = self.numbers[start:end], self.origins[start:end]
-            for base, first, behind in _within_32_bits(numbers):
-                above = numbers[first:behind] if base == 0 else [number - base for number in numbers[first:behind]]
-                given = slots_to_bytes(origins[first:behind]) if producer[0] else b""
-                found.append(NumberedRun(*producer, given, base, _little_endian(array("I", above)).tobytes()))
+            numbers = self.numbers[start:end]
+            given = slots_to_bytes(self.origins[start:end]) if producer[0] else b""
+            try:
+                found.append(NumberedRun(*producer, given, 0, _to_bytes(numbers)))  # usually; it needs no arithmetic
+            except OverflowError:
+                for base, first, behind in _within_32_bits(numbers):
+                    above = _to_bytes([number - base for number in numbers[first:behind]])
+                    found.append(NumberedRun(*producer, given[2 * first : 2 * behind], base, above))
         return tuple(found)
+
+    @classmethod
+    def from_runs(cls, runs: Sequence[NumberedRun]) -> Numbers:
+        """Back from `to_runs`, on the node that made them."""
+        found = cls()
+        for run in runs:
+            numbers = _above(run)
+            found.begin((run.of_stage, run.producer, run.split))
+            found.numbers += numbers
+            found.origins += slots_from_bytes(run.origins) if run.of_stage else [0] * len(numbers)
+        return found
+
+
+class OpenNumbers:
+    """Columns that grow record by record, by the append methods of `numbers` and, for what a stage gave, `origins`."""
+
+    def __init__(self) -> None:
+        self.numbers: list[int] = []
+        self.origins: list[int] = []  # of what stages gave only
+        self._starts: list[int] = []
+        self._producers: list[Producer] = []
+
+    def begin(self, producer: Producer) -> None:
+        """What is appended from here on, it gives."""
+        if self._starts and self._starts[-1] == len(self.numbers):
+            self._starts.pop()
+            self._producers.pop()
+        if not self._producers or self._producers[-1] != producer:
+            self._starts.append(len(self.numbers))
+            self._producers.append(producer)
+
+    def take(self) -> Numbers:
+        """All there is; afterwards this is empty, and the next run is begun."""
+        taken = Numbers(self.numbers.copy(), [], self._starts.copy(), self._producers.copy())
+        if taken.starts and taken.starts[-1] == len(taken.numbers):
+            taken.starts.pop()
+            taken.producers.pop()
+        place = 0
+        for (of_stage, _, _), start, end in taken.runs():
+            taken.origins += self.origins[place : place + end - start] if of_stage else [0] * (end - start)
+            place += end - start if of_stage else 0
+        for column in (self.numbers, self.origins, self._starts, self._producers):
+            column.clear()
+        return taken
+
+
+def _to_bytes(numbers: list[int]) -> bytes:
+    return little_endian(array("I", numbers)).tobytes()
 
 
 def _within_32_bits(numbers: list[int]) -> Iterator[tuple[int, int, int]]:
-    """(base, first, behind the last); usually one with base 0, which needs no arithmetic."""
-    if max(numbers) < WIDE:
-        yield 0, 0, len(numbers)
-        return
+    """(base, first, behind the last)."""
     first = 0
     low = high = numbers[0]
     for place, number in enumerate(numbers):
@@ -140,8 +196,8 @@ def _above(run: NumberedRun) -> list[int]:
         column.frombytes(run.numbers)
     except ValueError:
         raise Malformed("batch", "a number that is cut") from None
-    numbers = _little_endian(column).tolist()
-    if numbers and run.base + max(numbers) > MAX_INT:
+    numbers = little_endian(column).tolist()
+    if run.base > MAX_INT - WIDE and numbers and run.base + max(numbers) > MAX_INT:
         raise Malformed("batch", "a number that is too large")
     return numbers if run.base == 0 else [run.base + number for number in numbers]
 
@@ -154,9 +210,3 @@ def _origins(run: NumberedRun, slots: int) -> list[int]:
     if origins and (not run.of_stage or max(origins) >= slots):
         raise Malformed("batch", "no such slot, or a slot where none belongs")
     return origins
-
-
-def _little_endian(column: array[int]) -> array[int]:
-    if sys.byteorder == "big":
-        column.byteswap()
-    return column

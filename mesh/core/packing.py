@@ -4,7 +4,7 @@ Bounds    a lane packs at `batch_records` or about BATCH_BYTES (known from its l
           one chunk adds; a batch leaves only while less than `window_bytes` are on their way, so what an owner has not
           worked off is at most that plus one batch. Of this node's own at most OWN_BATCHES are on their way.
 Invariant batches of one lane are numbered from 1 without holes and leave in that order. The records of a batch were put
-          in one epoch. What cannot travel even alone is set aside, and nothing else.
+          in one epoch. What cannot travel even alone is set aside, and nothing else; if it has a number, that is over.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from mesh.core import columns
 from mesh.core.codec import encode_with_values
 from mesh.core.lanes import GUESS_BYTES, Lane, Records, Sent, StageLanes
 from mesh.core.messages import Batch, NodeId
+from mesh.core.numbers import Numbers
 from mesh.core.values import NotSerializable, pack
 
 BATCH_RECORDS = 4096  # large enough that per-batch costs vanish (~30 us over 4096 records), small enough to flow
@@ -45,6 +46,7 @@ class Packer:
         self._batch_records = batch_records
         self._batch_bytes = min(BATCH_BYTES, window_bytes)
         self.set_aside: list[tuple[int, Any, Exception]] = []  # (stage, value, why)
+        self.over: list[tuple[int, Numbers]] = []  # likewise
 
     def is_open(self, lane: Lane) -> bool:
         if lane.owner == self._me:
@@ -91,14 +93,15 @@ class Packer:
         except NotSerializable:
             size = GUESS_BYTES
         self._measured(stage, lane, 1, size)
-        sent = self._sent(lane, Sent(lane.last_number + 1, 0, taken.epoch, b"", taken, b""))
+        sent = self._sent(lane, Sent(lane.last_number + 1, 0, taken.epoch, b"", taken, b"", len(taken)))
         return Packed(lane.owner, lane.stage, sent.number, epoch, b"", taken)
 
     def _encode(self, stage: StageLanes, lane: Lane, part: Records, epoch: int) -> Sent | None:
         """The next batch; or nothing, and the part is cut and waits again, since it is too large or something in it
         cannot travel. What cannot even alone is set aside."""
         slots, values = columns.slots_to_bytes(part.slots), None if part.values is part.keys else part.values
-        batch = Batch(lane.stage, epoch, lane.last_number + 1, slots, part.keys, values)
+        runs = () if part.numbers is None else part.numbers.to_runs()
+        batch = Batch(lane.stage, epoch, lane.last_number + 1, slots, part.keys, values, runs)
         records = len(part)
         try:
             payload = encode_with_values(batch)
@@ -107,6 +110,8 @@ class Packer:
                 self._again(lane, part, 2)
                 return None
             self.set_aside.append((lane.stage, part.values[0], error.with_traceback(None)))
+            if part.numbers is not None:
+                self.over.append((lane.stage, part.numbers))
             stage.buffered -= 1
             stage.over(part.epoch, 1)
             return None
@@ -115,7 +120,7 @@ class Packer:
             self._again(lane, part, min(records, len(payload) // self._batch_bytes))
             return None
         stage.buffered -= records
-        return self._sent(lane, Sent(batch.number, len(payload), part.epoch, payload, None, slots))
+        return self._sent(lane, Sent(batch.number, len(payload), part.epoch, payload, None, slots, records, runs))
 
     def _again(self, lane: Lane, part: Records, pieces: int) -> None:
         lane.parts.extendleft(reversed(part.cut(-(-len(part) // pieces))))

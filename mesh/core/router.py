@@ -24,6 +24,12 @@ Invariants batches of one (owner, stage) are numbered from 1 without holes and l
           one batch at a time. No record of a slot leaves while an older one of it is unanswered at another owner or
           term. `unanswered` counts every record that was put until it is applied or set aside.
 
+Numbered  records are for owners that know those they have taken. All of the above holds but for one thing: nothing
+          waits for the answer of an owner whose reign is over. When (owner, since) of a slot is another than before,
+          all that is on its way comes back to its place, in front, and leaves to the new owner; what the former one
+          says of it later is ignored. Within a reign nothing is sent twice, and a change of backups, which no owner
+          stops for, holds nothing. `take_over` says which numbers are over: answered for, or set aside.
+
 With fifty nodes and eight stages there are four hundred lanes and a unit of work may be one record, so nothing here
 looks at all lanes to learn that nothing is to be done: what it would find is counted where it changes.
 """
@@ -31,14 +37,17 @@ looks at all lanes to learn that nothing is to be done: what it would find is co
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from mesh.core import columns
 from mesh.core.events import TableAgreed
 from mesh.core.lanes import Lane, Sent, StageLanes
 from mesh.core.messages import NodeId
+from mesh.core.numbers import Numbers
 from mesh.core.packing import BATCH_RECORDS, WINDOW_BYTES, Packed, Packer
-from mesh.core.table import ACTIVE, LOST
+from mesh.core.table import ACTIVE, LOST, PENDING
+
+Reign: TypeAlias = tuple[NodeId, int]  # the owner, and the term at which it began
 
 _NONE: Mapping[int, int] = {}
 HELD_BYTES = 128  # of a record that is held, beyond its bytes on the wire: its objects and its places in three columns
@@ -55,6 +64,8 @@ class Router:
         seed: int,
         window_bytes: int = WINDOW_BYTES,
         batch_records: int = BATCH_RECORDS,
+        *,
+        numbered: bool = False,
     ) -> None:
         """`levels`: of each stage."""
         self._me = me
@@ -64,11 +75,14 @@ class Router:
         self._packer = Packer(me, window_bytes, batch_records)
         self._epoch = 0
         self._terms: Sequence[int] = ()
+        self._reigns: list[Reign | None] = [None] * slots  # where records are numbered
         self._owner_of_slot: list[NodeId | None] = [None] * slots  # None: nobody can be sent its records
         self._table: TableAgreed | None = None
         self._refused_at: dict[int, int] = {}  # slot -> epoch of the owner that refused it, while that is a later one
         self._departed: dict[NodeId, None] = {}  # said farewell, perhaps before a table here has them
-        self._stages = [StageLanes(stage, level, slots) for stage, level in enumerate(levels)]
+        self._numbered = numbered
+        self._over: list[tuple[int, Numbers]] = []
+        self._stages = [StageLanes(stage, level, slots, numbered) for stage, level in enumerate(levels)]
         self._released = False
         self._lost: dict[int, None] = {}  # slots that are LOST
         self._has_lost = False  # there are such slots, or lanes of who has ended
@@ -81,6 +95,9 @@ class Router:
         before = zip(self._terms or [0] * len(owners), self._owner_of_slot, strict=True)
         after = zip(table.term_of_slot, owners, strict=True)
         changed = [slot for slot, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
+        ended = self._ended_reigns(table) if self._numbered else _NONE
+        if self._numbered:
+            changed = [slot for slot in changed if slot in ended or self._may_have_stopped(slot, table, owners)]
         for stage in self._stages:
             stage.close(self._epoch)
         self._table = table
@@ -90,12 +107,28 @@ class Router:
         self._lost = {slot: None for slot, status in enumerate(table.status_of_slot) if status == LOST}
         for stage in self._stages:
             stage.hold(changed, self._epoch)
-            if self._lost:
+            if self._numbered:
+                stage.take_back_all(
+                    ended, [each for each in stage.lanes if each in table.down or each not in table.workers]
+                )
+                self._packer.note_blocked_all(stage)
+            elif self._lost:
                 stage.take_back_from_ended(table.workers, self._lost)
                 self._packer.note_blocked_all(stage)
             self._release(stage, list(stage.held))
             self._forget_lanes(stage, table.workers)
         self._has_lost = bool(self._lost) or any(lane.owner not in table.workers for lane in self.lanes())
+
+    def _may_have_stopped(self, slot: int, table: TableAgreed, owners: Sequence[NodeId | None]) -> bool:
+        """May its owner refuse some that it is sent before this table, and not those after? A change of backups, which
+        no owner stops for, is one term; to stop and to go on are two."""
+        return owners[slot] != self._owner_of_slot[slot] or table.term_of_slot[slot] > self._terms[slot] + 1
+
+    def _ended_reigns(self, table: TableAgreed) -> dict[int, int]:
+        """Slots, all of whose records that are on their way shall come back: slot -> 0."""
+        before, self._reigns = self._reigns, _reigns(table)
+        both = enumerate(zip(before, self._reigns, strict=True))
+        return {slot: 0 for slot, (old, new) in both if old != new}
 
     def _release(self, stage: StageLanes, slots: Iterable[int]) -> None:
         """Those of them that may leave."""
@@ -113,7 +146,7 @@ class Router:
         """Of who is no worker any more; a batch that is unanswered stays so."""
         for owner in [owner for owner in stage.lanes if owner not in workers]:
             lane = stage.lanes[owner]
-            if not lane.in_flight:
+            if not lane.in_flight or (self._numbered and not lane.waits()):
                 assert not lane.parts
                 assert not lane.slots
                 stage.blocked -= lane.blocked
@@ -135,28 +168,37 @@ class Router:
 
     # -- records in
 
-    def put(self, stage: int, keys: list[Any], values: list[Any]) -> None:
+    def put(self, stage: int, keys: list[Any], values: list[Any], numbers: Numbers | None = None) -> None:
         """Route the records of one stage; bad keys are set aside."""
+        assert (numbers is not None) == self._numbered
         if not columns.all_keys_good(keys):
-            keys, values = self._without_bad_keys(stage, keys, values)
+            keys, values, numbers = self._without_bad_keys(stage, keys, values, numbers)
         if not keys:
             return
         to = self._stages[stage]
         if values is not keys and to.same:
             to.mix()  # for good: mixed columns are rare, and then values cost no more than elsewhere
         slots = columns.slots_of(keys, self._seed, self._shift)
-        columns.scatter(keys, values, slots, to.to, with_values=not to.same)
+        if numbers is None:
+            columns.scatter(keys, values, slots, to.to, with_values=not to.same)
+        else:
+            to.scatter(keys, values, slots, numbers)
         to.entered(self._epoch, len(keys))
         held = sum(map(to.held.__contains__, slots)) if to.held else 0
         to.held_back += held
         to.buffered += len(keys) - held
 
-    def _without_bad_keys(self, stage: int, keys: list[Any], values: list[Any]) -> tuple[list[Any], list[Any]]:
+    def _without_bad_keys(
+        self, stage: int, keys: list[Any], values: list[Any], numbers: Numbers | None
+    ) -> tuple[list[Any], list[Any], Numbers | None]:
         bad = columns.bad_keys(keys)
         self._packer.set_aside += [(stage, values[index], error) for index, error in bad.items()]
         good = [index for index in range(len(keys)) if index not in bad]
+        if numbers is not None:
+            self._over.append((stage, numbers.chosen([*bad])))
+            numbers = numbers.chosen(good)
         good_keys = [keys[index] for index in good]
-        return good_keys, good_keys if values is keys else [values[index] for index in good]
+        return good_keys, good_keys if values is keys else [values[index] for index in good], numbers
 
     # -- batches out
 
@@ -188,6 +230,14 @@ class Router:
         found, self._packer.set_aside = self._packer.set_aside, []
         return found
 
+    def take_over(self) -> list[tuple[int, Numbers]]:
+        """(stage, numbers) of records that were answered for, or set aside, since the last call."""
+        if not self._over and not self._packer.over:
+            return []
+        found = self._over + self._packer.over
+        self._over, self._packer.over = [], []
+        return found
+
     def _lanes_of(self, stage: int) -> Iterable[Lane]:
         return self._stages[stage].lanes.values()
 
@@ -207,12 +257,12 @@ class Router:
         from a given index on. Returns what is wrong with that claim, if anything."""
         lane = self._stages[stage].lanes.get(owner) if stage < len(self._stages) else None
         if lane is None:
-            return None if owner in self._departed else "not an owner of ours"
+            return None if owner in self._departed or self._has_ended(owner) else "not an owner of ours"
         if number > lane.last_number:
             return f"batch {number} was never sent, the last is {lane.last_number}"
         if refused and owner not in self._departed:
             sent = next((each for each in lane.in_flight if each.number == number), None)
-            if sent is None or not set(sent.slots()).issuperset(refused):
+            if sent is None or (sent.count and not set(sent.slots()).issuperset(refused)):
                 return f"batch {number} is answered, or has no records of some slots that are refused"
         while lane.in_flight and lane.in_flight[0].number <= number:
             last = lane.in_flight[0].number == number
@@ -220,14 +270,22 @@ class Router:
         self._packer.note_blocked(self._stages[stage], lane)
         return None
 
+    def _has_ended(self, owner: NodeId) -> bool:
+        """And had been sent something, perhaps: what it had was taken back, and its lane is forgotten."""
+        return self._numbered and self._table is not None and owner not in self._table.workers
+
     def _answered(self, stage: StageLanes, lane: Lane, refused: Mapping[int, int], epoch: int) -> None:
         sent = lane.in_flight.popleft()
         lane.bytes_in_flight -= sent.size
         left = sent.count
+        if sent.taken:
+            refused = {slot: start for slot, start in refused.items() if slot not in sent.taken}
         if refused:
             left -= self._take_back(stage, sent, refused, epoch)
         if left:
             stage.over(sent.epoch, left)
+            if self._numbered:
+                self._over.append((stage.stage, sent.numbers_but(refused)))
         if lane.awaited:
             free = lane.awaited.pop(sent.number, [])
             for slot in free:
@@ -278,7 +336,7 @@ class Router:
 
     def waits_for(self) -> set[NodeId]:
         """The owners who have not worked off, or not been sent, all that is theirs."""
-        owners = {lane.owner for lane in self.lanes() if lane.in_flight or lane.parts or lane.slots}
+        owners = {lane.owner for lane in self.lanes() if lane.waits()}
         if self._table is not None:
             held = {
                 slot
@@ -297,6 +355,18 @@ class Router:
         """For whoever checks."""
         for stage in self._stages:
             yield from stage.lanes.values()
+
+
+def _reigns(table: TableAgreed) -> list[Reign | None]:
+    """The owner of each slot, and since which term. While it is handed over the donor still answers for what it has
+    taken; of all slots that are PENDING, only the reign of these is older than their term."""
+    since = table.since_of_slot or table.term_of_slot
+    configurations = zip(table.status_of_slot, table.term_of_slot, since, strict=True)
+    places = [
+        table.donor_of_slot[slot] if status == PENDING and began < term else table.owner_of_slot[slot]
+        for slot, (status, term, began) in enumerate(configurations)
+    ]
+    return [(table.workers[place], began) for place, began in zip(places, since, strict=True)]
 
 
 def _reachable_owners(table: TableAgreed, departed: Collection[NodeId]) -> list[NodeId | None]:
