@@ -61,7 +61,7 @@ class Node:
         self.table: dict[int, Configuration] = {}
         self.active: dict[int, int] = {}  # slot -> since which epoch
         self.waiting: deque[Batch] = deque()
-        self.given: deque[tuple[NodeId, int, Outputs]] = deque()  # to the consumer
+        self.given: deque[Outputs] = deque()  # to the consumer
         self.alive = True
 
     def learn(self, epoch: int, table: dict[int, Configuration]) -> None:
@@ -82,7 +82,7 @@ class Node:
             taken = self.replicas.take(slot)
             self.owner.stages[0].put([*taken.states[0]], [*taken.states[0].values()])
             self.committing.adopt(slot, taken)
-            self.given.extend((maker, pack, out) for maker, pack, _, out in taken.outputs)
+            self.given.extend(out for _, _, _, out in taken.outputs)
         self.next_output[0] = max(self.next_output[0], self.replicas.next_output[0])
         self.world.took(self, self.replicas.judge_arrived())
         self.advance()
@@ -103,7 +103,7 @@ class Node:
             numbers, refused = done.token
             lost = [n for n in numbers if self.world.slot(n) in done.withdrawn]
             self.world.answered(self.me, [n for n in numbers if n not in lost], refused + lost)
-            self.given.extend((done.pack.maker, done.pack.pack, out) for out in done.outputs if out.origins)
+            self.given.extend(out for out in done.outputs if out.origins)
         self.committing.tell_over()
         self.world.took(self, self.committing.take_effects())
 
@@ -358,14 +358,14 @@ class World:
     def consume(self, node: Node) -> None:
         if not node.alive or not node.given:
             return
-        maker, pack, out = node.given.popleft()
+        out = node.given.popleft()
         for origin, number, value in zip(out.origins, out.numbers, out.values, strict=True):
             if number > self.taken.get(origin, -1):
                 self.taken[origin] = number
                 self.result[origin].append(value)
             else:
                 self.note("known output")
-        node.committing.over(maker, pack, len(out.origins))
+        node.committing.over(0, out.origins, out.numbers)
         node.advance()
 
     def run(self, faults: int) -> None:

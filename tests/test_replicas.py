@@ -147,8 +147,8 @@ def test_a_new_owner_says_which_outputs_are_kept() -> None:
 
 BAD: list[Message] = [
     part(2, 1),
-    Pack(B, 0, 7).part(1, 1, more=False),
-    LaneMark(1, 1, 3, b"", ()),
+    Pack(B, 0, 4).part(1, 1, more=False),
+    LaneMark(1, 1, 4, b"", ()),
     LaneMark(1, 1, 0, b"\0\0", ()),
     LaneMark(1, 1, 0, b"\0\1", (1,)),
     OutputsKept(1, 1, 1, (B,), ()),

@@ -3,7 +3,8 @@
 States    of a pack: applied and sent -> acknowledged by every lane that must -> committed, in the order of applying
           of a slot here: active -> sealed (PENDING, from here) -> another's; or active again, if it is called off
           of a copy that joins: waits -> begun -> all pieces sent -> needed, acknowledged -> told (`filled`)
-Events    `set_table`, `add`, `taken`, `over` (outputs that their consumers have committed), `send_some`
+Events    `set_table`, `add`, `wait` (for nothing but that this node still has these slots), `taken`, `over` (outputs
+          that their consumers have committed), `send_some`
 Results   `commit`: what may be answered and given out now; `filled`; `take_effects`
 
 Until a pack is committed its batch is not answered, its outputs go nowhere, and who has read it waits. Nothing is ever
@@ -26,7 +27,7 @@ Invariants a committed pack is at every backup that the newest ACTIVE table may 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,10 +35,10 @@ from mesh.core.configuration import Configuration
 from mesh.core.copy_lane import CopyLane
 from mesh.core.events import Effect
 from mesh.core.filling import Fill, Snapshot
-from mesh.core.kept_outputs import KeptOutputs, PackName, SlotOutputs
+from mesh.core.kept_outputs import KeptOutputs, SlotOutputs, Unfinished
 from mesh.core.messages import NodeId
 from mesh.core.packs import PART_BYTES, Outputs, Pack
-from mesh.core.replicas import BEGINS, FILLED, SEALED, Taken
+from mesh.core.replicas import ASKED, BEGINS, FILLED, SEALED, Taken
 from mesh.core.table import ACTIVE, PENDING
 from mesh.core.values import NotSerializable
 
@@ -67,7 +68,12 @@ class Committing:
     """All lanes of this node to its backups."""
 
     def __init__(
-        self, me: NodeId, snapshot: Snapshot, window_bytes: int = WINDOW_BYTES, part_bytes: int = PART_BYTES
+        self,
+        me: NodeId,
+        snapshot: Snapshot,
+        window_bytes: int = WINDOW_BYTES,
+        part_bytes: int = PART_BYTES,
+        stages: int = 1,
     ) -> None:
         self._me = me
         self._snapshot = snapshot
@@ -79,7 +85,7 @@ class Committing:
         self._queue: deque[_Entry] = deque()  # not committed, in order
         self._fills: dict[int, Fill] = {}
         self._outputs = KeptOutputs()  # of slots that are here
-        self._left: dict[PackName, int] = {}  # how many of a pack's outputs are not over; of any slot
+        self._unfinished = Unfinished(me, stages)  # of any slot
         self._over: dict[NodeId, list[int]] = {}  # maker -> packs of which the backups are to be told
         self.applied = 0  # packs; a read of what they made waits until as many
         self.committed = 0  # are
@@ -88,6 +94,8 @@ class Committing:
 
     def take_effects(self) -> list[Effect]:
         effects, self._effects = self._effects, []
+        for lane in self._lanes.values():
+            lane.left()
         return effects
 
     # -- the partition
@@ -102,8 +110,7 @@ class Committing:
             elif now.status == ACTIVE:
                 self._active(slot, now)
             else:
-                self._fills.pop(slot, None)
-                self._slots[slot] = now
+                self._sealed(slot, now)
                 for node in (now.owner, *now.backups):
                     if now.owner != self._me and now.has_copy(node):
                         sealed.setdefault(node, {})[slot] = now.term
@@ -133,6 +140,14 @@ class Committing:
             lane = self._lane(node)
             lane.carried[slot] = lane.needed[slot] = None
 
+    def _sealed(self, slot: int, now: Configuration) -> None:
+        self._fills.pop(slot, None)
+        self._slots[slot] = now
+        for node, lane in self._lanes.items():
+            if not now.has_copy(node):
+                lane.carried.pop(slot, None)
+                lane.needed.pop(slot, None)
+
     def _gone(self, slot: int) -> None:
         if self._slots.pop(slot, None) is None:
             return
@@ -150,7 +165,7 @@ class Committing:
         """They were not given out, and never will be by this node."""
         count = sum(out.origins.count(slot) for out in pack.outputs)
         if count:
-            self.over(pack.maker, pack.pack, count)
+            self._over_of(pack.maker, pack.pack, count)
 
     def _need_less(self) -> None:
         for entry in self._queue:
@@ -174,17 +189,30 @@ class Committing:
         pack.maker, pack.pack = self._me, self.applied
         entry = _Entry(token, pack, pack.touched())
         assert all(slot in self._slots and self._slots[slot].status == ACTIVE for slot in entry.touched)
-        count = sum(len(out.origins) for out in pack.outputs)
-        if count:
-            self._left[pack.maker, pack.pack] = count
-            for out in pack.outputs:
-                self._outputs.add((pack.maker, pack.pack), pack.stage, out)
+        self._unfinished.made(pack.pack, pack.stage, pack.outputs)
+        for out in pack.outputs:
+            self._outputs.add((pack.maker, pack.pack), pack.stage, out)
         for node, lane in self._lanes.items():
             wanted = entry.touched.intersection(lane.carried)
             if wanted:
                 self._send(lane, pack if len(wanted) == len(entry.touched) else pack.restricted(wanted))
                 if not wanted.isdisjoint(lane.needed):
                     entry.need[node] = lane.last_number
+        self._queue.append(entry)
+
+    def wait(self, slots: Collection[int], token: Any) -> None:
+        """Until all that was added before is committed, and the backups of these slots have answered something that is
+        sent from now on: by then this node knows of any other owner that could have gone on without it."""
+        self.applied += 1
+        entry = _Entry(token, Pack(self._me, 0, 0), frozenset(slots))
+        for slot in slots:
+            if slot not in self._slots or self._slots[slot].status != ACTIVE:
+                entry.withdrawn[slot] = None
+        for node, lane in self._lanes.items():
+            if not entry.touched.isdisjoint(lane.needed):
+                if not lane.leaving:
+                    self._effects.append(lane.mark(ASKED, self._epoch, {}))
+                entry.need[node] = lane.last_number
         self._queue.append(entry)
 
     def _send(self, lane: CopyLane, pack: Pack) -> int:
@@ -222,7 +250,7 @@ class Committing:
         """Of a slot that is this node's since `set_table`: they are committed, and are to be given out again."""
         for maker, pack, stage, out in taken.outputs:
             self._outputs.add((maker, pack), stage, out)
-            self._left[maker, pack] = self._left.get((maker, pack), 0) + len(out.origins)
+            self._unfinished.adopted((maker, pack), stage, out)
         packs = [*dict.fromkeys((maker, pack) for maker, pack, _, _ in taken.outputs)]
         self._effects += [lane.kept(slot, packs, self._epoch) for lane in self._lanes.values() if slot in lane.carried]
 
@@ -230,11 +258,13 @@ class Committing:
         """Those that are not over, as a copy keeps them."""
         return self._outputs.of_slot(slot)
 
-    def over(self, maker: NodeId, pack: int, count: int) -> None:
-        """So many outputs of this pack have been committed by their consumers, or set aside."""
-        self._left[maker, pack] -= count
-        if not self._left[maker, pack]:
-            del self._left[maker, pack]
+    def over(self, stage: int, origins: Sequence[int], numbers: Sequence[int]) -> None:
+        """These outputs have been committed by their consumers, or set aside."""
+        for (maker, pack), count in self._unfinished.names_of(stage, origins, numbers).items():
+            self._over_of(maker, pack, count)
+
+    def _over_of(self, maker: NodeId, pack: int, count: int) -> None:
+        if self._unfinished.over((maker, pack), count):
             self._outputs.packs.pop((maker, pack), None)
             self._over.setdefault(maker, []).append(pack)
 
@@ -248,7 +278,7 @@ class Committing:
     # -- copies that join
 
     def may_send(self) -> bool:
-        return any(not fill.ended and self._lane(fill.joiner).has_room() for fill in self._fills.values())
+        return any(not fill.ended and self._lane(fill.joiner).may_fill() for fill in self._fills.values())
 
     def send_some(self) -> None:
         """The next piece to each joining copy that has room: of one slot after the other."""
@@ -257,7 +287,7 @@ class Committing:
         served: dict[NodeId, None] = {}
         for fill in self._fills.values():
             lane = self._lane(fill.joiner)
-            if fill.ended or fill.joiner in served or not lane.has_room():
+            if fill.ended or fill.joiner in served or not lane.may_fill():
                 continue
             served[fill.joiner] = None
             if not fill.begun:
@@ -302,4 +332,4 @@ class Committing:
         return self._lanes.values()
 
     def busy(self) -> bool:
-        return bool(self._queue or self._left or any(not fill.told for fill in self._fills.values()))
+        return bool(self._queue or self._unfinished or any(not fill.told for fill in self._fills.values()))

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mesh.core.events import TableAgreed
 from mesh.core.messages import NodeId
 from mesh.core.table import ACTIVE, PENDING
 
@@ -31,3 +33,33 @@ class Configuration:
     def has_copy(self, node: NodeId) -> bool:
         """Is it one of those that must have all, beside the source?"""
         return node != self.source and (node in self.backups or (self.status == PENDING and node == self.owner))
+
+
+def changed_between(before: TableAgreed | None, table: TableAgreed) -> Mapping[int, Configuration]:
+    """The slots whose configuration is another: of another term, or ACTIVE at its term. Equal ones are one object."""
+    same = [] if before is None else [*zip(before.term_of_slot, before.status_of_slot, strict=True)]
+    now = [*zip(table.term_of_slot, table.status_of_slot, strict=True)]
+    found: dict[tuple[object, ...], Configuration] = {}
+    changed = {}
+    for slot in [slot for slot, name in enumerate(now) if before is None or same[slot] != name]:
+        columns = (
+            table.term_of_slot[slot], table.since_of_slot[slot], table.owner_of_slot[slot], table.backups_of_slot[slot],
+            table.status_of_slot[slot], table.donor_of_slot[slot], table.joining_of_slot[slot],
+        )  # fmt: skip
+        if columns not in found:
+            found[columns] = _configuration(table, slot)
+        changed[slot] = found[columns]
+    return changed
+
+
+def _configuration(table: TableAgreed, slot: int) -> Configuration:
+    nodes, donor, joining = table.workers, table.donor_of_slot[slot], table.joining_of_slot[slot]
+    return Configuration(
+        table.term_of_slot[slot],
+        table.since_of_slot[slot],
+        nodes[table.owner_of_slot[slot]],
+        tuple(nodes[place] for place in table.backups_of_slot[slot]),
+        table.status_of_slot[slot],
+        nodes[donor] if donor >= 0 else None,
+        nodes[joining] if joining >= 0 else None,
+    )

@@ -33,9 +33,18 @@ class CopyLane:
         self._judged: deque[tuple[int, int]] = deque()  # (number, epoch) that is not known here yet; both rise
         self.carried: dict[int, None] = {}  # slots of which it is sent what is applied
         self.needed: dict[int, None] = {}  # those of them that must not be committed without it
+        self.leaving = False  # is something of it still on this node?
 
     def has_room(self) -> bool:
         return self.bytes_in_flight < self._window_bytes
+
+    def may_fill(self) -> bool:
+        """Whoever joins gets half of the window at most: what is applied goes on."""
+        return 2 * self.bytes_in_flight < self._window_bytes
+
+    def left(self) -> None:
+        """All that was sent so far has left this node, or is about to."""
+        self.leaving = False
 
     # -- out
 
@@ -56,6 +65,7 @@ class CopyLane:
 
     def _sent(self, payload: bytes) -> Transmit:
         self.last_number += 1
+        self.leaving = True
         self._in_flight.append((self.last_number, len(payload)))
         self.bytes_in_flight += len(payload)
         return Transmit(self.node, REPLICATION, payload)

@@ -35,6 +35,7 @@ class Fill:
     key: int = 0  # the next one of that stage
     at_once: int = FIRST_KEYS
     keys: Sequence[Any] | None = None  # of the stage, as they were looked at last
+    least: int = 0  # what a producer sent: the next record of the window that is being sent
 
     def measured(self, keys: int, size: int) -> None:
         """So many keys made so many bytes."""
@@ -74,16 +75,35 @@ class OwnerSnapshot:
         return packs
 
     def piece(self, fill: Fill) -> Pack | None:
-        while fill.stage < len(self._owner.stages):
-            stage = self._owner.stages[fill.stage]
-            keys = stage.keys_of(fill.slot)
-            if keys is not fill.keys:  # the first look, or all were filed anew
-                fill.keys, fill.key = keys, 0
-            chosen = [key for key in keys[fill.key : fill.key + fill.at_once] if key in stage.states]
-            fill.key += fill.at_once
-            if chosen:
-                states = [stage.states[key] for key in chosen]
-                return Pack(self._me, 0, fill.stage, [fill.slot] * len(chosen), chosen, states)
-            if fill.key >= len(keys):
+        stages = len(self._owner.stages)
+        while fill.stage < len(self._owner.parts):
+            of_stage = self._of_windows if fill.stage == stages else self._of_states
+            keys, states = of_stage(fill)
+            if keys:
+                return Pack(self._me, 0, fill.stage, [fill.slot] * len(keys), keys, states)
+            if fill.keys is None or fill.key >= len(fill.keys):
                 fill.stage, fill.key, fill.keys = fill.stage + 1, 0, None
         return None
+
+    def _of_states(self, fill: Fill) -> tuple[list[Any], list[Any]]:
+        part = self._owner.parts[fill.stage]
+        keys = part.keys_of(fill.slot)
+        if keys is not fill.keys:  # the first look, or all were filed anew
+            fill.keys, fill.key = keys, 0
+        chosen = [key for key in keys[fill.key : fill.key + fill.at_once] if key in part.states]
+        fill.key += fill.at_once
+        return chosen, [part.states[key] for key in chosen]
+
+    def _of_windows(self, fill: Fill) -> tuple[list[Any], list[Any]]:
+        """Records that are taken later come in packs, so that ids only need to be gone through once, ascending."""
+        windows = self._owner.windows
+        if fill.keys is None:
+            fill.keys, fill.key, fill.least = windows.names_of(fill.slot), 0, 0
+        while fill.key < len(fill.keys):
+            stage, producer = fill.keys[fill.key]
+            found = windows.part_above(fill.slot, stage, producer, fill.least)
+            if found is not None:
+                key, state, fill.least = found
+                return [key], [state]
+            fill.key, fill.least = fill.key + 1, 0
+        return [], []

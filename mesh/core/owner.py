@@ -15,10 +15,10 @@ New keys stand at the end of a dict, so that each is filed once, and a record co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from operator import length_hint
-from typing import Any
+from typing import Any, Protocol
 
 from mesh.app.jsontext import to_json
 from mesh.app.plan import StagePlan
@@ -114,12 +114,17 @@ class StageStates:
         self._guarded = self._guarded or not all(map(columns.is_plain, states))
         self.states.update(zip(keys, states, strict=True))
 
-    def drop(self, slot: int) -> None:
+    def take_out(self, slot: int) -> dict[Any, Any]:
+        """The slot's states, which are not here any more."""
         while not self.file_some(FILED_AT_ONCE):
             pass
-        for key in self._keys_of_slot.pop(slot, ()):
-            self.states.pop(key, None)
+        keys = self._keys_of_slot.pop(slot, ())
+        taken = {key: self.states.pop(key) for key in keys if key in self.states}
         self._seen = len(self.states)
+        return taken
+
+    def drop(self, slot: int) -> None:
+        self.take_out(slot)
 
 
 def _normal_step(plan: StagePlan) -> Callable[[Any, Any], tuple[Any, Any]]:
@@ -141,14 +146,32 @@ def _normal_step(plan: StagePlan) -> Callable[[Any, Any], tuple[Any, Any]]:
     return plan.step
 
 
-class Owner:
-    """All stages' states on this node."""
+class SlotPart(Protocol):
+    """What a slot has, beside others, by keys of its own."""
 
-    def __init__(self, stages: Sequence[StagePlan], slots: int, seed: int) -> None:
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def states(self) -> Mapping[Any, Any]: ...
+
+    def keys_of(self, slot: int) -> Sequence[Any]: ...
+
+    def put(self, keys: Sequence[Any], states: Sequence[Any]) -> None: ...
+
+    def drop(self, slot: int) -> None: ...
+
+
+class Owner:
+    """All stages' states on this node, and what else its slots have."""
+
+    def __init__(self, stages: Sequence[StagePlan], slots: int, seed: int, splits: SlotPart | None = None) -> None:
         shift = 33 - slots.bit_length()  # as in the router
         self.stages = tuple(StageStates(plan, shift, seed) for plan in stages)
         self.windows = Windows()
-        self.parts: tuple[StageStates | Windows, ...] = (*self.stages, self.windows)  # of a slot, when it moves
+        parts: tuple[SlotPart, ...] = (*self.stages, self.windows)
+        self.splits = splits
+        self.parts = parts if splits is None else (*parts, splits)  # of a slot, when it moves
 
     def apply(self, stage: int, keys: list[Any], items: list[Any], *, wants_outputs: bool = False) -> Applied:
         return self.stages[stage].apply(keys, items, wants_outputs=wants_outputs)
@@ -172,6 +195,10 @@ class Owner:
         """Another node owns this slot now, and has its states."""
         for part in self.parts:
             part.drop(slot)
+
+    def take_out(self, slot: int) -> list[dict[Any, Any]]:
+        """Its states, by stage, which are not here any more. All else stays: who has a copy of a slot has that here."""
+        return [stage.take_out(slot) for stage in self.stages]
 
     def key_count(self) -> int:
         """Keys created on this node, over all stages."""

@@ -22,10 +22,13 @@ from mesh.core import columns
 from mesh.core.codec import MAX_INT, Malformed, encode_with_values
 from mesh.core.columns import slots_from_bytes, slots_to_bytes
 from mesh.core.marks import SplitStream
-from mesh.core.messages import NodeId, OutputColumns, PackPart, SplitMarks, StageMarks
+from mesh.core.messages import NodeId, OutputColumns, PackPart, SplitMarks, StageMarks, WindowMarks
+from mesh.core.numbers import Numbers
+from mesh.core.slot_splits import check as check_splits
 from mesh.core.values import NotSerializable
-from mesh.core.windows import numbers_from_bytes, numbers_to_bytes
+from mesh.core.windows import MAX_PRODUCER, check_part, numbers_from_bytes, numbers_to_bytes
 
+U64 = (1 << 64) - 1
 PART_BYTES = 256 << 10  # as large as a batch: a few milliseconds of packing
 
 
@@ -48,8 +51,24 @@ class Outputs:
 
 
 @dataclass(slots=True)
+class Window:
+    """What producers sent and a stage took: one record each, known from now on."""
+
+    stage: int  # numbered on behind the stages: lines that were claimed
+    producer: str
+    slots: list[int]
+    ids: list[int]
+    digests: list[int]
+
+    def chosen(self, wanted: list[bool]) -> Window:
+        columns = (list(compress(column, wanted)) for column in (self.slots, self.ids, self.digests))
+        return Window(self.stage, self.producer, *columns)
+
+
+@dataclass(slots=True)
 class Pack:
-    """One batch, or a part of it, of one stage; or a piece of a slot that is being copied."""
+    """One batch, or a part of it, of one stage; or a piece of a slot that is being copied. Stages are followed by what
+    producers sent (in pieces only) and by the splits of sources."""
 
     maker: NodeId
     pack: int  # the maker's number, from 1; 0: no outputs, nothing to be freed
@@ -59,16 +78,29 @@ class Pack:
     states: list[Any] = field(default_factory=list)  # of the first keys; the others have none any more
     splits: list[tuple[SplitStream, list[int], list[int]]] = field(default_factory=list)  # stream, slots, numbers
     stages: list[tuple[int, list[int], list[int], list[int]]] = field(default_factory=list)  # origins, slots, numbers
+    windows: list[Window] = field(default_factory=list)
     outputs: list[Outputs] = field(default_factory=list)
     next_output: int = 0  # all outputs of this stage so far, of this maker, have lower numbers
+
+    def mark(self, slots: Sequence[int], numbers: Numbers) -> None:
+        """These slots have taken these records; of each stream the last one says so, as its numbers rise."""
+        for (of_stage, producer, split), start, end in numbers.runs():
+            took, given = slots[start:end], numbers.numbers[start:end]
+            if of_stage:
+                pairs = dict(zip(zip(numbers.origins[start:end], took, strict=True), given, strict=True))
+                self.stages.append((producer, [a for a, _ in pairs], [b for _, b in pairs], [*pairs.values()]))
+            else:
+                last = dict(zip(took, given, strict=True))
+                self.splits.append(((producer, split), [*last], [*last.values()]))
 
     def touched(self) -> frozenset[int]:
         """Every slot of which there is something here."""
         marked = [slots for _, slots, _ in self.splits] + [slots for _, _, slots, _ in self.stages]
+        marked += [each.slots for each in self.windows]
         return frozenset(self.slots).union(*marked, *[each.origins for each in self.outputs])
 
     def empty(self) -> bool:
-        return not (self.slots or self.splits or self.stages or self.outputs)
+        return not (self.slots or self.splits or self.stages or self.windows or self.outputs)
 
     def restricted(self, wanted: Collection[int]) -> Pack:
         """What there is of these slots."""
@@ -84,6 +116,8 @@ class Pack:
             if any(mask):
                 origins, slots, numbers = (list(compress(column, mask)) for column in marks)
                 small.stages.append((stage, origins, slots, numbers))
+        windows = (each.chosen([slot in wanted for slot in each.slots]) for each in self.windows)
+        small.windows = [each for each in windows if each.slots]
         chosen = (each.chosen([slot in wanted for slot in each.origins]) for each in self.outputs)
         small.outputs = [each for each in chosen if each.origins]
         return small
@@ -100,6 +134,7 @@ class Pack:
             first = frozenset(slots[: len(slots) // 2])
             return self.restricted(first), False, self.restricted(frozenset(slots) - first)
         things = len(self.keys) + sum(len(each.origins) for each in self.outputs)
+        things += sum(len(each.slots) for each in self.windows)
         return None if things < 2 else (*self._cut(things // 2),)
 
     def _cut(self, most: int) -> tuple[Pack, bool, Pack]:
@@ -115,12 +150,19 @@ class Pack:
             if left < len(mask):
                 rest.outputs.append(each.chosen([not taken for taken in mask]))
             left -= min(left, len(mask))
+        for window in self.windows:
+            mask = [place < left for place in range(len(window.slots))]
+            if left:
+                first.windows.append(window.chosen(mask))
+            if left < len(mask):
+                rest.windows.append(window.chosen([not taken for taken in mask]))
+            left -= min(left, len(mask))
         return first, True, rest
 
     def without_things(self) -> Pack:
         """The marks alone."""
         rest = self._like([], [])
-        rest.splits, rest.stages = self.splits, self.stages
+        rest.splits, rest.stages, rest.windows = self.splits, self.stages, self.windows
         return rest
 
     # -- out
@@ -132,6 +174,8 @@ class Pack:
                   for stream, slots, numbers in self.splits),
             tuple(StageMarks(stage, slots_to_bytes(origins), slots_to_bytes(slots), numbers_to_bytes(numbers))
                   for stage, origins, slots, numbers in self.stages),
+            tuple(WindowMarks(each.stage, each.producer, slots_to_bytes(each.slots), numbers_to_bytes(each.ids),
+                              numbers_to_bytes(each.digests)) for each in self.windows),
             tuple(OutputColumns(each.target, slots_to_bytes(each.origins), numbers_to_bytes(each.numbers), each.keys,
                                 None if each.values is each.keys else each.values) for each in self.outputs),
             self.next_output,
@@ -192,19 +236,44 @@ class Shape:
 
     def checked(self, part: PackPart) -> Pack:
         """Raises Malformed."""
-        shift = 33 - self.slots.bit_length()
-        if part.stage >= self.stages or len(part.states) > len(part.keys) or not columns.all_keys_good(part.keys):
-            raise Malformed("pack", "no such stage, states without keys, or bad keys")
+        if part.stage >= self.stages + 2 or len(part.states) > len(part.keys):
+            raise Malformed("pack", "no such stage, or states without keys")
         slots = self._slots(part.slots)
-        if slots != columns.slots_of(part.keys, self.seed, shift):
-            raise Malformed("pack", "a key that is not of its slot")
+        if part.stage < self.stages:
+            self._check_keys(part, slots)
+        else:
+            self._check_others(part, slots)
         if bool(part.outputs) and not part.pack:
             raise Malformed("pack", "outputs that nothing frees")
         pack = Pack(part.maker, part.pack, part.stage, slots, part.keys, part.states, next_output=part.next_output)
         pack.splits = [self._split_marks(each) for each in part.splits]
         pack.stages = [self._stage_marks(each) for each in part.stages]
+        pack.windows = [self._window(each) for each in part.windows]
         pack.outputs = [self._outputs(each, part.next_output) for each in part.outputs]
         return pack
+
+    def _check_keys(self, part: PackPart, slots: list[int]) -> None:
+        if not columns.all_keys_good(part.keys):
+            raise Malformed("pack", "bad keys")
+        if slots != columns.slots_of(part.keys, self.seed, 33 - self.slots.bit_length()):
+            raise Malformed("pack", "a key that is not of its slot")
+
+    def _check_others(self, part: PackPart, slots: list[int]) -> None:
+        """What producers sent, or splits."""
+        if part.splits or part.stages or part.outputs or not len(slots) == len(part.keys) == len(part.states):
+            raise Malformed("pack", "what only a stage has, or columns of different lengths")
+        if part.stage == self.stages:
+            for slot, key, state in zip(slots, part.keys, part.states, strict=True):
+                check_part(slot, key, state)
+        elif slots != check_splits(part.keys, part.states, self.sources, self.targets, self.slots):
+            raise Malformed("pack", "a key that is not of its slot")
+
+    def _window(self, window: WindowMarks) -> Window:
+        slots, producer = self._slots(window.slots), window.producer
+        ids, digests = _numbers(window.ids, U64), _numbers(window.digests, U64)
+        if window.stage > self.stages or not len(slots) == len(ids) == len(digests) or len(producer) > MAX_PRODUCER:
+            raise Malformed("pack", "what a producer sent to no stage, or in columns of different lengths")
+        return Window(window.stage, producer, slots, ids, digests)
 
     def _split_marks(self, marks: SplitMarks) -> tuple[SplitStream, list[int], list[int]]:
         slots, numbers = self._slots(marks.slots), _numbers(marks.numbers)
@@ -239,11 +308,11 @@ class Shape:
         return slots
 
 
-def _numbers(data: bytes) -> list[int]:
+def _numbers(data: bytes, most: int = MAX_INT) -> list[int]:
     try:
         numbers = list(numbers_from_bytes(data))
     except ValueError:
         raise Malformed("pack", "a number that is cut") from None
-    if numbers and max(numbers) > MAX_INT:
+    if numbers and max(numbers) > most:
         raise Malformed("pack", "a number that is too large")
     return numbers

@@ -27,16 +27,18 @@ from typing import Any, TypeAlias
 from mesh.core.codec import Malformed, encode_with_values
 from mesh.core.columns import slots_from_bytes
 from mesh.core.configuration import Configuration
-from mesh.core.events import Consumed, Delivered, Effect, SlotsInstalled, Transmit
+from mesh.core.events import Consumed, Delivered, Effect, Log, SlotsInstalled, Transmit
 from mesh.core.giving import REPLICATION
 from mesh.core.handoff import CONTROL
 from mesh.core.kept_outputs import KeptOutputs, SlotOutputs
 from mesh.core.marks import Marks
 from mesh.core.messages import LaneMark, Message, NodeId, OutputsKept, PackPart, PacksFreed, PacksTaken
+from mesh.core.owner import SlotPart
 from mesh.core.packs import Pack, Shape
 from mesh.core.table import ACTIVE, PENDING
+from mesh.core.windows import Windows
 
-BEGINS, FILLED, SEALED = 0, 1, 2  # what a LaneMark says
+BEGINS, FILLED, SEALED, ASKED = 0, 1, 2, 3  # what a LaneMark says
 _Cargo: TypeAlias = "PackPart | PacksFreed | OutputsKept | LaneMark"
 
 
@@ -62,10 +64,15 @@ class Taken:
 class Replicas:
     """All copies that this node keeps for others."""
 
-    def __init__(self, me: NodeId, shape: Shape, marks: Marks) -> None:
+    def __init__(
+        self, me: NodeId, shape: Shape, marks: Marks, windows: Windows | None = None, splits: SlotPart | None = None
+    ) -> None:
+        """`marks`, `windows` and `splits` are those of the owner: a slot is its own, or a copy."""
         self._me = me
         self._shape = shape
         self._marks = marks
+        self._windows = Windows() if windows is None else windows
+        self._splits = splits
         self._epoch = 0
         self._named: dict[int, Configuration] = {}  # of slots that name this node as a copy, or that shall be one
         self.copies: dict[int, Copy] = {}
@@ -106,7 +113,10 @@ class Replicas:
     def _own(self, slot: int, copy: Copy | None, now: Configuration) -> bool:
         """It is this node's, or shall be, with whatever is here: nothing of anybody else is taken any more. A donor has
         it, even if this node never saw the table that gave it to it."""
-        assert copy is None or copy.complete, f"slot {slot} is to be here, and its copy is not complete"
+        if copy is not None and not copy.complete:
+            self._missing(slot, now)
+            self._drop(slot)
+            copy = None
         if now.status == ACTIVE or now.owner != self._me:
             return copy is not None
         self._effects.append(SlotsInstalled(((slot, now.term),)))
@@ -118,10 +128,17 @@ class Replicas:
         copy = self.copies.get(slot)
         if copy is None and before == 0:  # the founding's: whatever was told since is still in the lane
             copy = self.copies[slot] = self._new(now.source, 0, now.term, complete=True)
-        assert copy is not None, f"slot {slot} has a copy here, and nobody filled it"
-        assert copy.complete, f"slot {slot} has a copy here that is not complete"
+        if copy is None or not copy.complete:
+            self._missing(slot, now)
+            self._drop(slot)
+            copy = self.copies[slot] = self._new(now.source, before + 1, now.term, complete=True)
         if copy.source != now.source:
             copy.source, copy.since = now.source, before + 1
+
+    def _missing(self, slot: int, now: Configuration) -> None:
+        """Only a recovery, which takes a cluster back to what one node knew, can ask for what was dropped since."""
+        fields = {"slot": slot, "term": now.term}
+        self._effects.append(Log("slot.no_copy", fields, "error"))
 
     def _new(self, source: NodeId, since: int, term: int, *, complete: bool) -> Copy:
         return Copy(source, since, term, [{} for _ in range(self._shape.stages)], complete)
@@ -129,6 +146,9 @@ class Replicas:
     def _drop(self, slot: int) -> None:
         if self.copies.pop(slot, None) is not None:
             self._marks.drop(slot)
+            self._windows.drop(slot)
+            if self._splits is not None:
+                self._splits.drop(slot)
             self.outputs.free_slot(slot)
 
     def keep(self, slot: int, was: Taken) -> None:
@@ -211,6 +231,21 @@ class Replicas:
             self._keep(each if wanted == touched else each.restricted(wanted))
 
     def _keep(self, pack: Pack) -> None:
+        if pack.stage >= self._shape.stages:
+            self._keep_others(pack)
+        else:
+            self._keep_stage(pack)
+        for each in pack.windows:
+            for slot, record, digest in zip(each.slots, each.ids, each.digests, strict=True):
+                self._windows.take(slot, each.stage, each.producer, record, digest)
+
+    def _keep_others(self, pack: Pack) -> None:
+        if pack.stage == self._shape.stages:
+            self._windows.merge(pack.keys, pack.states)
+        elif self._splits is not None:
+            self._splits.put(pack.keys, pack.states)
+
+    def _keep_stage(self, pack: Pack) -> None:
         stage, marks = pack.stage, self._marks.stages[pack.stage]
         for slot, key, state in zip(pack.slots, pack.keys, pack.states, strict=False):
             self.copies[slot].states[stage][key] = state
@@ -246,7 +281,7 @@ class Replicas:
                 self.copies[slot] = self._new(sender, mark.epoch, term, complete=False)
             elif mark.what == FILLED and copy is not None and copy.term == term:
                 copy.complete = True
-            elif mark.what == SEALED and named.status == PENDING:
+            elif mark.what == SEALED and named.status == PENDING and copy is not None and copy.complete:
                 sealed.append((slot, term))
         if sealed:
             self._effects.append(SlotsInstalled(tuple(sealed)))
@@ -256,7 +291,7 @@ class Replicas:
 
 
 def _check_mark(mark: LaneMark, slots: int) -> None:
-    if mark.what > SEALED or len(mark.slots) != 2 * len(mark.terms):
+    if mark.what > ASKED or len(mark.slots) != 2 * len(mark.terms):
         raise Malformed("pack", "a mark that says nothing, or columns of different lengths")
     if any(slot >= slots for slot in slots_from_bytes(mark.slots)):
         raise Malformed("pack", "a mark for no slot")

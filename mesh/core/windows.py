@@ -165,17 +165,7 @@ class Windows:
     def check(self, slot: int, keys: Sequence[Any], states: Sequence[Any]) -> None:
         """Are these parts of windows of a slot? Raises Malformed."""
         for key, state in zip(keys, states, strict=True):
-            try:
-                named, stage, part, _ = key.split(" ", 3)
-                floor, ids, digests = state
-                good = int(named) == slot and int(stage) >= 0 and int(part) >= 0 and type(floor) is int
-                good = good and type(ids) is type(digests) is bytes and len(ids) == len(digests)
-                good = good and 0 <= floor < 1 << 64 and len(ids) % 8 == 0 and len(ids) <= 8 * PART
-                column = numbers_from_bytes(ids)
-            except Exception:
-                raise Malformed("chunk", "not a part of what producers sent") from None
-            if not good or any(a >= b for a, b in pairwise(column)):
-                raise Malformed("chunk", "not a part of what producers sent")
+            check_part(slot, key, state)
 
     def put(self, keys: Sequence[str], states: Sequence[Any]) -> None:
         """Parts of a slot that comes from another node, in the order of `keys_of`."""
@@ -188,6 +178,34 @@ class Windows:
             self.marks += len(ids) // 8
         self._forget()
 
+    # -- slots of which there is a copy
+
+    def names_of(self, slot: int) -> list[tuple[int, str]]:
+        """(stage, producer) of each window of the slot."""
+        return [(stage, producer) for _, stage, producer in self._by_slot.get(slot, ())]
+
+    def part_above(self, slot: int, stage: int, producer: str, least: int) -> tuple[str, list[Any], int] | None:
+        """The next part, of ids from `least` on, as it travels, and where the one behind it begins; None: no more."""
+        window = self._windows.get((slot, stage, producer))
+        if window is None:
+            return None
+        start = bisect_left(window.ids, least)
+        if start == len(window.ids):
+            return None
+        columns = (window.ids[start : start + PART], window.digests[start : start + PART])
+        return f"{slot} {stage} 0 {producer}", [window.floor, *map(numbers_to_bytes, columns)], columns[0][-1] + 1
+
+    def merge(self, keys: Sequence[str], states: Sequence[Any]) -> None:
+        """Parts that come while records are taken: whatever is known of them is known already."""
+        for key, (floor, ids, digests) in zip(keys, states, strict=True):
+            slot, stage, _, producer = key.split(" ", 3)
+            window = self._window((int(slot), int(stage), producer))
+            window.floor = max(window.floor, floor)
+            for record, digest in zip(numbers_from_bytes(ids), numbers_from_bytes(digests), strict=True):
+                if window.judge(record, digest) == NEW:
+                    self.marks += window.mark(record, digest)
+        self._forget()
+
     def drop(self, slot: int) -> None:
         self._sealed.pop(slot, None)
         for name in list(self._by_slot.get(slot, ())):
@@ -196,6 +214,21 @@ class Windows:
     def slots_here(self) -> Collection[int]:
         """For whoever checks."""
         return self._by_slot.keys()
+
+
+def check_part(slot: int, key: Any, state: Any) -> None:
+    """Is this a part of a window of a slot? Raises Malformed."""
+    try:
+        named, stage, part, _ = key.split(" ", 3)
+        floor, ids, digests = state
+        good = int(named) == slot and int(stage) >= 0 and int(part) >= 0 and type(floor) is int
+        good = good and type(ids) is type(digests) is bytes and len(ids) == len(digests)
+        good = good and 0 <= floor < 1 << 64 and len(ids) % 8 == 0 and len(ids) <= 8 * PART
+        column = numbers_from_bytes(ids)
+    except Exception:
+        raise Malformed("chunk", "not a part of what producers sent") from None
+    if not good or any(a >= b for a, b in pairwise(column)):
+        raise Malformed("chunk", "not a part of what producers sent")
 
 
 class _Parts(Mapping[Any, Any]):
