@@ -83,6 +83,7 @@ class DataPlane:
     ) -> None:
         self.me = me
         self.plan = plan
+        self.keeps = keeps  # what was given out is given again until it is known to be over: its sinks are told names
         work = Light(me, plan, slots, seed, window_bytes, batch_records)
         self._work = work
         self.owner, self.router, self.handoff = work.owner, work.router, work.handoff
