@@ -14,9 +14,10 @@ from typing import Any
 
 from mesh.core import columns
 from mesh.core.codec import encode_with_values
-from mesh.core.lanes import GUESS_BYTES, Lane, Records, Sent, StageLanes
+from mesh.core.lanes import GUESS_BYTES, Lane, StageLanes
 from mesh.core.messages import Batch, NodeId
 from mesh.core.numbers import Numbers
+from mesh.core.records import Records, Sent
 from mesh.core.values import NotSerializable, pack
 
 BATCH_RECORDS = 4096  # large enough that per-batch costs vanish (~30 us over 4096 records), small enough to flow

@@ -41,10 +41,11 @@ from typing import Any, TypeAlias
 
 from mesh.core import columns
 from mesh.core.events import TableAgreed
-from mesh.core.lanes import Lane, Sent, StageLanes
+from mesh.core.lanes import Lane, StageLanes
 from mesh.core.messages import NodeId
 from mesh.core.numbers import Numbers
 from mesh.core.packing import BATCH_RECORDS, WINDOW_BYTES, Packed, Packer
+from mesh.core.records import Sent
 from mesh.core.table import ACTIVE, LOST, PENDING
 
 Reign: TypeAlias = tuple[NodeId, int]  # the owner, and the term at which it began
@@ -97,7 +98,8 @@ class Router:
         changed = [slot for slot, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
         ended = self._ended_reigns(table) if self._numbered else _NONE
         if self._numbered:
-            changed = [slot for slot in changed if slot in ended or self._may_have_stopped(slot, table, owners)]
+            still = [slot for slot in changed if slot not in ended and self._may_have_stopped(slot, table, owners)]
+            changed = [*ended, *still]
         for stage in self._stages:
             stage.close(self._epoch)
         self._table = table
@@ -297,7 +299,7 @@ class Router:
             for slot in refused:
                 self._refused_at[slot] = max(epoch, self._refused_at.get(slot, 0))
         stage.hold(refused, self._epoch)
-        found, _ = sent.all_records().by_slot(refused)
+        found = sent.all_records().of_slots(refused)
         for slot, records in found.items():
             stage.take_back(slot, records)
         count = sum(map(len, found.values()))
