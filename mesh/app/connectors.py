@@ -3,15 +3,21 @@
 A source is cut into splits. A split is a stream: it is read in order, by one reader at a time, and an offset that its
 reader gave out can be opened again. All nodes must see the same splits under the same names, in the same order.
 A sink gives every node a writer of its own, so that no two processes ever write to one file.
+
+Where slots have copies, what a node gave to its writer may be given again, by whoever has the slot next, as long as it
+is not known to be in the sink. A sink that can be opened with names is then told the name of each item. Items of one
+name are the same item; the numbers of a stream rise, and where they start again lower, these are items given again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 LONGEST_LINE = 64 << 20  # bytes; a longer one is not text, and would have to be held in memory
+
+ItemName: TypeAlias = tuple[str, int]  # a stream, and the number in it
 
 T_co = TypeVar("T_co", covariant=True)
 T_contra = TypeVar("T_contra", contravariant=True)
@@ -78,6 +84,19 @@ class Sink(Protocol[T_contra]):
     """Where results go. A sink whose attribute `discards` is true is never opened, and its items are never made."""
 
     def open(self, writer: str) -> Writer[T_contra]: ...
+
+
+class NamedWriter(Writer[T_contra], Protocol[T_contra]):
+    """One that is told names. `flush` returns when all that was written before is safely in the sink."""
+
+    def write_named(self, items: Sequence[T_contra], names: Sequence[ItemName]) -> None: ...
+
+
+@runtime_checkable
+class NamedSink(Protocol[T_contra]):
+    """A sink that wants names, where there are any. Items that have none come by `write`."""
+
+    def open_named(self, writer: str) -> NamedWriter[T_contra]: ...
 
 
 def writer_name(run: str, part: str) -> str:

@@ -4,24 +4,33 @@ The directory must be new or empty but for hidden files, or hold parts of the sa
 cannot be told apart by who reads them. The names of the parts are the marker: they begin with the run's id. A writer
 first makes its own part, then looks who else is there; so of two runs that start at once, at least one sees the other
 and stops.
+
+Opened with names, a writer adds a part at each flush, whole, and each item is in one part whoever writes it: see
+`commit_log`. Its first part takes the place of the empty one that it made first.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
-from typing import TextIO
+from typing import IO, TextIO
 
-from mesh.app.connectors import ConnectorError, run_of
+from mesh.app.connectors import ConnectorError, ItemName, run_of
 from mesh.app.jsontext import to_json_lines
 from mesh.app.params import Param
+from mesh.connect.commit_log import CommitLog, Folders
+from mesh.connect.folder import Folder
+from mesh.connect.parts import PartsWriter
 
+SUFFIX = ".jsonl"
 SHOWN = 3  # names in an error
 
 
 class _JsonLines:
+    folders: Folders = Folder
+
     def __init__(self, directory: str | Path | Param[Path] | Param[Path | None]) -> None:
         self.directory = directory
 
@@ -38,20 +47,26 @@ class _JsonLines:
         return None if given is None else Path(given)
 
     def open(self, writer: str) -> _JsonLinesWriter:
+        directory, path, file = self._begun(writer)
+        _refuse_strangers(directory, writer, path, file)
+        return _JsonLinesWriter(file)
+
+    def open_named(self, writer: str) -> _NamedLinesWriter:
+        directory, path, file = self._begun(writer)
+        _refuse_strangers(directory, writer, path, file)
+        file.close()
+        stem = path.name.removesuffix(SUFFIX)
+        with _told(directory):
+            log = CommitLog(directory, run_of(writer), stem, self.folders)
+        return _NamedLinesWriter(directory, PartsWriter(log, stem, path.name))
+
+    def _begun(self, writer: str) -> tuple[Path, Path, TextIO]:
+        """The directory, and the writer's own part in it."""
         directory = self._given()
         assert directory is not None, "a sink that discards is not opened"
-        try:
+        with _told(directory):
             directory.mkdir(parents=True, exist_ok=True)
-            path, file = _new_part(directory, writer)
-        except OSError as error:
-            raise ConnectorError(f"mesh.jsonl: cannot write into {str(directory)!r}: {error.strerror}") from None
-        names = [each.name for each in directory.iterdir() if not each.name.startswith(".")]
-        strangers = sorted(name for name in names if run_of(name) != run_of(writer))
-        if strangers:
-            file.close()
-            path.unlink()
-            raise ConnectorError(_occupied(directory, strangers))
-        return _JsonLinesWriter(file)
+            return directory, *_new_part(directory, writer)
 
 
 class _JsonLinesWriter:
@@ -67,6 +82,46 @@ class _JsonLinesWriter:
 
     def close(self) -> None:
         self.file.close()
+
+
+class _NamedLinesWriter:
+    def __init__(self, directory: Path, parts: PartsWriter) -> None:
+        self.directory = directory
+        self.parts = parts
+
+    def write(self, items: Sequence[object]) -> None:
+        with _told(self.directory):
+            self.parts.write(to_json_lines(items), [None] * len(items))
+
+    def write_named(self, items: Sequence[object], names: Sequence[ItemName]) -> None:
+        with _told(self.directory):
+            self.parts.write(to_json_lines(items), names)
+
+    def flush(self) -> None:
+        with _told(self.directory):
+            self.parts.flush()
+
+    def close(self) -> None:
+        with _told(self.directory):
+            self.parts.close()
+
+
+@contextlib.contextmanager
+def _told(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConnectorError(f"mesh.jsonl: cannot write into {str(directory)!r}: {error.strerror}") from None
+
+
+def _refuse_strangers(directory: Path, writer: str, path: Path, file: IO[str]) -> None:
+    """Leaves the directory as it was."""
+    names = [each.name for each in directory.iterdir() if not each.name.startswith(".")]
+    strangers = sorted(name for name in names if run_of(name) != run_of(writer))
+    if strangers:
+        file.close()
+        path.unlink()
+        raise ConnectorError(_occupied(directory, strangers))
 
 
 def _new_part(directory: Path, writer: str) -> tuple[Path, TextIO]:

@@ -13,9 +13,20 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from mesh.app.connectors import Chunk, ConnectorError, Reader, Split, Writer, writer_name
+from mesh.app.connectors import (
+    Chunk,
+    ConnectorError,
+    ItemName,
+    NamedSink,
+    NamedWriter,
+    Reader,
+    Sink,
+    Split,
+    Writer,
+    writer_name,
+)
 from mesh.app.plan import Plan
 from mesh.core.events import (
     Effect,
@@ -24,10 +35,12 @@ from mesh.core.events import (
     ListSplits,
     ReadSplit,
     SinksFlushed,
+    SinkWritten,
     SplitRead,
     SplitsListed,
     WriteSink,
 )
+from mesh.core.numbers import Numbers
 from mesh.core.set_aside import raised_at, told
 from mesh.runtime.errors import AppFailed
 
@@ -43,7 +56,10 @@ class _Open:
 class Connections:
     """Open readers and writers. Raises ConnectorError and AppFailed."""
 
-    def __init__(self, plan: Plan, part: str, post: Callable[[Event | BaseException], None]) -> None:
+    def __init__(
+        self, plan: Plan, part: str, post: Callable[[Event | BaseException], None], *, named: bool = False
+    ) -> None:
+        self.named = named
         self._plan = plan
         self._part = part
         self._run = ""
@@ -51,6 +67,8 @@ class Connections:
         self._readers: dict[tuple[int, str], _Open] = {}
         self._writers: dict[int, Writer[Any]] = {}
         self.unflushed: dict[int, None] = {}  # sinks that were written to since their last flush
+        self.waiting: dict[int, int] = {}  # of named items: how many, by sink, that flush will be for
+        self._written: list[SinkWritten] = []
 
     def open_writers(self, run: str) -> None:
         """Before the work, so that a sink that cannot be written is told before it; `run` is the same on all nodes."""
@@ -68,14 +86,18 @@ class Connections:
                     return SplitsListed(source, self._plan.sources[source].connector.splits())
             case ReadSplit():
                 return self._read(effect)
-            case WriteSink(sink, items):
+            case WriteSink(sink, items, names):
                 with self._named("sink", self._plan.sinks[sink].name):
-                    self._writer_of(sink).write(items)
-                    self.unflushed[sink] = None
+                    self._write(sink, items, names)
             case FlushSinks():
-                self.close_writers()
+                self.flush() if self.named else self.close_writers()
                 return SinksFlushed()
         return None
+
+    def written(self) -> list[SinkWritten]:
+        """What flushes have brought about since the last call."""
+        written, self._written = self._written, []
+        return written
 
     @contextmanager
     def _named(self, kind: str, name: str) -> Iterator[None]:
@@ -119,18 +141,56 @@ class Connections:
             self._readers[source, split.name] = opened
         return opened
 
+    def _write(self, sink: int, items: list[Any], names: Numbers | None) -> None:
+        writer = self._writer_of(sink)
+        self.unflushed[sink] = None
+        if names is not None:
+            self.waiting[sink] = self.waiting.get(sink, 0) + len(items)
+        if names is not None and self._takes_names(self._plan.sinks[sink].connector):
+            cast(NamedWriter[Any], writer).write_named(items, self._names(sink, names))
+        else:
+            writer.write(items)
+
+    def _names(self, sink: int, names: Numbers) -> list[ItemName]:
+        """As a sink is told them. The sink is part of a stream's text, for two sinks may be one table."""
+        found: list[ItemName] = []
+        name = self._plan.sinks[sink].name
+        for (of_stage, producer, split), start, end in names.runs():
+            numbers = names.numbers[start:end]
+            if of_stage:
+                before = f"{name}/{self._plan.stages[producer].name}/"
+                found += [
+                    (f"{before}{slot}", number) for slot, number in zip(names.origins[start:end], numbers, strict=True)
+                ]
+            else:
+                stream = f"{name}/{self._plan.sources[producer].name}:{split}"
+                found += [(stream, number) for number in numbers]
+        return found
+
     def _writer_of(self, sink: int) -> Writer[Any]:
         writer = self._writers.get(sink)
         if writer is None:
-            writer = self._writers[sink] = self._plan.sinks[sink].connector.open(writer_name(self._run, self._part))
+            writer = self._writers[sink] = self._open(self._plan.sinks[sink].connector)
         return writer
+
+    def _open(self, sink: Sink[Any]) -> Writer[Any]:
+        name = writer_name(self._run, self._part)
+        return cast(NamedSink[Any], sink).open_named(name) if self._takes_names(sink) else sink.open(name)
+
+    def _takes_names(self, sink: Sink[Any]) -> bool:
+        return self.named and isinstance(sink, NamedSink)
 
     def flush(self) -> None:
         """Let others see what was written."""
         for sink in self.unflushed:
             with self._named("sink", self._plan.sinks[sink].name):
                 self._writer_of(sink).flush()
+        self._all_written()
+
+    def _all_written(self) -> None:
         self.unflushed.clear()
+        self._written += [SinkWritten(sink, count) for sink, count in self.waiting.items()]
+        self.waiting.clear()
 
     def close_writers(self) -> None:
         """Flush and close; a later item opens a new writer."""
@@ -139,7 +199,7 @@ class Connections:
                 writer.flush()
                 writer.close()
         self._writers.clear()
-        self.unflushed.clear()
+        self._all_written()
 
     def close(self) -> None:
         self.close_writers()

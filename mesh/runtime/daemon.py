@@ -255,7 +255,7 @@ class Daemon:
 
     def _until_next_deadline(self) -> int:
         with self._lock:
-            deadlines = [self.node.control.next_deadline(), self.node.data.next_deadline()]
+            deadlines = [self.node.control.next_deadline(), self.worker.next_deadline()]
         now = self._now()
         due = min((each for each in deadlines if each is not None), default=now + MAX_WAIT_MS)
         self._pump_due_at = max(now, min(due, now + MAX_WAIT_MS))

@@ -32,9 +32,9 @@ from mesh.core.events import (
 )
 from mesh.core.lookups import UNAVAILABLE
 from mesh.runtime.connections import Connections
+from mesh.runtime.flushing import Flushing
 
 UNKNOWN = "unknown"  # whether it was applied: who asked is not told any more
-FLUSH_MS = 500  # how long a busy node may keep its results to itself
 MAX_EVENTS_A_TURN = 64  # then work goes on, so that a flood of messages does not starve it
 
 A = TypeVar("A")
@@ -57,11 +57,11 @@ class Worker:
     ) -> None:
         self.data = data
         self.inbox = inbox
-        self.connections = Connections(data.plan, part, self.post)
+        self.connections = Connections(data.plan, part, self.post, named=data.keeps)
         self.job_done = False
         self._wake = wake
         self._clock = clock
-        self._flushed_at: Millis = 0
+        self._flushing = Flushing(data.keeps)
         self._tickets: dict[int, _Ticket] = {}
         self._calls: dict[int, Callable[[str, bytes], None]] = {}  # tickets whose holders do not wait
         self._answering = True
@@ -95,14 +95,24 @@ class Worker:
             started = self._clock()
             self._perform(self.data.work(now), now, outward)
             self.data.took(self._clock() - started)
-        self._flush_if_due(now)
+        self._flush_if_due(now, outward)
         return outward
 
-    def _flush_if_due(self, now: Millis) -> None:
-        """Sinks show what they have when there is nothing else to do, and now and then on a busy node."""
-        if self.connections.unflushed and (now >= self._flushed_at + FLUSH_MS or not self.data.runnable(now)):
-            self._flushed_at = now
+    def next_deadline(self) -> Millis | None:
+        """When to take a turn though nothing comes."""
+        due = self.data.next_deadline()
+        if not self.connections.unflushed:
+            return due
+        flush = self._flushing.deadline()
+        return flush if due is None else min(flush, due)
+
+    def _flush_if_due(self, now: Millis, outward: list[Effect]) -> None:
+        waiting = sum(self.connections.waiting.values())
+        if self.connections.unflushed and self._flushing.due(now, not self.data.runnable(now), waiting):
+            self._flushing.flushed(now)
             self.connections.flush()
+            for written in self.connections.written():
+                self._perform(self.data.handle(written, now), now, outward)
 
     def _perform(self, effects: list[Effect], now: Millis, outward: list[Effect]) -> None:
         """In order: what an answer leads to comes after what was asked for before it was there."""
@@ -112,6 +122,8 @@ class Worker:
             match effect:
                 case ListSplits() | ReadSplit() | WriteSink() | FlushSinks():
                     answer = self.connections.perform(effect)
+                    for each in self.connections.written():
+                        waiting.extend(self.data.handle(each, now))
                     if answer is not None:
                         waiting.extend(self.data.handle(answer, now))
                 case Answered(ticket, outcome, state):
