@@ -12,7 +12,10 @@ has, or has not, applied, and nobody else could tell it which; and what waits he
 it has ended (it said goodbye, or a new process has its name) the table has no seat of it any more, what only it could
 answer or apply is lost, and nothing waits for that. Until then the operator is told whom this node waits for.
 
-Invariant HandedOver is said once, after every other worker of the table has confirmed.
+In kept mode (no `reading`) splits go where their slots go, and every record has a number: who returns asks the slots'
+owners, and needs no answer of this node. So it waits for nobody who is down.
+
+Invariant HandedOver is said once, after every other worker of the table (in kept mode: that is up) has confirmed.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ CONTROL = 0  # the channel
 class Departure:
     """`leaving` from StartLeaving on."""
 
-    def __init__(self, me: NodeId, reading: Reading, reports: Reports) -> None:
+    def __init__(self, me: NodeId, reading: Reading | None, reports: Reports) -> None:
         self._me = me
         self._reading = reading
         self._reports = reports
@@ -48,7 +51,7 @@ class Departure:
 
     def takers(self) -> list[NodeId]:
         """Who may still take splits; nobody if one of them cannot be told."""
-        if self.table is None or not self._reading.may_be_taken():
+        if self.table is None or self._reading is None or not self._reading.may_be_taken():
             return []
         away = (self._me, *self.table.down, *self._reports.unreachable, *self._leavers)
         there = [node for node in self.table.workers if node not in away and not self._has_claimed(node)]
@@ -65,6 +68,8 @@ class Departure:
         return self._tell_operator(self.table) + (self._say_farewell(self.table) if empty or self.heard else [])
 
     def _tell_operator(self, table: TableAgreed) -> list[Effect]:
+        if self._reading is None:
+            return []
         away = [node for node in table.down if node != self._me and not self.heard.get(node) and not self._gone]
         if away == self._waits_for:
             return []
@@ -74,7 +79,8 @@ class Departure:
         return [Log("node.leave_waits", {"for": names, "why": why}, "warning")] if away else []
 
     def _say_farewell(self, table: TableAgreed) -> list[Effect]:
-        others = [node for node in table.workers if node != self._me]
+        needless = () if self._reading is not None else table.down
+        others = [node for node in table.workers if node != self._me and node not in needless]
         untold = [node for node in others if node not in self.heard]
         self.heard |= dict.fromkeys(untold, False)
         farewell = encode_with_values(Farewell(table.epoch))

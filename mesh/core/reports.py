@@ -2,7 +2,8 @@
 
 A report counts from the moment on at which this node has the epoch of its sender, since it may be about members that
 this node does not know before. It is told when something in it has changed: at once if it is a claim, else now and
-then; to who is a member and can be reached; and the last one to who becomes that.
+then, and when a table has taken back all claims; to who is a member and can be reached; and the last one to who becomes
+that.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from mesh.core.codec import encode_with_values
 from mesh.core.events import Effect, Millis, TableAgreed, Transmit
 from mesh.core.messages import ALIVE, SUSPECT, Member, NodeId, Report
-from mesh.core.progress import Progress
+from mesh.core.progress import KeptProgress, Progress
 
 CONTROL = 0  # the channel
 REPORT_MS = 500  # how stale another node's counts may be
@@ -19,7 +20,7 @@ REPORT_MS = 500  # how stale another node's counts may be
 class Reports:
     """This node's newest report, and everybody else's."""
 
-    def __init__(self, me: NodeId, progress: Progress) -> None:
+    def __init__(self, me: NodeId, progress: Progress | KeptProgress) -> None:
         self._me = me
         self._progress = progress
         self.others: dict[NodeId, Report] = {}  # the newest of every other member
@@ -31,11 +32,11 @@ class Reports:
 
     def set_table(self, table: TableAgreed, now: Millis) -> list[Effect]:
         before, self._table = self._table, table
-        self._progress.set_workers((node for node in table.workers if node != self._me), table.left)
+        again = self._progress.set_table(self._me, table)
         early, self._early = self._early, {}
         for sender, report in early.items():
             self.received(sender, report)
-        if before is None:
+        if before is None or again:
             self.next_at = now
         return self._send([node for node in table.members if before is None or node not in before.members])
 
@@ -44,7 +45,7 @@ class Reports:
             self._early[sender] = report
         elif sender in self._table.members:
             self.others[sender] = report
-            self._progress.reported(sender, report.drained, report.reading)
+            self._progress.heard(sender, report)
 
     def due(self, now: Millis, drained: int, reading: bool) -> bool:
         """Is it time to tell? The counts can wait, a claim cannot."""
