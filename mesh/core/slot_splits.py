@@ -25,6 +25,10 @@ from mesh.core.codec import MAX_INT, MAX_TEXT, Malformed
 NO_NAME = b"\xff"
 
 
+State: TypeAlias = tuple[int, tuple[int, ...], bool, int, int]  # a Place as a plain tuple
+Change: TypeAlias = tuple[int, bytes, State]  # slot, key, state
+
+
 class Place(NamedTuple):
     """A state: how far a split is read."""
 
@@ -34,8 +38,9 @@ class Place(NamedTuple):
     size: int = 0
     records: int = 0
 
-
-State: TypeAlias = tuple[int, tuple[int, ...], bool, int, int]  # as it travels: a plain tuple
+    def state(self) -> State:
+        """As it travels."""
+        return self.offset, self.counters, self.ended, self.size, self.records
 
 
 def registration_key(slot: int, source: int) -> bytes:
