@@ -7,6 +7,7 @@ it has crashed. One sender sends the records of one stream, again if need be; on
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
@@ -14,16 +15,16 @@ from typing import Any
 from mesh.app.fragment import Emit, Fragment
 from mesh.app.plan import StagePlan
 from mesh.core.codec import decode_with_values
-from mesh.core.committing import Committing
 from mesh.core.configuration import Configuration
-from mesh.core.events import Delivered, SlotsInstalled, Transmit
-from mesh.core.filling import OwnerSnapshot
-from mesh.core.marks import Marks
+from mesh.core.events import Delivered, Log, SlotsInstalled, TableAgreed, Transmit
+from mesh.core.keeping import Keeping
 from mesh.core.messages import NodeId, PacksTaken
+from mesh.core.numbers import Numbers
 from mesh.core.owner import Owner
-from mesh.core.packs import Outputs, Shape, pack_of
-from mesh.core.replicas import Replicas, Taken
+from mesh.core.packs import Outputs, Pack, Shape, Window, pack_of
+from mesh.core.slot_splits import SlotSplits, split_key
 from mesh.core.table import ACTIVE, PENDING
+from mesh.core.windows import NEW, numbers_from_bytes
 from tests.packs_kit import SEED, keys_of_slot
 
 SLOTS = 4
@@ -47,83 +48,117 @@ class Batch:
     numbers: list[int]
 
 
+@dataclass
+class Read:
+    """Somebody has seen so many records of a slot here, and waits until that counts."""
+
+    slot: int
+    count: int
+    answered: int  # records of the slot that had been answered when it came
+
+
 class Node:
     def __init__(self, me: NodeId, world: World) -> None:
         self.me = me
         self.world = world
-        self.owner = Owner([PLAN], SLOTS, SEED)
-        self.marks = Marks(1, SLOTS)
-        self.next_output = [0]
-        self.replicas = Replicas(me, SHAPE, self.marks)
-        snapshot = OwnerSnapshot(me, self.owner, self.marks, self.next_output)
-        self.committing = Committing(me, snapshot, window_bytes=world.window, part_bytes=world.part)
-        self.epoch = 0
-        self.table: dict[int, Configuration] = {}
-        self.active: dict[int, int] = {}  # slot -> since which epoch
+        self.splits = SlotSplits()
+        self.owner = Owner([PLAN], SLOTS, SEED, self.splits)
+        self.keeping = Keeping(me, self.owner, SHAPE, world.window, world.part)
         self.waiting: deque[Batch] = deque()
         self.given: deque[Outputs] = deque()  # to the consumer
         self.alive = True
 
+    @property
+    def epoch(self) -> int:
+        return self.keeping.holdings.epoch
+
     def learn(self, epoch: int, table: dict[int, Configuration]) -> None:
-        before, former = self.epoch, self.table
-        self.epoch, self.table = epoch, table
-        changed = {slot: now for slot, now in table.items() if former.get(slot) != now}
-        for slot, now in changed.items():
-            if now.owner != self.me or now.status != ACTIVE:
-                self.active.pop(slot, None)
-            elif slot not in self.active:  # who never saw itself sealed has refused nothing, whatever it leapt over
-                self.active[slot] = before + 1
-        for slot, now in changed.items():
-            if slot in former and former[slot].source == self.me != now.source and slot not in self.replicas.copies:
-                self.leave(slot, now)
-        own = self.replicas.set_table(epoch, changed, self.world.living())
-        self.committing.set_table(epoch, changed, self.world.living())
-        for slot in own:
-            taken = self.replicas.take(slot)
-            self.owner.stages[0].put([*taken.states[0]], [*taken.states[0].values()])
-            self.committing.adopt(slot, taken)
-            self.given.extend(out for _, _, _, out in taken.outputs)
-        self.next_output[0] = max(self.next_output[0], self.replicas.next_output[0])
-        self.world.took(self, self.replicas.judge_arrived())
+        self.world.took(self, self.keeping.set_table(agreed(epoch, table, self.world.living())))
+        self.given.extend(out for _, out in self.keeping.adopted())
         self.advance()
 
-    def leave(self, slot: int, now: Configuration) -> None:
-        states = self.owner.stages[0].states
-        mine = {key: state for key, state in states.items() if self.world.slot_of[key] == slot}
-        self.owner.drop(slot)
-        if now.has_copy(self.me):
-            self.replicas.keep(slot, Taken([mine], self.committing.outputs_of(slot)))
-        else:
-            self.marks.drop(slot)
-
     def advance(self) -> None:
-        while self.waiting and self.waiting[0].epoch <= self.epoch and self.committing.open_for():
+        while self.waiting and self.waiting[0].epoch <= self.epoch and self.keeping.open_for():
             self.apply(self.waiting.popleft())
-        for done in self.committing.commit():
-            numbers, refused = done.token
-            lost = [n for n in numbers if self.world.slot(n) in done.withdrawn]
-            self.world.answered(self.me, [n for n in numbers if n not in lost], refused + lost)
+        for done in self.keeping.committed():
+            if isinstance(done.token, Read):
+                self.world.was_read(done.token, withdrawn=done.token.slot in done.withdrawn)
+            elif done.token is not None:
+                numbers, refused = done.token
+                lost = [n for n in numbers if self.world.slot(n) in done.withdrawn]
+                self.world.answered(self.me, [n for n in numbers if n not in lost], refused + lost)
             self.given.extend(out for out in done.outputs if out.origins)
-        self.committing.tell_over()
-        self.world.took(self, self.committing.take_effects())
+        self.world.took(self, self.keeping.take_effects())
 
     def apply(self, batch: Batch) -> None:
-        good = [n for n in batch.numbers if self.active.get(self.world.slot(n), batch.epoch + 1) <= batch.epoch]
+        refuses = self.keeping.holdings.refused(batch.epoch, lambda: {*map(self.world.slot, batch.numbers)})
+        good = [n for n in batch.numbers if self.world.slot(n) not in refuses]
         refused = [n for n in batch.numbers if n not in good]
-        slots = [self.world.slot(n) for n in good]
-        news = self.marks.stages[0].news_of_split(STREAM, slots, good)
+        slots, numbers = [self.world.slot(n) for n in good], named(good)
+        news = self.keeping.news(0, slots, numbers)
         fresh = [n for place, n in enumerate(good) if news is None or news[place]]
         keys, own = [self.world.keys[n] for n in fresh], [self.world.slot(n) for n in fresh]
         self.owner.apply(0, keys, fresh)
         pack = pack_of(0, keys, own, self.owner.stages[0].states)
-        last = dict(zip(slots, good, strict=True))  # what was known before is waited for, too
-        pack.splits = [(STREAM, [*last], [*last.values()])] if last else []
-        first = self.next_output[0]
-        self.next_output[0] = pack.next_output = first + len(fresh)
+        pack.mark(slots, numbers)
+        posted = [n for n in fresh if n % 3 == 0]
+        if posted:
+            pack.windows.append(Window(0, "p", [self.world.slot(n) for n in posted], posted, posted))
+            for n in posted:
+                assert self.owner.windows.take(self.world.slot(n), 0, "p", n, n) == NEW
+        first = self.keeping.next_output(0, len(fresh))
         if fresh:
             outs: list[Any] = [*fresh]
             pack.outputs = [Outputs(1, own, [*range(first, first + len(fresh))], outs, outs)]
-        self.committing.add(pack, (good, refused))
+        self.keeping.add(pack, (good, refused))
+        self.save([*dict.fromkeys(own)])
+
+    def save(self, slots: list[int]) -> None:
+        """How far it has come, as a reader would."""
+        keys = [split_key(slot, 0, "x") for slot in slots]
+        states = [(self.count(slot), (0, 0), False, 0, 0) for slot in slots]
+        self.splits.put(keys, states)
+        self.keeping.add(Pack(b"", 0, 2, slots, keys, states), None)
+
+    def count(self, slot: int) -> int:
+        states = self.owner.stages[0].states
+        return sum(len(state) for key, state in states.items() if self.world.slot_of[key] == slot)
+
+    def read(self, slot: int) -> None:
+        if slot in self.keeping.holdings.active:
+            answered = sum(n < self.world.read and n not in self.world.unanswered[slot] for n in self.world.of(slot))
+            self.keeping.wait([slot], Read(slot, self.count(slot), answered))
+
+
+def named(numbers: list[int]) -> Numbers:
+    found = Numbers()
+    found.begin((False, 0, "x"))
+    found.numbers, found.origins = [*numbers], [0] * len(numbers)
+    return found
+
+
+def given_out(out: Outputs) -> Numbers:
+    found = Numbers()
+    found.begin((True, 0, ""))
+    found.numbers, found.origins = out.numbers, out.origins
+    return found
+
+
+def agreed(epoch: int, table: dict[int, Configuration], workers: Sequence[NodeId]) -> TableAgreed:
+    place, slots = {node: number for number, node in enumerate(workers)}, [table[slot] for slot in sorted(table)]
+    return TableAgreed(
+        epoch,
+        tuple(workers),
+        tuple(workers),
+        tuple(place[each.owner] for each in slots),
+        tuple(-1 if each.donor is None else place[each.donor] for each in slots),
+        tuple(each.status for each in slots),
+        tuple(each.term for each in slots),
+        bytes(16),
+        since_of_slot=tuple(each.since for each in slots),
+        backups_of_slot=tuple(tuple(place[node] for node in each.backups) for each in slots),
+        joining_of_slot=tuple(-1 if each.joining is None else place[each.joining] for each in slots),
+    )
 
 
 @dataclass
@@ -142,6 +177,7 @@ class World:
     result: dict[int, list[int]] = field(default_factory=lambda: {slot: [] for slot in range(SLOTS)})
     taken: dict[int, int] = field(default_factory=dict)  # the consumer's marks, by origin
     happened: dict[str, int] = field(default_factory=dict)
+    seen: dict[int, int] = field(default_factory=dict)  # slot -> how many of its records somebody has read
 
     def __post_init__(self) -> None:
         self.keys = [self.random.choice(KEYS) for _ in range(self.records)]
@@ -165,6 +201,9 @@ class World:
     def slot(self, number: int) -> int:
         return self.slot_of[self.keys[number]]
 
+    def of(self, slot: int) -> list[int]:
+        return [number for number in range(self.records) if self.slot(number) == slot]
+
     def living(self) -> list[NodeId]:
         return [*self.nodes]
 
@@ -175,8 +214,19 @@ class World:
             if isinstance(effect, Transmit):
                 self.links.setdefault((node.me, effect.to), deque()).append(effect.payload)
             elif isinstance(effect, SlotsInstalled):
-                for name in effect.slots:
-                    self.installed.setdefault(name, []).append(node.me)
+                for slot, term in effect.slots:
+                    now = self.tables[node.epoch - 1][slot] if node.epoch else None
+                    joiner = None if now is None or now.term != term else now.joining
+                    name = (slot, term) if joiner is None else (slot, -term)
+                    self.installed.setdefault(name, []).append(node.me if joiner is None else joiner)
+            else:
+                assert not isinstance(effect, Log), effect
+
+    def was_read(self, read: Read, *, withdrawn: bool) -> None:
+        self.note("not read" if withdrawn else "read")
+        if not withdrawn:
+            assert read.count >= read.answered, "an answered record is not read"
+            self.seen[read.slot] = max(read.count, self.seen.get(read.slot, 0))
 
     def answered(self, owner: NodeId, numbers: list[int], refused: list[int]) -> None:
         for number in numbers:
@@ -293,12 +343,6 @@ class World:
             epoch = self.random.randint(node.epoch + 1, len(self.tables))
             node.learn(epoch, self.tables[epoch - 1])
 
-    def claims(self, node: Node) -> None:
-        for slot, term in node.committing.filled():
-            joiner = node.table[slot].joining
-            assert joiner is not None
-            self.installed.setdefault((slot, -term), []).append(joiner)
-
     # -- faults
 
     def crash(self) -> None:
@@ -331,15 +375,16 @@ class World:
         elif choice < 0.55:
             self.deliver()
         elif choice < 0.65:
-            node.committing.send_some()
+            self.took(node, node.keeping.send_some())
         elif choice < 0.75:
             self.learn(node)
         elif choice < 0.8:
             self.sender_epoch = self.random.randint(self.sender_epoch, len(self.tables))
         elif choice < 0.9:
             self.consume(node)
+        elif node.alive:
+            node.read(self.random.randrange(SLOTS))
         if node.alive:
-            self.claims(node)
             node.advance()
 
     def deliver(self) -> None:
@@ -350,9 +395,9 @@ class World:
         node, payload = self.nodes[to], self.links[source, to].popleft()
         message = decode_with_values(payload)
         if isinstance(message, PacksTaken):
-            node.committing.taken(source, message.number, message.epoch)
+            node.keeping.packs_taken(source, message)
         else:
-            self.took(node, node.replicas.delivered(Delivered(source, 15, payload), message))
+            self.took(node, node.keeping.delivered(Delivered(source, 15, payload), message))
         node.advance()
 
     def consume(self, node: Node) -> None:
@@ -365,7 +410,7 @@ class World:
                 self.result[origin].append(value)
             else:
                 self.note("known output")
-        node.committing.over(0, out.origins, out.numbers)
+        node.keeping.over(0, given_out(out))
         node.advance()
 
     def run(self, faults: int) -> None:
@@ -395,8 +440,7 @@ class World:
             for node in [node for node in self.nodes.values() if node.alive]:
                 if node.epoch < len(self.tables):
                     node.learn(len(self.tables), self.tables[-1])
-                node.committing.send_some()
-                self.claims(node)
+                self.took(node, node.keeping.send_some())
                 node.advance()
                 self.consume(node)
             self.send(4)
@@ -408,7 +452,7 @@ class World:
 
     def at_rest(self) -> bool:
         living = [node for node in self.nodes.values() if node.alive]
-        quiet = not any(node.given or node.waiting or node.committing.busy() for node in living)
+        quiet = not any(node.given or node.waiting or node.keeping.busy() for node in living)
         if any(now.status == PENDING for now in self.tables[-1].values()):
             return False
         if any(link and self.nodes[to].alive for (_, to), link in self.links.items()):
@@ -420,14 +464,16 @@ class World:
     def check(self) -> None:
         """Whoever may own a slot has a prefix of its records, all that were answered, and marks that agree with it."""
         for node in (node for node in self.nodes.values() if node.alive):
-            for slot, copy in node.replicas.copies.items():
+            copies = node.keeping.replicas.copies
+            assert copies.keys().isdisjoint(node.keeping.holdings.here)
+            for slot, copy in copies.items():
                 if copy.complete:
                     self.check_slot(node, slot, copy.states[0])
-            for slot in node.active:
-                if slot not in node.replicas.copies:
+            for slot in node.keeping.holdings.active:
+                if slot not in copies:
                     states = node.owner.stages[0].states
                     self.check_slot(node, slot, {k: v for k, v in states.items() if self.slot_of[k] == slot})
-            for lane in node.committing.lanes():
+            for lane in node.keeping.committing.lanes():
                 assert lane.bytes_in_flight <= self.window + 4000
 
     def check_slot(self, node: Node, slot: int, states: dict[Any, Any]) -> None:
@@ -436,14 +482,19 @@ class World:
         assert sorted(n for state in states.values() for n in state) == mine[:count], "not a prefix, or not once"
         assert all(list(state) == sorted(state) for state in states.values()), "not in order"
         last = mine[count - 1] if count else -1
-        stage = node.marks.stages[0]
+        stage = node.keeping.marks.stages[0]
         assert not any(stage.known(STREAM, slot, n) for n in mine[count:]), "a mark above the state"
         assert count == 0 or stage.known(STREAM, slot, last), "a mark below the state"
+        posted = [n for n in mine if n % 3 == 0]
+        assert windows_of(node, slot) == [n for n in posted if n in mine[:count]], "what was posted is not what counts"
+        saved = node.splits.states.get(split_key(slot, 0, "x"), (0,))[0]
+        assert saved <= count, "a split that is further than its records"
         now = self.tables[-1][slot]
         if node.me == now.owner and now.status == ACTIVE and node.epoch == len(self.tables):
             answered = [n for n in mine if n < self.read and n not in self.unanswered[slot]]
             assert mine[: len(answered)] == answered
             assert count >= len(answered), "answered, and not in the state"
+            assert count >= self.seen.get(slot, 0), "read, and not in the state"
 
     def check_end(self) -> None:
         assert self.at_rest(), "something waits for ever"
@@ -454,12 +505,20 @@ class World:
             now = self.tables[-1][slot]
             for name in (now.owner, *now.backups):
                 node = self.nodes[name]
-                copy = node.replicas.copies.get(slot)
+                copy = node.keeping.replicas.copies.get(slot)
                 states = node.owner.stages[0].states if copy is None else copy.states[0]
                 mine_there = [n for key, state in states.items() if self.slot_of[key] == slot for n in state]
                 assert sorted(mine_there) == mine, "a copy that has not all"
+                saved = node.splits.states.get(split_key(slot, 0, "x"), (0,))[0]
+                assert saved == len(mine), "a split that has come further"
         for node in living:
-            assert not node.replicas.outputs.packs, "outputs that nobody frees"
+            assert not node.keeping.replicas.outputs.packs, "outputs that nobody frees"
+
+
+def windows_of(node: Node, slot: int) -> list[int]:
+    windows = node.owner.windows
+    part = windows.part_above(slot, 0, "p", 0)
+    return [] if part is None else [*numbers_from_bytes(part[1][1])]
 
 
 def _slots() -> dict[str, int]:

@@ -7,12 +7,14 @@ Events    `set_table`, with the configurations that changed; what follows from i
 
     refused(epoch, slots)   which slots of a batch, packed under `epoch`, must not be applied here and now
 
-A reign is (owner, since). A record may be applied if its slot is active here and was so already, in the same reign, in
-the epoch under which its sender packed it. Epochs may be skipped: who never saw itself sealed has refused nothing, so a
-pause that was leapt over, in one reign, is none; another reign begins after the last epoch that was known before.
+A record may be applied if its slot is active here and was so already in the epoch under which its sender packed it, as
+far as this node knows. Epochs may be skipped, and what counts is what this node has refused: once it has refused a
+record, it takes none that was packed before its sender could know of that. Who never saw itself sealed has refused
+nothing. So a pause that it leapt over is none, even if another reign has begun: it takes the rest of what was sent in
+the former one, and marks know what its senders send again. (Who leaves out a part in between loses it: marks rise.)
 
-Invariants what is active is `here`. Since epoch `settled` nothing of `active` has changed: what a sender packed under
-          it or a later one is, without a look, for slots that are active here.
+Invariants what is active is `here`. Since epoch `settled` nothing of `active` has changed, nor could it, unseen: what a
+          sender packed under it or a later one is, without a look, for slots that are active here.
 """
 
 from __future__ import annotations
@@ -44,8 +46,8 @@ class Reigns:
         self.here: dict[int, None] = {}  # slots whose states are in the owner's hands
         self.active: dict[int, int] = {}  # slot -> since which epoch
         self.settled = 0
-        self._since: dict[int, int] = {}  # of active slots: the term at which the reign began
         self._lost: dict[int, None] = {}  # of those here
+        self._asked: dict[int, None] = {}  # of which this node is, was or shall be the owner: it may be soon, unseen
 
     @property
     def epoch(self) -> int:
@@ -57,13 +59,18 @@ class Reigns:
         if before is None:
             self.settled = table.epoch
         for slot, now in changed.items():
-            was = self.active.get(slot)
+            reign, concerned = self.active.get(slot), slot in self._asked
             self._follow(slot, now, known, turns)
-            if was != self.active.get(slot):
+            concerned = concerned or slot in self._asked
+            if concerned and (reign is None or reign != self.active.get(slot)):
                 self.settled = table.epoch
         return turns
 
     def _follow(self, slot: int, now: Configuration, known: int, turns: Turns) -> None:
+        if self._me in (now.owner, now.source):
+            self._asked[slot] = None
+        else:
+            self._asked.pop(slot, None)
         if now.status != ACTIVE or now.owner != self._me:
             self.active.pop(slot, None)
         if now.status == LOST:
@@ -82,8 +89,8 @@ class Reigns:
         if slot not in self.here and (now.status == ACTIVE or now.owner != self._me):
             self.here[slot] = None
             turns.take.append(slot)
-        if now.status == ACTIVE and (slot not in self.active or self._since[slot] != now.since):
-            self.active[slot], self._since[slot] = known + 1, now.since
+        if now.status == ACTIVE and slot not in self.active:
+            self.active[slot] = known + 1
 
     # -- may it be applied
 
