@@ -82,6 +82,12 @@ def test_marks_move_with_their_slot_and_no_other(made: list[tuple[tuple[int, int
             assert here.known(stream, slot, number) == (slot != moved)
 
 
+def test_a_record_that_is_in_one_batch_twice_is_new_once() -> None:
+    marks = StageMarks(SLOTS)
+    assert marks.news_of_split((0, "x"), [0, 1, 0, 0, 1], [4, 5, 6, 4, 5]) == [True, True, True, False, False]
+    assert marks.news_of_split((0, "x"), [0, 0], [6, 7]) == [False, True]
+
+
 def test_marks_never_fall() -> None:
     marks = StageMarks(SLOTS)
     marks.raise_split((0, "x"), [1], [7])

@@ -19,6 +19,8 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
+from operator import lt
 from typing import TypeAlias
 
 SplitStream: TypeAlias = tuple[int, str]  # source, name of the split
@@ -46,15 +48,15 @@ class StageMarks:
     # -- whole columns
 
     def news_of_split(self, stream: SplitStream, slots: Sequence[int], numbers: Sequence[int]) -> list[bool] | None:
-        """Which records are new, and they are known from now on; None: all of them. A slot's numbers rise."""
+        """Which records are new, and they are known from now on; None: all of them."""
         if not numbers:
             return None
         if stream in self._ended:
             return [False] * len(numbers)
         marks = self._split(stream)
         news = None
-        if min(numbers) <= self._highest[stream]:  # rare: somebody sends again, or the reader went back
-            news = [marks[slot] < number for slot, number in zip(slots, numbers, strict=True)]
+        if numbers[0] <= self._highest[stream] or not all(map(lt, numbers, islice(numbers, 1, None))):
+            news = _one_by_one(marks, slots, numbers)  # rare: somebody sends again, or the reader went back
         for slot, number in dict(zip(slots, numbers, strict=True)).items():
             if marks[slot] < number:
                 marks[slot] = number
@@ -156,6 +158,16 @@ class StageMarks:
         """Bytes of all arrays."""
         arrays = len(self._splits) + sum(map(len, self._stages.values()))
         return arrays * len(self._none) * self._none.itemsize
+
+
+def _one_by_one(marks: array[int], slots: Sequence[int], numbers: Sequence[int]) -> list[bool]:
+    """Also a record that is in the column twice is new once: its reader may have begun again."""
+    news = []
+    for slot, number in zip(slots, numbers, strict=True):
+        news.append(marks[slot] < number)
+        if marks[slot] < number:
+            marks[slot] = number
+    return news
 
 
 class Marks:
