@@ -158,7 +158,7 @@ class Process:
             return min(self._busy_until, now + 1_000_000 if due is None else max(due, beats))
         if self.worker.busy(now):
             return now
-        deadlines = [each for each in (due, self.node.data.next_deadline()) if each is not None]
+        deadlines = [each for each in (due, self.worker.next_deadline()) if each is not None]
         return min(deadlines, default=now + 1_000)
 
     def _woken(self, wake_at: Millis) -> None:
@@ -207,7 +207,7 @@ class Process:
         raise Violation("deadline", f"{self.name} turns for ever without time passing")
 
     def _something_to_do(self, now: Millis) -> bool:
-        deadline = self.node.data.next_deadline()
+        deadline = self.worker.next_deadline()
         return (
             self.worker.busy(now) or bool(self._received or self._written) or (deadline is not None and deadline <= now)
         )
