@@ -509,8 +509,8 @@ class World:
                 states = node.owner.stages[0].states if copy is None else copy.states[0]
                 mine_there = [n for key, state in states.items() if self.slot_of[key] == slot for n in state]
                 assert sorted(mine_there) == mine, "a copy that has not all"
-                saved = node.splits.states.get(split_key(slot, 0, "x"), (0,))[0]
-                assert saved == len(mine), "a split that has come further"
+            saved = [self.nodes[name].splits.states.get(split_key(slot, 0, "x")) for name in (now.owner, *now.backups)]
+            assert saved == saved[:1] * len(saved), "a copy that does not know how far a split is read"
         for node in living:
             assert not node.keeping.replicas.outputs.packs, "outputs that nobody frees"
 

@@ -287,7 +287,7 @@ class Replicas:
             self._effects.append(SlotsInstalled(tuple(sealed)))
 
     def busy(self) -> bool:
-        return bool(self._arrived or self._together)
+        return bool(self._arrived)  # the rest of parts that count together may never come: who made them is gone
 
 
 def _check_mark(mark: LaneMark, slots: int) -> None:
