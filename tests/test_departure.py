@@ -6,7 +6,14 @@ from random import Random
 
 import pytest
 
+from mesh.core.codec import decode_with_values
+from mesh.core.departure import Departure
+from mesh.core.events import HandedOver, Transmit
+from mesh.core.messages import Farewell
+from mesh.core.progress import KeptProgress
+from mesh.core.reports import Reports
 from tests.moves_kit import Job, Moving, Seat
+from tests.tables import agreed
 
 SEEDS = range(6)
 
@@ -74,3 +81,22 @@ def test_a_leaver_goes_although_what_it_had_for_another_is_lost(seed: int) -> No
     cluster.end(away)
     cluster.leave(leaver)
     cluster.run(lambda: leaver.exited)
+
+
+def test_where_slots_have_copies_a_leaver_gives_no_splits_and_waits_for_nobody_who_is_down() -> None:
+    me, up, down = (bytes([number]) * 16 for number in (1, 2, 3))
+    departure = Departure(me, None, Reports(me, KeptProgress(1)))
+    departure.table = agreed(7, [me, up, down], [1], down=[down])
+    departure.leaving = True
+    assert departure.takers() == []
+    assert departure.step(False) == []
+    assert [
+        (told.to, decode_with_values(told.payload)) for told in departure.step(True) if isinstance(told, Transmit)
+    ] == [(up, Farewell(7))]
+    departure.table = agreed(8, [me, up, down], [1])
+    assert [type(effect) for effect in departure.step(True)] == [Transmit], "who is back is told, too"
+    departure.confirmed(up)
+    assert departure.step(True) == []
+    departure.table = agreed(9, [me, up, down], [1], down=[down])
+    assert departure.step(True) == [HandedOver()]
+    assert departure.step(True) == []
