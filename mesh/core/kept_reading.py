@@ -279,9 +279,9 @@ class KeptReading:
         return slot_of(reading.key), reading.key, reading.place.state()
 
     def saved(self, changes: Sequence[Change]) -> None:
-        """The pack of these is committed."""
+        """The pack of these, as `changes` gave them, is committed."""
         for slot, key, state in changes:
-            if self._unsaved.get(key) != state:
+            if self._unsaved.get(key) is not state:
                 continue  # another one has followed, or this is of an earlier reign
             del self._unsaved[key]
             is_split = split_of(key) is not None
