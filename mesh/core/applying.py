@@ -16,6 +16,7 @@ from mesh.core.emitting import Emitting
 from mesh.core.events import Consumed, Transmit
 from mesh.core.handoff import CONTROL, HandOff
 from mesh.core.intake import Intake, Waiting
+from mesh.core.keeping import Keeping
 from mesh.core.messages import BatchDone, NodeId
 from mesh.core.owner import Owner
 from mesh.core.pace import Pace
@@ -33,7 +34,7 @@ class Applying:
         plan: Plan,
         intake: Intake,
         owner: Owner,
-        handoff: HandOff,
+        handoff: HandOff | Keeping,
         router: Router,
         emitting: Emitting,
         told_farewell: Mapping[NodeId, bool],

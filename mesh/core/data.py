@@ -46,6 +46,7 @@ from mesh.core.events import (
 from mesh.core.giving import REPLICATION
 from mesh.core.handoff import CONTROL
 from mesh.core.inject import POSTS
+from mesh.core.kept import Kept
 from mesh.core.light import Light
 from mesh.core.messages import (
     BatchDone,
@@ -84,7 +85,7 @@ class DataPlane:
         self.me = me
         self.plan = plan
         self.keeps = keeps  # what was given out is given again until it is known to be over: its sinks are told names
-        work = Light(me, plan, slots, seed, window_bytes, batch_records)
+        work = (Kept if keeps else Light)(me, plan, slots, seed, window_bytes, batch_records)
         self._work = work
         self.owner, self.router, self.handoff = work.owner, work.router, work.handoff
         self.progress, self.sources = work.progress, work.reading.sources
@@ -103,7 +104,6 @@ class DataPlane:
         self._unit: tuple[Pace, int] | None = None  # what the last unit of work took on
         self._stopping = False  # no new reads
         self._fenced = False
-        self._finishing = False  # the sinks were told to flush
         self._finished = False  # JobDone was said
         self._flushed_at: Millis = 0
         self._effects = work.emitting.effects  # one list, so that all stays in its order
@@ -157,7 +157,8 @@ class DataPlane:
         if self.table is None:
             return None
         rested = self._reading.due() if self._may_read() else []
-        overdue = self._reads.next_deadline(), self._listing.next_deadline(), self._posts.next_deadline()
+        overdue = [each.next_deadline() for each in (self._reads, self._listing, self._posts)]
+        overdue.append(self._work.next_deadline(fenced=self._fenced))
         return min([self._reports.next_at, *rested, *(due for due in overdue if due is not None)])
 
     def runnable(self, now: Millis) -> bool:
@@ -207,10 +208,7 @@ class DataPlane:
         self._reads.table = self._listing.table = self._departure.table = table
         self._posts.set_table(table)
         self._effects += self._reports.set_table(table, self._now)
-        if before is not None:
-            self._effects += self._reading.set_table(before, table, leaving=self._departure.leaving)
-            return
-        self._effects += self._reading.begin(table)
+        self._work.set_readers(before, table)
         early, self._early = self._early, []
         for event in early:  # others may have learned of the partition, worked, and told their last news before
             self._delivered(event)
@@ -240,7 +238,7 @@ class DataPlane:
 
     def _is_closed(self) -> bool:
         """To what comes by HTTP: also once this node has claimed that nothing more comes from it."""
-        return self._fenced or self._stopping or self._departure.leaving or self.progress.drained > 0
+        return self._fenced or self._stopping or self._departure.leaving or self.progress.closed
 
     def _may_read(self) -> bool:
         if self._stopping or self._fenced or self.table is None or self.me not in self.table.workers:
@@ -324,7 +322,7 @@ class DataPlane:
         if self.table is None:
             return
         self._emitting.send(self.router.released())
-        self._work.settle(fenced=self._fenced)
+        self._work.settle(self._now, fenced=self._fenced)
         if self._departure.leaving:
             self._work.give_away()
             self._effects += self._departure.step(self._is_empty())
@@ -340,8 +338,8 @@ class DataPlane:
         """Levels drained, sinks flushed."""
         while self._reading.ended() and self.quiet() and self.progress.may_drain():
             self.progress.drain()
-        if self.progress.may_flush() and not self._finishing:
-            self._finishing = True
+        if self.progress.may_flush():
+            self.progress.flush()
             self._effects.append(FlushSinks())
 
     def _is_reading(self) -> bool:

@@ -26,7 +26,9 @@ from mesh.core import columns
 from mesh.core.codec import Malformed, encode_with_values
 from mesh.core.emitting import Emitting
 from mesh.core.events import Consumed, Delivered, Transmit
+from mesh.core.guard import Applied
 from mesh.core.handoff import CONTROL, HandOff
+from mesh.core.keeping import Keeping
 from mesh.core.keys import slot_of_key
 from mesh.core.messages import ClaimLines, Inject, Injected, LinesClaimed, Message, NodeId
 from mesh.core.owner import MAX_STATE, TOO_LARGE, Owner
@@ -40,13 +42,14 @@ FIRST_RECORDS = 1  # of the first unit: nobody knows yet how slow a step is
 
 
 @dataclass(slots=True)
-class _Piece:
+class Piece:
     """Records that wait, and what has become of the first ones."""
 
     sender: NodeId | None  # None: this node itself
     inject: Inject
     size: int  # bytes of link credit to give back
     slots: list[int]
+    epoch: int = 1 << 62  # no record is taken of a slot that was not active here since before this one
     done: int = 0
     known: list[int] = field(default_factory=list)
     refused: list[int] = field(default_factory=list)
@@ -70,7 +73,7 @@ class Injects:
         slots: int,
         seed: int,
         owner: Owner,
-        handoff: HandOff,
+        handoff: HandOff | Keeping,
         emitting: Emitting,
         answer_own: Callable[[Injected | LinesClaimed], None],
     ) -> None:
@@ -81,12 +84,15 @@ class Injects:
         self._handoff = handoff
         self._emitting = emitting
         self._answer_own = answer_own
-        self._queue: deque[_Piece] = deque()
+        self._queue: deque[Piece] = deque()
         self._paces = [Pace(FIRST_RECORDS, MOST_RECORDS) for _ in plan.stages]
         self.records_keyed = 0
 
     def empty(self) -> bool:
         return not self._queue
+
+    def may_work(self) -> bool:
+        return bool(self._queue)
 
     # -- pieces come
 
@@ -113,7 +119,7 @@ class Injects:
 
     def _put(self, sender: NodeId | None, inject: Inject, size: int) -> None:
         shift = 33 - self._slots.bit_length()
-        self._queue.append(_Piece(sender, inject, size, columns.slots_of(inject.keys, self._seed, shift)))
+        self._queue.append(Piece(sender, inject, size, columns.slots_of(inject.keys, self._seed, shift)))
 
     def claim_own(self, claim: ClaimLines) -> None:
         self._claim(None, claim, 0)
@@ -144,16 +150,17 @@ class Injects:
             self._answer(piece.sender, piece.answer(), piece.size)
         return pace, piece.done - start
 
-    def _chosen(self, piece: _Piece, start: int, end: int) -> list[int]:
+    def _chosen(self, piece: Piece, start: int, end: int) -> list[int]:
         """The records that are new, and may be applied here and now; all others are noted."""
         plan = self._plan.stages[piece.inject.stage]
         here, shut = self._handoff.holdings.active, self._handoff.shut(plan.level)
+        never = piece.epoch + 1
         has_room = self._emitting.may_emit(plan.fragment)
         verdict_on = self._verdicts(piece)
         chosen = []
         for index in range(start, end):
             slot = piece.slots[index]
-            if not has_room or slot not in here or slot in shut or slot in piece.refused_slots:
+            if not has_room or here.get(slot, never) > piece.epoch or slot in shut or slot in piece.refused_slots:
                 piece.refused_slots[slot] = None
                 piece.refused.append(index)
             elif (verdict := verdict_on(index)) == NEW:
@@ -164,7 +171,7 @@ class Injects:
                 piece.wrong, piece.wrong_seq = verdict, numbers_from_bytes(piece.inject.ids)[index] >> INDEX_BITS
         return chosen
 
-    def _verdicts(self, piece: _Piece) -> Callable[[int], str]:
+    def _verdicts(self, piece: Piece) -> Callable[[int], str]:
         inject = piece.inject
         if not inject.producer:
             return lambda index: NEW
@@ -172,9 +179,14 @@ class Injects:
         take, slots, stage, producer = self._owner.windows.take, piece.slots, inject.stage, inject.producer
         return lambda index: take(slots[index], stage, producer, ids[index], digests[index])
 
-    def _apply(self, piece: _Piece, chosen: list[int]) -> None:
+    def _apply(self, piece: Piece, chosen: list[int]) -> None:
         if not chosen:
             return
+        applied, plan = self._applied(piece, chosen), self._plan.stages[piece.inject.stage]
+        if applied.outs and not plan.fragment.empty:
+            self._emitting.run(plan.fragment, applied.out_keys, applied.outs)
+
+    def _applied(self, piece: Piece, chosen: list[int]) -> Applied:
         inject, plan = piece.inject, self._plan.stages[piece.inject.stage]
         keys, values = [inject.keys[index] for index in chosen], [inject.values[index] for index in chosen]
         applied = self._owner.apply(inject.stage, keys, values, wants_outputs=inject.wants_outputs)
@@ -186,8 +198,7 @@ class Injects:
                 self._emitting.failed(plan.name, plan.where, (keys[index], values[index]), error)
         if inject.wants_outputs:
             piece.outputs = _shown(applied.outs)
-        if applied.outs and not plan.fragment.empty:
-            self._emitting.run(plan.fragment, applied.out_keys, applied.outs)
+        return applied
 
     def _answer(self, sender: NodeId | None, answer: Injected | LinesClaimed, size: int) -> None:
         if sender is None:

@@ -55,6 +55,12 @@ class Light:
     def set_table(self, table: TableAgreed) -> None:
         self.emitting.effects += self.handoff.set_table(table)
 
+    def set_readers(self, before: TableAgreed | None, table: TableAgreed) -> None:
+        if before is None:
+            self.emitting.effects += self.reading.begin(table)
+        else:
+            self.emitting.effects += self.reading.set_table(before, table, leaving=self.departure.leaving)
+
     def came(self, event: SplitRead, now: Millis) -> None:
         """A chunk of a source."""
         values = self.reading.came(event, now)
@@ -81,7 +87,11 @@ class Light:
     def farewell(self, sender: NodeId) -> None:
         self.reading.moves.farewell(sender)
 
-    def settle(self, *, fenced: bool) -> None:
+    def next_deadline(self, *, fenced: bool) -> Millis | None:
+        """Nothing here has a time of its own."""
+        return None
+
+    def settle(self, _now: Millis, *, fenced: bool) -> None:
         """After every event."""
         self.emitting.effects += self.handoff.tell_settled()
 

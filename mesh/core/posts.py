@@ -11,10 +11,14 @@ from collections.abc import Callable, Collection
 
 from mesh.app.plan import Plan
 from mesh.core.emitting import Emitting
+from mesh.core.emitting_kept import KeptEmitting
 from mesh.core.events import Delivered, LinesPosted, Millis, RecordAsked, TableAgreed
 from mesh.core.handoff import HandOff
 from mesh.core.ingest import Ingest
+from mesh.core.ingest_kept import KeptIngest
 from mesh.core.inject import Injects
+from mesh.core.inject_kept import KeptInjects
+from mesh.core.keeping import Keeping
 from mesh.core.messages import Injected, LinesClaimed, Message, NodeId
 from mesh.core.owner import Owner
 from mesh.core.pace import Pace
@@ -30,16 +34,21 @@ class Posts:
         slots: int,
         seed: int,
         owner: Owner,
-        handoff: HandOff,
+        handoff: HandOff | Keeping,
         emitting: Emitting,
         committed: Callable[[int, int], None],
         unreachable: Callable[[], Collection[NodeId]],
     ) -> None:
         self._me = me
         self._emitting = emitting
-        self._injects = Injects(plan, slots, seed, owner, handoff, emitting, self._answered_here)
+        if isinstance(handoff, Keeping):
+            assert isinstance(emitting, KeptEmitting)
+            self._injects: Injects = KeptInjects(plan, slots, seed, owner, handoff, emitting, self._answered_here)
+        else:
+            self._injects = Injects(plan, slots, seed, owner, handoff, emitting, self._answered_here)
         put_own, claim_own = self._injects.put_own, self._injects.claim_own
-        self._ingest = Ingest(me, plan, slots, seed, emitting, put_own, claim_own, committed, unreachable)
+        kind = KeptIngest if isinstance(handoff, Keeping) else Ingest
+        self._ingest = kind(me, plan, slots, seed, emitting, put_own, claim_own, committed, unreachable)
         self._reads_next = False  # both sides have work: who is next
 
     @property
@@ -89,11 +98,11 @@ class Posts:
     # -- work
 
     def may_work(self) -> bool:
-        return self._ingest.may_work() or not self._injects.empty()
+        return self._ingest.may_work() or self._injects.may_work()
 
     def work_one(self) -> tuple[Pace, int] | None:
         """One unit; records that are here already before lines that are not read yet, but not always."""
         self._reads_next = not self._reads_next and self._ingest.may_work()
-        if self._reads_next or self._injects.empty():
+        if self._reads_next or not self._injects.may_work():
             return self._ingest.work_one(self._emitting.now)
         return self._injects.work_one()

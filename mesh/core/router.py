@@ -128,7 +128,7 @@ class Router:
 
     def _ended_reigns(self, table: TableAgreed) -> dict[int, int]:
         """Slots, all of whose records that are on their way shall come back: slot -> 0."""
-        before, self._reigns = self._reigns, _reigns(table)
+        before, self._reigns = self._reigns, reigns_of(table)
         both = enumerate(zip(before, self._reigns, strict=True))
         return {slot: 0 for slot, (old, new) in both if old != new}
 
@@ -359,7 +359,7 @@ class Router:
             yield from stage.lanes.values()
 
 
-def _reigns(table: TableAgreed) -> list[Reign | None]:
+def reigns_of(table: TableAgreed) -> list[Reign | None]:
     """The owner of each slot, and since which term. While it is handed over the donor still answers for what it has
     taken; of all slots that are PENDING, only the reign of these is older than their term."""
     since = table.since_of_slot or table.term_of_slot

@@ -1,0 +1,35 @@
+"""What comes by HTTP, where it comes in, when slots have copies: an owner that does not answer may have a successor.
+
+When the reign of a slot ends, what a producer with a name sent there is sent again to the next owner, which knows by
+its numbers whether the former one had it committed. The whole piece is: whoever lives and has the rest of it knows
+that, too. Without a name nobody could know; then the piece waits, and who sent it is told in the end that nobody can
+say.
+"""
+
+from __future__ import annotations
+
+from mesh.core.events import Millis, TableAgreed
+from mesh.core.ingest import Ingest
+from mesh.core.router import Reign, reigns_of
+
+
+class KeptIngest(Ingest):
+    """All requests of this node."""
+
+    _reigns: list[Reign | None] | None = None
+
+    def set_table(self, table: TableAgreed, now: Millis) -> None:
+        before, self._reigns = self._reigns, reigns_of(table)
+        if before is not None:
+            pairs = zip(before, self._reigns, strict=True)
+            self._take_back({slot: None for slot, (old, new) in enumerate(pairs) if old != new})
+        super().set_table(table, now)
+
+    def _take_back(self, ended: dict[int, None]) -> None:
+        """What is on its way to slots whose reign has ended; a late answer of theirs is nobody's."""
+        for number, (request, owner, records) in list(self._pieces.items()):
+            if request.producer and any(record.slot in ended for record in records):
+                del self._pieces[number]
+                del request.in_flight[owner, records[0].stage]
+                request.applied += len(records)  # perhaps
+                request.refused(records)
