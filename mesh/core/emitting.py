@@ -52,7 +52,9 @@ class Emitting:
         for batch in batches:
             own = batch.records
             if own is not None:
-                waiting = Waiting(None, batch.number, batch.epoch, 0, own.keys, own.values, own.slots)
+                waiting = Waiting(
+                    None, batch.number, batch.epoch, 0, own.keys, own.values, own.slots, numbers=own.numbers
+                )
                 self._intake.put_own(batch.stage, waiting)
             else:
                 self.effects.append(Transmit(batch.owner, self._plan.stages[batch.stage].level, batch.payload))
