@@ -156,7 +156,7 @@ class Committing:
             lane.carried.pop(slot, None)
             lane.needed.pop(slot, None)
         for entry in self._queue:
-            if slot in entry.touched:
+            if slot in entry.touched and slot not in entry.withdrawn:  # it may have gone, come back and gone again
                 entry.withdrawn[slot] = None
                 self._forget_outputs(entry.pack, slot)
         self._outputs.free_slot(slot)  # those that were given out are only counted from now on
