@@ -259,7 +259,8 @@ class Router:
         from a given index on. Returns what is wrong with that claim, if anything."""
         lane = self._stages[stage].lanes.get(owner) if stage < len(self._stages) else None
         if lane is None:
-            return None if owner in self._departed or self._has_ended(owner) else "not an owner of ours"
+            ended = self._has_ended(owner) and stage < len(self._stages)
+            return None if owner in self._departed or ended else "not an owner of ours"
         if number > lane.last_number:
             return f"batch {number} was never sent, the last is {lane.last_number}"
         if refused and owner not in self._departed:
