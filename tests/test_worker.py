@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import mesh
 from mesh.app.connectors import Chunk, Split
 from mesh.app.plan import compile
 from mesh.core.data import DataPlane
-from mesh.core.events import FlushSinks, ReadSplit, SplitRead, WriteSink
+from mesh.core.events import FlushSinks, ReadSplit, SinksFlushed, SinkWritten, SplitRead, WriteSink
+from mesh.core.numbers import Numbers as Names
 from mesh.runtime.connections import Connections
+from mesh.runtime.flushing import FIRST_NAMED_MS, FLUSH_MS, MANY_ITEMS, MOST_NAMED_MS, Flushing
 from mesh.runtime.worker import Worker
 from tests.tables import agreed
 
@@ -134,3 +137,124 @@ def test_a_sink_that_is_written_to_after_its_end_is_opened_again() -> None:
     connections.perform(FlushSinks())
     connections.perform(WriteSink(0, ["late"]))
     assert (len(sink.opened), sink.items) == (2, ["early", "late"])
+
+
+# -- items with names
+
+
+class NamingShelf(Shelf):
+    """A sink that wants names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[tuple[str, int]] = []
+        self.flushed = self.closed = 0
+
+    def open_named(self, writer: str) -> NamingShelf:
+        self.opened.append(f"named {writer}")
+        return self
+
+    def write_named(self, items: Sequence[Any], names: Sequence[tuple[str, int]]) -> None:
+        self.items += items
+        self.names += names
+
+    def flush(self) -> None:
+        self.flushed += 1
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def naming() -> tuple[mesh.App, NamingShelf, Shelf]:
+    app, named, plain = mesh.App("naming"), NamingShelf(), Shelf()
+    numbers = app.source("numbers", Numbers())
+    numbers.to(named)
+    sums = numbers.key_by(lambda number: number % 2).fold("sum", int, lambda total, number: total + number)
+    sums.to(plain)
+    sums.to(named)
+    return app, named, plain
+
+
+def opened(app: mesh.App) -> Connections:
+    connections = Connections(compile(app), "me-1", lambda event: None, named=True)
+    connections.open_writers("run1")
+    return connections
+
+
+OF_STAGE = Names([7, 9, 4], [3, 3, 2], [0], [(True, 0, "")])
+OF_SPLIT = Names([0, 1], [0, 0], [0], [(False, 0, "a/b.txt")])
+
+
+def test_a_sink_that_wants_names_is_told_them_by_sink_and_stream() -> None:
+    app, named, plain = naming()
+    connections = opened(app)
+    connections.perform(WriteSink(0, ["p", "q"], OF_SPLIT))
+    connections.perform(WriteSink(1, ["a", "b", "c"], OF_STAGE))
+    connections.perform(WriteSink(2, ["a", "b", "c"], OF_STAGE))
+    assert named.opened == ["named run1.me-1"] * 2
+    assert named.items == ["p", "q", "a", "b", "c"]
+    assert named.names == [
+        ("numbers/numbers:a/b.txt", 0), ("numbers/numbers:a/b.txt", 1),
+        ("sum-2/sum/3", 7), ("sum-2/sum/3", 9), ("sum-2/sum/2", 4),
+    ]  # fmt: skip
+    assert (plain.opened, plain.items) == (["run1.me-1"], ["a", "b", "c"])
+
+
+def test_what_a_sink_has_is_told_once_it_was_flushed_with_or_without_names_of_its_own() -> None:
+    connections = opened(naming()[0])
+    connections.perform(WriteSink(1, ["a", "b", "c"], OF_STAGE))
+    connections.perform(WriteSink(1, ["posted"], None))
+    connections.perform(WriteSink(0, ["p", "q"], OF_SPLIT))
+    assert connections.written() == []
+    connections.flush()
+    assert connections.written() == [SinkWritten(1, 4), SinkWritten(0, 2)]
+    connections.flush()
+    assert connections.written() == []
+
+
+def test_the_end_of_a_job_whose_items_have_names_flushes_and_the_end_of_the_node_closes() -> None:
+    app, named, _ = naming()
+    connections = opened(app)
+    connections.perform(WriteSink(0, ["p", "q"], OF_SPLIT))
+    assert connections.perform(FlushSinks()) == SinksFlushed()
+    assert (connections.written(), named.flushed, named.closed) == ([SinkWritten(0, 2)], 1, 0)
+    connections.close()
+    assert named.closed == 2, "two sinks are one object here"
+
+
+def test_items_that_have_no_names_are_flushed_whenever_there_is_nothing_else_to_do() -> None:
+    flushing = Flushing(named=False)
+    flushing.flushed(1000)
+    assert flushing.due(1001, idle=True, waiting=0)
+    assert not flushing.due(1001, idle=False, waiting=0)
+    assert flushing.due(1000 + FLUSH_MS, idle=False, waiting=0)
+
+
+def test_items_with_names_are_flushed_soon_at_first_and_more_rarely_later() -> None:
+    flushing = Flushing(named=True)
+    now, waits = 0, []
+    for _ in range(1000):
+        assert not flushing.due(flushing.deadline() - 1, idle=True, waiting=1)
+        assert flushing.due(flushing.deadline(), idle=False, waiting=1)
+        waits.append(flushing.deadline() - now)
+        now = flushing.deadline()
+        flushing.flushed(now)
+    assert waits == sorted(waits)
+    assert (waits[0], waits[-1]) == (FIRST_NAMED_MS, MOST_NAMED_MS)
+    assert flushing.due(now, idle=False, waiting=MANY_ITEMS)
+
+
+def test_a_node_that_keeps_what_it_gives_out_is_woken_to_flush_and_has_it_in_the_sink_by_then() -> None:
+    app, _, sink = made()
+    data = DataPlane(ME, compile(app), 4, 0, keeps=True)
+    worker, now = Worker(data, "me-1", lambda: None, deque(), lambda: 0), 0
+    table = agreed(1, [ME], [0] * 4)
+    worker.inbox.append(replace(table, since_of_slot=(1,) * 4, backups_of_slot=((),) * 4, joining_of_slot=(-1,) * 4))
+    while not worker.job_done:
+        worker.turn(now)
+        if not worker.busy(now):
+            deadline = worker.next_deadline()
+            assert deadline is not None, "nobody would wake it"
+            now = max(now, deadline)
+    assert sink.items == list(range(10))
+    assert not data.handoff.busy()

@@ -3,6 +3,10 @@
 A source that may block is read in a thread of its own, one read at a time, and its answer comes through `post`; all
 others are read on the spot. Sinks belong to the thread that works.
 
+`named`: items have names, but for those that were posted, and a sink that can be opened with names is told them. How
+many items a sink has by now is for who calls to pass on, after every flush: see `written`. The end of the job only
+flushes then: another node may still give items again that are here, and its writer must find out.
+
 What they raise ends the node: a ConnectorError as it is, for it speaks to the operator; all else as an AppFailed that
 names the source or sink.
 """
@@ -67,7 +71,7 @@ class Connections:
         self._readers: dict[tuple[int, str], _Open] = {}
         self._writers: dict[int, Writer[Any]] = {}
         self.unflushed: dict[int, None] = {}  # sinks that were written to since their last flush
-        self.waiting: dict[int, int] = {}  # of named items: how many, by sink, that flush will be for
+        self.waiting: dict[int, int] = {}  # items since then, by sink, if these have names
         self._written: list[SinkWritten] = []
 
     def open_writers(self, run: str) -> None:
@@ -144,7 +148,7 @@ class Connections:
     def _write(self, sink: int, items: list[Any], names: Numbers | None) -> None:
         writer = self._writer_of(sink)
         self.unflushed[sink] = None
-        if names is not None:
+        if self.named:
             self.waiting[sink] = self.waiting.get(sink, 0) + len(items)
         if names is not None and self._takes_names(self._plan.sinks[sink].connector):
             cast(NamedWriter[Any], writer).write_named(items, self._names(sink, names))

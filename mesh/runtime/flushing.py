@@ -26,7 +26,7 @@ class Flushing:
         self._flushes = 0
 
     def due(self, now: Millis, idle: bool, waiting: int) -> bool:
-        """Something was written; `waiting` are the named items among it."""
+        """Something was written; `waiting` are so many items that have names."""
         if self._named:
             return waiting >= MANY_ITEMS or now >= self.deadline()
         return idle or now >= self._flushed_at + FLUSH_MS
