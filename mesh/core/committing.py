@@ -43,6 +43,7 @@ from mesh.core.table import ACTIVE, PENDING
 from mesh.core.values import NotSerializable
 
 WINDOW_BYTES = 4 << 20  # of a lane
+TOLD_AT_ONCE = 32  # packs whose outputs are over
 
 
 @dataclass(slots=True)
@@ -193,7 +194,7 @@ class Committing:
         for out in pack.outputs:
             self._outputs.add((pack.maker, pack.pack), pack.stage, out)
         for node, lane in self._lanes.items():
-            wanted = entry.touched.intersection(lane.carried)
+            wanted = lane.carried.keys() & entry.touched
             if wanted:
                 self._send(lane, pack if len(wanted) == len(entry.touched) else pack.restricted(wanted))
                 if not wanted.isdisjoint(lane.needed):
@@ -269,11 +270,17 @@ class Committing:
             self._over.setdefault(maker, []).append(pack)
 
     def tell_over(self) -> None:
-        """To the backups."""
+        """To the backups: with what else they are sent, or when it is worth it, or when there is nothing else."""
+        if not self._over or (self._goes_on() and sum(map(len, self._over.values())) < TOLD_AT_ONCE):
+            return
         for lane in self._lanes.values():
             if lane.carried:
                 self._effects += [lane.freed(maker, packs, self._epoch) for maker, packs in self._over.items()]
         self._over.clear()
+
+    def _goes_on(self) -> bool:
+        """Will there be more to tell, and does nothing leave now?"""
+        return bool(self._queue or self._unfinished) and not any(lane.leaving for lane in self._lanes.values())
 
     # -- copies that join
 
