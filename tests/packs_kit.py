@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from mesh.core.keys import slot_of_key
-from mesh.core.packs import Outputs, Pack, Shape
+from mesh.core.packs import Outputs, Pack, Shape, Window
 
 SLOTS, SEED = 8, 0
 SHAPE = Shape(sources=2, stages=2, targets=3, slots=SLOTS, seed=SEED)
@@ -45,6 +45,9 @@ def packs(draw: st.DrawFn) -> Pack:
     pairs = draw(st.lists(st.tuples(slots, slots), max_size=5, unique=True))
     if pairs:
         pack.stages.append((0, [a for a, _ in pairs], [b for _, b in pairs], [draw(numbers) for _ in pairs]))
+    for producer in draw(st.lists(st.sampled_from("pq"), unique=True)):
+        took = draw(st.lists(st.tuples(slots, numbers, numbers), min_size=1, max_size=4, unique=True))
+        pack.windows.append(Window(draw(st.integers(0, 2)), producer, *map(list, zip(*took, strict=True))))
     for target in draw(st.lists(st.integers(0, 2), unique=True)):
         outs = draw(st.lists(st.tuples(slots, numbers, st.text("ab", max_size=2), states), min_size=1, max_size=5))
         origins, given, out_keys, values = map(list, zip(*outs, strict=True))
@@ -64,6 +67,9 @@ def things(*some: Pack) -> list[Any]:
             found += [("split", slot, repr(stream), number) for slot, number in zip(marked, given, strict=True)]
         for stage, origins, marked, given in pack.stages:
             found += [("stage", slot, f"{stage} {a}", n) for a, slot, n in zip(origins, marked, given, strict=True)]
+        for each in pack.windows:
+            taken = zip(each.slots, each.ids, each.digests, strict=True)
+            found += [("window", slot, f"{each.stage} {each.producer} {n}", digest) for slot, n, digest in taken]
         for out in pack.outputs:
             columns = zip(out.origins, out.numbers, out.keys, out.values, strict=True)
             found += [("out", origin, f"{out.target} {number}", f"{k!r} {v!r}") for origin, number, k, v in columns]

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from mesh.core.codec import Malformed, decode_with_values
 from mesh.core.columns import slots_to_bytes
-from mesh.core.messages import OutputColumns, PackPart, SplitMarks, StageMarks
+from mesh.core.messages import OutputColumns, PackPart, SplitMarks, StageMarks, WindowMarks
+from mesh.core.numbers import Numbers
 from mesh.core.packs import Outputs, Pack, encoded
+from mesh.core.slot_splits import split_key
 from mesh.core.windows import numbers_to_bytes
 from tests.packs_kit import ME, SHAPE, keys_of_slot, packs, slots, slots_of, things
 
@@ -92,7 +94,12 @@ def test_what_cannot_travel_is_named_and_the_rest_goes() -> None:
 GOOD = Pack(ME, 1, 0, slots_of(["a"]), ["a"], [1], next_output=10).part(1, 1, more=False)
 TOO_LARGE = numbers_to_bytes([1 << 63])
 BAD: list[dict[str, Any]] = [
+    {"stage": 4},
     {"stage": 2},
+    {"stage": 3},
+    {"windows": (WindowMarks(3, "p", slots_to_bytes([1]), numbers_to_bytes([1]), numbers_to_bytes([1])),)},
+    {"windows": (WindowMarks(0, "p", slots_to_bytes([1]), numbers_to_bytes([1, 2]), numbers_to_bytes([1])),)},
+    {"windows": (WindowMarks(0, "p" * 201, slots_to_bytes([1]), numbers_to_bytes([1]), numbers_to_bytes([1])),)},
     {"states": [1, 2]},
     {"keys": [1.5]},
     {"keys": ["\ud800"]},
@@ -112,6 +119,50 @@ BAD: list[dict[str, Any]] = [
     {"outputs": (OutputColumns(0, slots_to_bytes([1]), numbers_to_bytes([10]), ["a"], None),)},
     {"outputs": (OutputColumns(0, slots_to_bytes([1]), numbers_to_bytes([1]), ["a"], None),), "pack": 0},
 ]
+
+
+SPLIT = split_key(3, 0, "x")
+PLACE = (7, (0, 0, 0), False, 9, 5)
+OTHERS = [
+    Pack(ME, 0, 2, [3], ["3 0 0 p"], [[0, numbers_to_bytes([5]), numbers_to_bytes([6])]]),
+    Pack(ME, 0, 3, [3], [SPLIT], [PLACE]),
+]
+NOT_OTHERS: list[dict[str, Any]] = [
+    {"slots": slots_to_bytes([4])},
+    {"slots": b""},
+    {"states": []},
+    {"states": [1]},
+    {"keys": ["p"]},
+    {"keys": [split_key(3, 2, "x")]},
+    {"splits": (SplitMarks(0, "x", slots_to_bytes([1]), numbers_to_bytes([1])),)},
+    {"stages": (StageMarks(0, slots_to_bytes([1]), slots_to_bytes([1]), numbers_to_bytes([1])),)},
+    {"outputs": (OutputColumns(0, slots_to_bytes([1]), numbers_to_bytes([1]), ["a"], None),), "pack": 1},
+]
+
+
+@pytest.mark.parametrize("pack", OTHERS, ids=lambda pack: f"part {pack.stage}")
+def test_what_else_a_slot_has_arrives_as_it_was(pack: Pack) -> None:
+    (part,) = parts_of(encoded(pack, 1, 1).payloads)
+    assert things(SHAPE.checked(part)) == things(pack)
+
+
+@pytest.mark.parametrize("pack", OTHERS, ids=lambda pack: f"part {pack.stage}")
+@pytest.mark.parametrize("bad", NOT_OTHERS, ids=str)
+def test_what_is_nothing_that_a_slot_has_is_refused(pack: Pack, bad: dict[str, Any]) -> None:
+    with pytest.raises(Malformed):
+        SHAPE.checked(dataclasses.replace(pack.part(1, 1, more=False), **bad))
+
+
+def test_the_last_record_of_each_stream_is_the_mark_of_a_slot() -> None:
+    numbers = Numbers()
+    numbers.begin((False, 1, "x"))
+    numbers.numbers, numbers.origins = [4, 5, 6], [0, 0, 0]
+    numbers.begin((True, 0, ""))
+    numbers.numbers += [7, 8, 9]
+    numbers.origins += [1, 2, 1]
+    pack = Pack(ME, 1, 0)
+    pack.mark([3, 4, 3, 3, 3, 3], numbers)
+    assert (pack.splits, pack.stages) == ([((1, "x"), [3, 4], [6, 5])], [(0, [1, 2], [3, 3], [9, 8])])
 
 
 @pytest.mark.parametrize("bad", BAD, ids=str)
