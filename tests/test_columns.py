@@ -129,3 +129,11 @@ def test_a_generator_of_outputs_is_drawn_within_the_step() -> None:
     outs: list[Any] = []
     assert columns.stateful({}, iter("ab"), iter([1, 2]), int, step, [], outs) is None
     assert outs == [[1, 1], [2, 2]]
+
+
+@pytest.mark.parametrize("slots", [1, 2, 128, 256, 512, 1024, 65536])
+def test_a_slot_that_there_is_not_is_seen_among_many(slots: int) -> None:
+    for slot in (0, slots - 1, slots, slots + 1, 2 * slots, 255, 256, 65535):
+        if slot < 65536:
+            column = columns.slots_to_bytes([0, slots - 1, slot])
+            assert columns.are_slots(column, slots) == (slot < slots), slot

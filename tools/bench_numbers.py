@@ -35,23 +35,6 @@ def best(loop: Callable[[], Any]) -> float:
     return round(quickest / RECORDS, 1)
 
 
-def scatter(keys: list[Any], slots: list[int], numbers: Any, to: list[Any]) -> None:
-    for key, slot, number in zip(keys, slots, numbers, strict=True):
-        add_key, add_slot, add_number = to[slot]
-        add_key(key)
-        add_slot(slot)
-        add_number(number)
-
-
-def scatter_origins(keys: list[Any], slots: list[int], numbers: Any, origins: list[int], to: list[Any]) -> None:
-    for key, slot, number, origin in zip(keys, slots, numbers, origins, strict=True):
-        add_key, add_slot, add_number, add_origin = to[slot]
-        add_key(key)
-        add_slot(slot)
-        add_number(number)
-        add_origin(origin)
-
-
 def appenders(width: int) -> tuple[list[list[Any]], list[Any]]:
     lists: list[list[Any]] = [[] for _ in range(width * OWNERS)]
     bound = [tuple(each.append for each in lists[width * owner : width * (owner + 1)]) for owner in range(OWNERS)]
@@ -102,9 +85,11 @@ def main() -> None:
         "scatter, as today (key is value)": scattered(
             3, lambda to: columns.scatter(words, words, slots, to, with_values=False)
         ),
-        "scatter with numbers (split)": scattered(3, lambda to: scatter(words, slots, range(RECORDS), to)),
+        "scatter with numbers (split)": scattered(
+            5, lambda to: columns.scatter_numbered(words, None, slots, numbers, None, to)
+        ),
         "scatter with numbers and origins (stage)": scattered(
-            4, lambda to: scatter_origins(words, slots, range(RECORDS), origins, to)
+            5, lambda to: columns.scatter_numbered(words, None, slots, numbers, origins, to)
         ),
         "pack the numbers, 32 bits": lambda: array("I", numbers).tobytes(),
         "unpack the numbers": lambda: array("I", array("I", numbers).tobytes()).tolist(),

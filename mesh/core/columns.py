@@ -25,6 +25,7 @@ Values: TypeAlias = list[Any]
 Appenders: TypeAlias = tuple[Callable[[Any], None], ...]  # of key, value and slot; also number and origin, if numbered
 
 _hash = mmh3.hash
+_BYTES = bytes(range(256))
 
 
 def all_keys_good(keys: Keys) -> bool:
@@ -127,6 +128,13 @@ def slots_from_bytes(data: bytes) -> array[int]:
     column = array("H")
     column.frombytes(data)
     return little_endian(column)
+
+
+def are_slots(data: bytes, slots: int) -> bool:
+    """Is each of them one of so many, a power of two? Looks at no record by itself."""
+    if slots < 256 and data[::2].translate(None, _BYTES[:slots]):
+        return False
+    return not data[1::2].translate(None, _BYTES[: max(1, slots >> 8)])
 
 
 def little_endian(column: array[int]) -> array[int]:

@@ -114,7 +114,7 @@ class Intake:
             if batch.runs:
                 raise Malformed("batch", "numbers where none are kept")
             return None
-        if max(columns.slots_from_bytes(batch.slots), default=0) >= self._slots:
+        if not columns.are_slots(batch.slots, self._slots):
             raise Malformed("batch", "a record of no slot")  # its mark would have no place
         return checked(batch.runs, len(batch.keys), self._sources, len(self._stages), self._slots)
 

@@ -21,7 +21,7 @@ from itertools import compress
 from typing import TypeAlias
 
 from mesh.core.codec import MAX_INT, Malformed
-from mesh.core.columns import little_endian, slots_from_bytes, slots_to_bytes
+from mesh.core.columns import are_slots, little_endian, slots_from_bytes, slots_to_bytes
 from mesh.core.messages import NumberedRun
 
 Producer: TypeAlias = tuple[bool, int, str]  # is it a stage; its number, or that of the source; the split
@@ -207,6 +207,6 @@ def _origins(run: NumberedRun, slots: int) -> list[int]:
         origins = list(slots_from_bytes(run.origins))
     except ValueError:
         raise Malformed("batch", "a slot that is cut") from None
-    if origins and (not run.of_stage or max(origins) >= slots):
+    if origins and not (run.of_stage and are_slots(run.origins, slots)):
         raise Malformed("batch", "no such slot, or a slot where none belongs")
     return origins
