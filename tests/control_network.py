@@ -36,7 +36,8 @@ from mesh.core.membership.tuning import LOOPBACK
 from mesh.core.messages import ALIVE, STAYING, Member, Message, NodeId
 from mesh.core.planner import Declared
 from mesh.core.succession import fault
-from mesh.core.table import PENDING, Table
+from mesh.core.table import LOST, Slot, Table
+from mesh.sim.copies import copies_fault
 
 SLOTS = 64
 
@@ -70,8 +71,10 @@ class Cluster:
         expect: int | None = None,
         disks: tuple[str, ...] = (),
         control: type[ControlPlane] = ControlPlane,
+        copies: int = 1,
     ) -> None:
         self.kind = control
+        self.copies = copies
         self.slots, self.graph = SLOTS, "graph"  # of what is started from now on
         self.disks: dict[str, dict[str, bytes]] = {name: {} for name in disks}  # of those that have a directory
         self.deaf: Callable[[str, str, Message], bool] = lambda sender, receiver, message: False  # what gets lost
@@ -84,6 +87,7 @@ class Cluster:
         self.processes: dict[str, Process] = {}
         self.lives = 0
         self.history: dict[int, Table] = {}
+        self.leaving: dict[NodeId, None] = {}  # who was asked to
         self.newest = 0
         self.declared = tuple(
             [Declared(name, "worker", "") for name in names] + [Declared(name, "witness", "") for name in witnesses]
@@ -105,7 +109,9 @@ class Cluster:
             home, boot, disk[IDENTITY] = next_boot(disk.get(IDENTITY), node)
         me = Member(node, name, f"tcp://{name}:7400", f"{name}:7480", role, "", 1, ALIVE, STAYING, home, boot)
         seeds = tuple(f"tcp://{each.name}:7400" for each in self.declared if each.name != name)
-        identity = Identity(me, "test", self.slots, 0, self.graph, self.now, self.declared, self.expect, 1, seeds)
+        identity = Identity(
+            me, "test", self.slots, 0, self.graph, self.now, self.declared, self.expect, self.copies, seeds
+        )
         control = self.kind(identity, LOOPBACK, Random(self.random.getrandbits(64)), dict(disk or {}))
         process = self.processes[name] = Process(name, node, control)
         self._at(self.now + 1, lambda: self._handle(process, Woke()))
@@ -125,6 +131,7 @@ class Cluster:
         self.kill(name)
 
     def ask_to_leave(self, at: str, name: str) -> None:
+        self.leaving[self.processes[name].node] = None
         self._handle(self.processes[at], AskToLeave(self.processes[name].node))
 
     def resume(self, name: str) -> None:
@@ -166,7 +173,12 @@ class Cluster:
         table = self.living()[0].table
         counts = table.counts()
         up = sorted(seat.name for seat in table.members if seat.up)
-        return up == sorted(each.name for each in self.living()) and not counts["pending"] and table.spread() <= 1
+        level = up == sorted(each.name for each in self.living()) and not counts["pending"] and table.spread() <= 1
+        return level and all(self._has_copies(slot) for slot in table.slots)
+
+    def _has_copies(self, slot: Slot) -> bool:
+        workers = sum(each.control.identity.me.role == "worker" for each in self.living())
+        return slot.status == LOST or (len(slot.members) == min(self.copies, workers) and slot.joining is None)
 
     def shown(self) -> str:
         tables = [(each.name, each.control.table) for each in self.living()]
@@ -245,8 +257,31 @@ class Cluster:
         self.newest = max(self.newest, table.epoch)
         before = self.history.get(table.epoch - 1)
         assert before is None or fault(before, table) is None
+        assert before is None or copies_fault(before, table, [*self.leaving], self._may_return) is None
         for number, slot in enumerate(table.slots):
-            if slot.status == PENDING and slot.donor is not None and table.members[slot.owner].node == process.node:
-                donor = next((p for p in self.processes.values() if p.node == table.members[slot.donor].node), None)
-                if donor is not None and donor.alive and not donor.paused:
+            needed = (slot.donor, slot.joining, *slot.backups) if slot.joining is not None else (slot.donor,)
+            nodes = [table.members[place].node for place in needed if place is not None]
+            if process.node in [table.members[place].node for place in slot.asked()]:
+                if self.copies > 1:
+                    self._at(self.now + self.random.randint(*self.transfer), self._claim(process, number, slot, nodes))
+                elif all(map(self._acts, nodes)):
                     self._later(self.random.randint(*self.transfer), process, SlotsInstalled(((number, slot.term),)))
+
+    def _claim(self, process: Process, number: int, slot: Slot, needed: list[NodeId]) -> Callable[[], None]:
+        """As soon as all that it takes are there, unless it is asked something else by then."""
+
+        def look() -> None:
+            if process.table.slots[number].term != slot.term:
+                return
+            if all(map(self._acts, needed)):
+                self._handle(process, SlotsInstalled(((number, slot.term),)))
+            elif process.alive:
+                self._at(self.now + 50, look)
+
+        return look
+
+    def _acts(self, node: NodeId) -> bool:
+        return any(each.node == node and each.alive and not each.paused for each in self.processes.values())
+
+    def _may_return(self, node: NodeId) -> bool:
+        return self.copies > 1 and any(each.node == node and each.alive for each in self.processes.values())

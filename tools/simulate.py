@@ -32,11 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options().parse_args(arguments)
     if options.seed is not None:
         try:
-            return replay(options.seed, options.nodes, verbose=options.verbose)
+            return replay(options.seed, options.nodes, options.copies, verbose=options.verbose)
         except BrokenPipeError:  # whoever read along has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
-    return search(range(options.start, options.start + options.seeds), options.nodes)
+    return search(range(options.start, options.start + options.seeds), options.nodes, options.copies)
 
 
 def _options() -> argparse.ArgumentParser:
@@ -46,6 +46,7 @@ def _options() -> argparse.ArgumentParser:
     what.add_argument("--seed", type=int, metavar="S", help="replay one world and print what happens in it")
     parser.add_argument("--start", type=int, default=0, metavar="S", help="the first seed (default 0)")
     parser.add_argument("--nodes", type=_nodes, metavar="N", help=f"how many nodes, 1 to {len(NAMES)}; else by seed")
+    parser.add_argument("--copies", type=int, choices=(1, 2, 3), help="of each slot; else by seed")
     parser.add_argument("--verbose", action="store_true", help="with --seed: every message, too")
     return parser
 
@@ -67,8 +68,8 @@ def _nodes(text: str) -> int:
 # -- one world in words -----------------------------------------------------------------------------------------------
 
 
-def replay(seed: int, nodes: int | None, *, verbose: bool) -> int:
-    scenario = scenario_of(seed, nodes)
+def replay(seed: int, nodes: int | None, copies: int | None, *, verbose: bool) -> int:
+    scenario = scenario_of(seed, nodes, copies=copies)
     print("\n".join(scenario.words()))
     try:
         summary = World(scenario, Transcript(print, verbose=verbose)).run()
@@ -89,12 +90,12 @@ def _shown(summary: Summary) -> str:
 # -- many worlds ------------------------------------------------------------------------------------------------------
 
 
-def search(seeds: range, nodes: int | None) -> int:
+def search(seeds: range, nodes: int | None, copies: int | None) -> int:
     started = told = time.monotonic()
     totals: Counter[str] = Counter()
     failed = 0
     for seed in seeds:
-        failed += not _survives(seed, nodes, totals)
+        failed += not _survives(seed, nodes, copies, totals)
         if failed == ENOUGH:
             print(f"{ENOUGH} seeds fail: that is enough", flush=True)
             break
@@ -106,14 +107,14 @@ def search(seeds: range, nodes: int | None) -> int:
     return 1 if failed else 0
 
 
-def _survives(seed: int, nodes: int | None, totals: Counter[str]) -> bool:
+def _survives(seed: int, nodes: int | None, copies: int | None, totals: Counter[str]) -> bool:
     totals["seeds"] += 1
-    scenario = scenario_of(seed, nodes)
+    scenario = scenario_of(seed, nodes, copies=copies)
     totals["faults"] += len(scenario.faults) + len(scenario.at_founding)
     try:
         summary = World(scenario).run()
     except Violation as violation:
-        count = "" if nodes is None else f" --nodes {nodes}"
+        count = ("" if nodes is None else f" --nodes {nodes}") + ("" if copies is None else f" --copies {copies}")
         _progress("")
         print(f"seed {seed} FAILS: {violation}\n  python tools/simulate.py --seed {seed}{count}", flush=True)
         return False

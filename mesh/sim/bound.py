@@ -2,8 +2,8 @@
 than the lower bound, which is what they hold beyond their shares.
 
 It is counted here by itself, not by the planner's own `rebalance`. A slot counts for where it is, or is going; what is
-lost is nobody's; what a member holds that is down stays. Whom the proposer knew to be leaving cannot be seen: of those
-who were asked to, any subset will do.
+lost is nobody's; what a member holds that is down stays. With copies only a hand-over is a move. Whom the proposer knew
+to be leaving cannot be seen: of those who were asked to, any subset will do.
 """
 
 from __future__ import annotations
@@ -33,13 +33,15 @@ def _fault(before: Table, after: Table, leaving: Collection[NodeId]) -> str | No
     held = dict.fromkeys(staying, 0)
     moved = total = 0
     for old, new in zip(before.slots, after.slots, strict=True):
-        holder = _holder(before, old, new, up, staying)
+        copied = before.copies > 1
+        holder = _copy_holder(before, after, old, new, staying) if copied else _holder(before, old, new, up, staying)
         if holder is None:
             continue
         total += 1
         if holder in held:
             held[holder] += 1
-            moved += new.term != old.term and after.members[new.owner].node != holder
+            steps = _sets_out(old, new) if copied else new.term != old.term
+            moved += steps and after.members[new.owner].node != holder
     allowed = _beyond_their_shares(list(held.values()), total)
     return None if moved <= allowed else f"{moved} slots move, and {allowed} would do"
 
@@ -54,6 +56,20 @@ def _holder(before: Table, old: Slot, new: Slot, up: Collection[NodeId], staying
     if old.status != LOST and donor not in up:
         return None
     return next((node for node in (owner, donor) if node in staying), b"")
+
+
+def _copy_holder(before: Table, after: Table, old: Slot, new: Slot, staying: Collection[NodeId]) -> bytes | None:
+    """With copies: whoever of them is there, the owner first; before a hand-over, but after a promotion."""
+    if new.status == LOST:
+        return b""
+    table, slot = (before, old) if _sets_out(old, new) else (after, new)
+    nodes = [table.members[place].node for place in slot.members]
+    up = [table.members[place].up for place in slot.members]
+    return next((node for node in nodes if node in staying), b"" if any(up) else None)
+
+
+def _sets_out(old: Slot, new: Slot) -> bool:
+    return new.hands_over and old.status == ACTIVE
 
 
 def _beyond_their_shares(held: Sequence[int], total: int) -> int:

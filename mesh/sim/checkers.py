@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mesh.core import codec
 from mesh.core.events import Delivered, Effect, Rejected, Transmit
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 # What honest nodes may refuse of each other, because it came late, twice, or to somebody else's successor.
 HONEST = {"stranger", "stale-target", "unknown-sender", "unasked-answer", "not-a-voter", "hello-flood"}
+
+_Keyed: TypeAlias = tuple[Record, Any]
 
 
 @dataclass(slots=True)
@@ -51,7 +53,7 @@ class Checkers:
         self.suspicions = 0
         self._world = world
         self._channels: dict[tuple[NodeId, NodeId, int], Channel] = {}
-        self._unapplied: dict[tuple[NodeId, NodeId, int], dict[int, list[tuple[str, int, Any]]]] = {}
+        self._unapplied: dict[tuple[NodeId, NodeId, int], dict[int, list[_Keyed]]] = {}
         self._drained: dict[NodeId, int] = {}
         self._largest = 0  # payload that was ever sent: a window may be passed by one
 
@@ -119,7 +121,7 @@ class Checkers:
         message = codec.decode_with_values(sent.payload)
         if isinstance(message, Batch):
             values = message.keys if message.values is None else message.values
-            records = [(value[0], value[1], key) for key, value in zip(message.keys, values, strict=True)]
+            records = [(value, key) for key, value in zip(message.keys, values, strict=True)]
             self._unapplied.setdefault((process.id, sent.to, message.stage), {})[message.number] = records
         elif isinstance(message, BatchDone):
             batches = self._unapplied.get((sent.to, process.id, message.stage), {})
@@ -128,16 +130,15 @@ class Checkers:
                 applied = records if number < message.number else self._not_refused(records, message)
                 self._all_applied(process, message.stage, applied)
 
-    def _not_refused(self, records: list[tuple[str, int, Any]], done: BatchDone) -> list[tuple[str, int, Any]]:
+    def _not_refused(self, records: list[_Keyed], done: BatchDone) -> list[_Keyed]:
         """What a former owner refused of its last batch is sent again, to the new one."""
         slots = [int.from_bytes(done.refused[at : at + 2], "little") for at in range(0, len(done.refused), 2)]
         start = dict(zip(slots, done.starts, strict=True))
-        return [each for at, each in enumerate(records) if at < start.get(self.owners.slot_of(each[2]), len(records))]
+        return [each for at, each in enumerate(records) if at < start.get(self.owners.slot_of(each[1]), len(records))]
 
-    def _all_applied(self, process: Process, stage: int, records: list[tuple[str, int, Any]]) -> None:
-        for stream, seq, key in records:
-            owed = self._world.ledger.owed.get((stage, stream, key))
-            if owed is None or seq in owed.seqs:
+    def _all_applied(self, process: Process, stage: int, records: list[_Keyed]) -> None:
+        for (stream, seq, number), _ in records:
+            if not self._world.ledger.acknowledged(stage, stream, seq, number):
                 raise Violation("I11", f"{process.name} acknowledges record {seq} of {stream} before it is applied")
 
     # -- 16: bounds
@@ -183,11 +184,9 @@ class Checkers:
             return
         self._drained[process.id] = drained
         self._world.transcript.say(process.name, f"has nothing left to do at level {drained - 1}")
-        for (consumer, stream, _), owed in self._world.ledger.owed.items():
-            if process.id in owed.seqs.values() and self._world.ledger.level_of(stream) < drained:
-                raise Violation(
-                    "E7", f"{process.name} says level {drained - 1} is drained, and {consumer} lacks {stream}"
-                )
+        lacking = self._world.ledger.lacking(process.id, drained)
+        if lacking is not None:
+            raise Violation("E7", f"{process.name} says level {drained - 1} is drained, and {lacking}")
 
     def woken(self, process: Process) -> None:
         deadline = process.node.control.next_deadline()
@@ -201,9 +200,9 @@ class Checkers:
         table = process.node.control.table
         if table is not None and table.seat_of(process.id) is not None:
             raise Violation("A5", f"{process.name} leaves, and has a seat")
-        for (consumer, stream, _), owed in self._world.ledger.owed.items():
-            if process.id in owed.seqs.values():
-                raise Violation("I7", f"{process.name} has left, and {consumer} lacks {stream} of it")
+        lacking = self._world.ledger.lacking(process.id, len(self._world.scenario.workload.stages) + 1)
+        if lacking is not None:
+            raise Violation("I7", f"{process.name} has left, and {lacking} of it")
         if process.node.data.owner.key_count():
             raise Violation("I7", f"{process.name} has left, and has states that nobody was given")
 

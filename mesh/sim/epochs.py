@@ -1,5 +1,6 @@
 """What may be said of the epochs: one value each (I1), each follows from the one before by the rules (A2), by the votes
-of a decisive set (I2), and by no move too many (I4). A cluster is founded by enough workers (A6).
+of a decisive set (I2), by no move too many (I4), by no copy too few (I7, I10). A cluster is founded by enough workers
+(A6).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from mesh.core.messages import NodeId
 from mesh.core.succession import fault
 from mesh.core.table import ACTIVE, PENDING, Table
 from mesh.sim.bound import moves_fault
+from mesh.sim.copies import copies_fault
 from mesh.sim.violation import Violation
 
 if TYPE_CHECKING:
@@ -74,8 +76,16 @@ class Epochs:
         told = moves_fault(before, table, self._world.leaving)
         if told is not None:
             raise Violation("I4", f"epoch {table.epoch}: {told}")
+        if table.copies > 1:
+            self._check_copies(before, table)
         pairs = zip(before.slots, table.slots, strict=True)
         self.moved += sum((old.status, new.status) == (PENDING, ACTIVE) for old, new in pairs)
+
+    def _check_copies(self, before: Table, table: Table) -> None:
+        alive = {process.id: None for process in self._world.processes if process.alive}
+        told = copies_fault(before, table, self._world.leaving, lambda node: node in alive)
+        if told is not None:
+            raise Violation("I10" if "fewer" in told else "I7", f"epoch {table.epoch}: {told}")
 
     def _check_votes(self, table: Table, before: Table | None) -> None:
         held = [process for process in self._world.processes if _has_accepted(process, table)]

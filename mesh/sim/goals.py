@@ -3,6 +3,7 @@
 everybody sees the living alive and the dead dead, and has the same table, if enough of the declared live
 enough voters live: all the living have seats that are up and the dead have none; nothing is pending between living
     nodes; what can move is spread evenly; who was asked to leave is gone
+with copies: each slot of which one lives has as many as there shall be, or as there are workers
 nobody died who had work: the job is done everywhere, and states and outputs are those of a single process
 somebody did: the living have worked off whatever does not need the dead; nobody says that the job is done
 """
@@ -12,8 +13,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mesh.core.events import Millis
+from mesh.core.handoff import HandOff
 from mesh.core.messages import ALIVE, SUSPECT
 from mesh.core.table import WORKER, Table
+from mesh.sim.copies import unfinished
+from mesh.sim.kept_ledger import KeptLedger
 from mesh.sim.workload import tally
 
 if TYPE_CHECKING:
@@ -95,8 +99,17 @@ def _slots(world: World, living: list[Process], table: Table) -> str | None:
             held[owner.node] += 1
     if held and max(held.values()) > min(held.values()) + 1:
         return f"the slots are not spread evenly: {sorted(held.values())}"
+    if told := _copies(world, living, table):
+        return told
     ended = [seat for seat in table.members if not seat.up and any(each.name == seat.name for each in living)]
     return f"what the former {ended[0].name} had is not given up" if ended else None
+
+
+def _copies(world: World, living: list[Process], table: Table) -> str | None:
+    if table.copies == 1:
+        return None
+    ids = [process.id for process in living]
+    return next((told for slot in range(len(table)) if (told := unfinished(table, slot, ids, world.leaving))), None)
 
 
 def _leavers(world: World, living: list[Process], table: Table) -> str | None:
@@ -108,8 +121,11 @@ def _leavers(world: World, living: list[Process], table: Table) -> str | None:
 
 
 def died_with_work(world: World) -> list[Process]:
-    """Workers of the partition that ended without having left: a part of the job ended with them."""
+    """Workers of the partition that ended without having left: a part of the job ended with them. With copies it has
+    ended only with all that had one of some slot."""
     table, seated = world.checkers.table, world.checkers.seated
+    if table is not None and table.copies > 1 and not table.counts()["lost"] + table.counts()["unavailable"]:
+        return []
     left = () if table is None else table.left
     gone = [process for process in world.processes if not process.alive and not process.left]
     return [each for each in gone if seated.get(each.id) == WORKER and each.id not in left]
@@ -124,6 +140,8 @@ def _work(world: World, living: list[Process]) -> str | None:
         return None
     if died_with_work(world):
         return _without_the_dead(world, {process.id for process in living})
+    if isinstance(world.ledger, KeptLedger):
+        return _kept_work(world, living)
     members = [process for process in living if process.id in world.checkers.seated]
     if not world.checkers.owners.can_decide():
         return None
@@ -133,9 +151,19 @@ def _work(world: World, living: list[Process]) -> str | None:
     return _states(world, members) or _reports(members)
 
 
+def _kept_work(world: World, living: list[Process]) -> str | None:
+    members = [process for process in living if process.id in world.checkers.seated]
+    if not world.checkers.owners.can_decide():
+        return None
+    waits = next((f"the job is not done, says {process.name}" for process in members if not process.job_done), None)
+    return waits or (None if world.ledger.complete() else "something is missing") or _states(world, members)
+
+
 def _without_the_dead(world: World, living: set[bytes]) -> str | None:
     if world.now < world.calm_since + SETTLED:
         return "settling"
+    if isinstance(world.ledger, KeptLedger):
+        return None
     for (consumer, stream, key), owed in world.ledger.owed.items():
         waits = any(producer in living for producer in owed.seqs.values())
         if waits and (isinstance(consumer, str) or _free(world, key)):
@@ -148,7 +176,8 @@ def _free(world: World, key: object) -> bool:
     the former owner of a slot that has moved gave out to the dead."""
     if world.scenario.window_bytes <= world.ledger.sent * 100 or not world.checkers.owners.is_active(key):
         return False
-    return not any(process.node.data.handoff._shut for process in world.processes if process.alive)
+    living = [process.node.data.handoff for process in world.processes if process.alive]
+    return not any(isinstance(each, HandOff) and each._shut for each in living)
 
 
 def _states(world: World, members: list[Process]) -> str | None:
@@ -158,6 +187,8 @@ def _states(world: World, members: list[Process]) -> str | None:
         ]
         if len(found) != len(expected) or dict(found) != expected:
             return f"the states of stage {stage} are not those of a single process"
+    if isinstance(world.ledger, KeptLedger):
+        return None  # what is set aside may be so again, by the next owner
     set_aside = sum(process.node.data.set_aside.count for process in world.processes)
     if set_aside != world.ledger.set_aside:
         return f"{set_aside} records were set aside, and {world.ledger.set_aside} had to be"

@@ -63,6 +63,29 @@ class Ledger:
         place, separator, _ = stream.partition(":")
         return int(place) + 1 if separator else 0
 
+    def least(self, stage: int, key: Any) -> int:
+        """How many records of a key have been applied, wherever that was."""
+        return self.applied.get((stage, key), 0)
+
+    most = least
+
+    def shown(self, stage: int, key: Any, count: int) -> None:
+        """Somebody has read this state."""
+
+    def acknowledged(self, stage: int, stream: str, seq: int, number: int) -> bool:
+        """A sender is told that it need not keep this record any more."""
+        owed = self.owed.get((stage, stream, self._workload.key(stage, number)))
+        return owed is not None and seq not in owed.seqs
+
+    def lacking(self, producer: NodeId, level: int) -> str | None:
+        """What somebody still lacks that this node gave out below a level."""
+        found = [
+            f"{consumer} lacks {stream}"
+            for (consumer, stream, _), owed in self.owed.items()
+            if producer in owed.seqs.values() and self.level_of(stream) < level
+        ]
+        return found[0] if found else None
+
     # -- what happens
 
     def reading(self, reader: NodeId, stream: str, offset: int, lines: Sequence[Line]) -> None:

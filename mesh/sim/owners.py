@@ -25,6 +25,7 @@ class Owners:
     def __init__(self, world: World) -> None:
         self._world = world
         self._slots: dict[Any, int] = {}  # of keys
+        self._reigns: dict[tuple[int, int], NodeId] = {}  # slot and since -> who worked on it then; with copies
         self._worked: dict[int, tuple[int, NodeId]] = {}  # slot -> the highest term at which it was worked on, by whom
 
     def stepping(self, process: Process, stage: int, record: Record) -> None:
@@ -37,7 +38,11 @@ class Owners:
         else:
             number = self.slot_of(key)
             found = self._by_table(process, table, table.slots[number], f"{key!r} at stage {stage}") or found
-            found = found or self._by_term(process, number, table.slots[number].term)
+            slot = table.slots[number]
+            if self._world.scenario.copies == 1:
+                found = found or self._by_term(process, number, slot.term)
+            else:
+                found = found or self._by_reign(process, number, slot.since)
         if found is not None:
             self._world.ledger.found.append(found)
 
@@ -52,6 +57,19 @@ class Owners:
             return Violation("I13", f"{process.name} works on slot {slot} at term {term}, after another at {last}")
         self._worked[slot] = term, process.id
         return None
+
+    def _by_reign(self, process: Process, slot: int, since: int) -> Violation | None:
+        """Who does not know that it is deposed works on, and it counts for nothing; but a reign has one process."""
+        worker = self._reigns.setdefault((slot, since), process.id)
+        if worker == process.id:
+            return None
+        return Violation("I13", f"{process.name} works on slot {slot} in the reign of another, since term {since}")
+
+    def reign_of(self, worker: NodeId, key: Any) -> int:
+        """Under which reign it has a key, as far as it knows."""
+        process = next(each for each in self._world.processes if each.id == worker)
+        known = process.node.data.table
+        return 0 if known is None else known.since_of_slot[self.slot_of(key)]
 
     def owner_of(self, key: Any) -> NodeId:
         table = self._world.checkers.table

@@ -1,8 +1,8 @@
 """Reads of single states, asked of any node at any time.
 
-An answer must be true of some moment between the question and the answer: at least as many records as had been applied
-when it was asked, at most as many as have been now. "Unavailable" is always allowed, and in the end every question to a
-living node has been answered once.
+An answer must be true of some moment between the question and the answer: at least as many records as counted when it
+was asked (had been applied; with copies: had been seen to count), at most as many as have been applied now.
+"Unavailable" is always allowed, and in the end every question to a living node has been answered once.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Reads:
             process = self._random.choice(living)
             key = workload.key(stage, number)
             self._last += 1
-            self.open[self._last] = Question(process, stage, key, self._count(stage, key))
+            self.open[self._last] = Question(process, stage, key, self._world.ledger.least(stage, key))
             process.post(LookupAsked(self._last, f"stage-{stage}", key))
 
     def answer(self, process: Process, ticket: int, outcome: str, state: bytes) -> None:
@@ -60,7 +60,7 @@ class Reads:
         if question is None or question.process is not process:
             raise Violation("reads", f"{process.name} answers question {ticket}, which it was not asked, or again")
         self.answered += 1
-        now = self._count(question.stage, question.key)
+        now = self._world.ledger.most(question.stage, question.key)
         told = f"{process.name} reads {question.key!r} of stage {question.stage}"
         self._world.transcript.say(process.name, f"is told of {question.key!r} of stage {question.stage}: {outcome}")
         if outcome == ABSENT and question.count:
@@ -69,12 +69,10 @@ class Reads:
             raise Violation(
                 "reads", f"{told} after {_count_in(state)} records; there were {question.count}, then {now}"
             )
+        if outcome == FOUND:
+            self._world.ledger.shown(question.stage, question.key, _count_in(state))
         if outcome not in (FOUND, ABSENT, UNAVAILABLE):
             raise Violation("reads", f"{told}, and the answer is {outcome}")
-
-    def _count(self, stage: int, key: Any) -> int:
-        """How many records have been applied, wherever that was."""
-        return self._world.ledger.applied.get((stage, key), 0)
 
 
 def _count_in(state: bytes) -> int:

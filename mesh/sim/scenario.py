@@ -23,6 +23,7 @@ MANY = 50
 NAMES = (*GREEK, *(f"node-{number}" for number in range(len(GREEK), MANY)))
 FOR_MANY = ("quiet", "splits", "joins", "leaves", "late crash")
 CALM_PAUSE: Millis = 500
+COPIES = (1,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class Scenario:
     reads: tuple[Millis, ...] = ()  # when somebody asks for the state of some key
     at_founding: tuple[Fault, ...] = ()  # counted from the moment at which the first node knows the partition
     joiners: tuple[Setup, ...] = ()  # who may come; no topology names them
+    copies: int = 1
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -73,6 +75,9 @@ class Scenario:
         ends = [fault.at + fault.lasting for fault in self.faults]
         return max([*ends, *(setup.starts for setup in self.setups)]) + CALM_PAUSE
 
+    def _copies_in_words(self) -> str:
+        return "" if self.copies == 1 else f", {self.copies} copies of each"
+
     def words(self) -> list[str]:
         """The scenario for people."""
         kind = "loopback" if self.tuning is LOOPBACK else "LAN"
@@ -85,13 +90,13 @@ class Scenario:
             f"nodes: {', '.join(roles)}; expect {self.expect}; disks: {' '.join(with_disk) or 'none'}",
             *([f"may come: {joiners}"] if joiners else []),
             f"network: {kind} timing, {self.conditions}",
-            f"work: {self.workload.records()} records, {stages}; {self.slots} slots",
+            f"work: {self.workload.records()} records, {stages}; {self.slots} slots{self._copies_in_words()}",
             f"flow: windows of {self.window_bytes} bytes, batches of {self.batch_records} records",
         ]
 
 
-def scenario_of(seed: int, nodes: int | None = None, mood: str | None = None) -> Scenario:
-    """The scenario of a seed; `nodes` overrides how many, `mood` what kind of trouble."""
+def scenario_of(seed: int, nodes: int | None = None, mood: str | None = None, copies: int | None = None) -> Scenario:
+    """The scenario of a seed; `nodes` overrides how many, `mood` what kind of trouble, and `copies` of each slot."""
     random = Random(seed)
     drawn = random.choice(MOODS)
     many = random.random() < 0.004 if nodes is None else nodes > len(GREEK)
@@ -120,6 +125,7 @@ def scenario_of(seed: int, nodes: int | None = None, mood: str | None = None) ->
         reads=tuple(random.randrange(LAST_FAULT) for _ in range(random.choice((0, 5, 30)))),
         at_founding=at_founding,
         joiners=joiners,
+        copies=copies or Random(f"copies {seed}").choice(COPIES),  # by itself: all else is as it is without
     )
 
 

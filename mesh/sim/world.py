@@ -20,6 +20,7 @@ from mesh.sim import goals
 from mesh.sim.checkers import Checkers
 from mesh.sim.faults import Fault
 from mesh.sim.host import Clock, Disk, Host
+from mesh.sim.kept_ledger import KeptLedger
 from mesh.sim.ledger import Ledger
 from mesh.sim.network import Letter, Network
 from mesh.sim.process import Process
@@ -69,7 +70,7 @@ class World:
         self._over = False
         self.going_on = 0  # faults that have not ended
         self.network = Network(scenario.conditions, Random(f"network {scenario.seed}"), self.at, self._deliver)
-        self.ledger = Ledger(scenario.workload)
+        self.ledger = _ledger(self)
         self.checkers = Checkers(self)
         self.reads = Reads(self)
         self.hosts = {setup.name: _host(setup) for setup in (*scenario.setups, *scenario.joiners)}
@@ -242,7 +243,7 @@ class World:
             started=STARTED + self.now,
             declared=scenario.declared,
             expect=scenario.expect,
-            copies=1,
+            copies=scenario.copies,
             seeds=tuple(_endpoint(name) for name in setup.knows),
         )
 
@@ -259,6 +260,13 @@ class World:
         receiver = self.hosts[letter.pair[1]].living()
         if receiver is not None:
             receiver.arrive(letter.parts)
+
+
+def _ledger(world: World) -> Ledger | KeptLedger:
+    workload = world.scenario.workload
+    if world.scenario.copies == 1:
+        return Ledger(workload)
+    return KeptLedger(workload, lambda worker, key: world.checkers.owners.reign_of(worker, key))
 
 
 def _may_ask(process: Process, name: str) -> bool:
