@@ -1,7 +1,18 @@
 """hashmesh: a stateful event processor, a defaultdict across machines. These are the names an application needs."""
 
 from mesh.app.builder import App, KeyedStream, Stateful, Stream
-from mesh.app.connectors import Chunk, ConnectorError, Reader, Sink, Source, Split, Writer
+from mesh.app.connectors import (
+    Chunk,
+    ConnectorError,
+    ItemName,
+    NamedSink,
+    NamedWriter,
+    Reader,
+    Sink,
+    Source,
+    Split,
+    Writer,
+)
 from mesh.app.mistakes import AppError, Mistake
 from mesh.app.params import Param, param
 from mesh.connect.files import files
@@ -16,8 +27,11 @@ __all__ = [
     "AppError",
     "Chunk",
     "ConnectorError",
+    "ItemName",
     "KeyedStream",
     "Mistake",
+    "NamedSink",
+    "NamedWriter",
     "Param",
     "Reader",
     "Sink",
