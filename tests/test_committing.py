@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -18,6 +18,7 @@ from mesh.core.marks import StageMarks
 from mesh.core.messages import PackPart
 from mesh.core.packs import Pack
 from mesh.core.replicas import Replicas, Taken
+from mesh.core.windows import Windows
 from tests.committing_kit import World
 from tests.packs_kit import ME, B, C, keys_of_slot
 
@@ -222,9 +223,35 @@ def counts_parts_of_a_slot_one_by_one(patch: Patch) -> None:
     patch.setattr(Replicas, "_part", hasty)
 
 
+def asks_nobody_before_a_read(patch: Patch) -> None:
+    """So it may read what another owner has gone beyond."""
+    wait = Committing.wait
+
+    def hasty(self: Committing, slots: Collection[int], token: Any) -> None:
+        wait(self, slots, token)
+        self._queue[-1].need.clear()
+
+    patch.setattr(Committing, "wait", hasty)
+
+
+def copies_no_windows(patch: Patch) -> None:
+    patch.setattr(Windows, "merge", lambda self, keys, states: None)
+
+
+def copies_no_splits(patch: Patch) -> None:
+    keep = Replicas._keep
+
+    def forgetful(self: Replicas, pack: Pack) -> None:
+        if pack.stage != 2:
+            keep(self, pack)
+
+    patch.setattr(Replicas, "_keep", forgetful)
+
+
 MUTANTS: list[Callable[[Patch], None]] = [
     commits_at_once, counts_what_was_refused, needs_a_joining_copy_too_late, takes_packs_of_a_former_owner,
     copies_no_marks, forgets_outputs, fills_with_states_alone, counts_parts_of_a_slot_one_by_one,
+    asks_nobody_before_a_read, copies_no_windows, copies_no_splits,
 ]  # fmt: skip
 
 
