@@ -93,7 +93,9 @@ MISTAKES: dict[str, tuple[type, str, Any]] = {
         lambda log, commit: commit["part"].startswith(log.writer + "~")
         and log.hidden.move(commit["part"], log.shown, commit["shown"]),
     ),
-    "what is given again is written again": (PartsWriter, "_is_new", lambda writer, name: True),
+    "what is given again is written again": (
+        PartsWriter, "_new", lambda writer, names: range(len(names))
+    ),
     "the names of old commits become free": (CommitLog, "_empty_before", freeing_names),
     "who leaves takes the log along": (CommitLog, "leave", removing_at_once),
 }  # fmt: skip

@@ -95,8 +95,8 @@ class CommitLog:
 
     # -- what they have shown
 
-    def catch_up(self) -> None:
-        """Know of all commits, and see to it that their parts are shown."""
+    def catch_up(self) -> bool:
+        """Know of all commits, and see to it that their parts are shown. True: there were new ones."""
         first = self._next
         while (content := self.hidden.read(str(self._next))) is not None:
             if not content:
@@ -108,6 +108,7 @@ class CommitLog:
             self._next += 1
         if self._next != first:
             self.shown.sync()  # who moved them may have died before it did
+        return self._next != first
 
     def commit(self, part: str, shown: str, highest: Mapping[str, int]) -> bool:
         """Show a part that is on the disk; False: others were faster, catch up first."""

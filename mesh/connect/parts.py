@@ -25,9 +25,10 @@ class _Part:
         self.names: list[ItemName | None] = []  # one a line
         self.file: BinaryIO = os.fdopen(log.hidden.create(name), "w+b")
 
-    def write(self, lines: Sequence[bytes], names: Sequence[ItemName | None]) -> None:
+    def write(self, lines: bytes, names: Sequence[ItemName | None]) -> None:
         self.names += names
-        self.file.write(b"\n".join(lines) + b"\n")
+        self.file.write(lines)
+        self.file.write(b"\n")
 
     def lines(self) -> list[bytes]:
         self.file.seek(0)
@@ -54,21 +55,28 @@ class PartsWriter:
         self._given: dict[str, int] = {}  # of each stream, the highest in the part
 
     def write(self, lines: Sequence[str], names: Sequence[ItemName | None]) -> None:
-        new = [place for place, name in enumerate(names) if name is None or self._is_new(name)]
-        if not new:
+        new = self._new(names)
+        if len(new) < len(names):
+            lines, names = [lines[place] for place in new], [names[place] for place in new]
+        if not names:
             return
         if self._part is None:
             self._part = self._new_part()
-        encoded = [lines[place].encode("utf-8", "backslashreplace") for place in new]
-        self._part.write(encoded, [names[place] for place in new])
+        self._part.write("\n".join(lines).encode("utf-8", "backslashreplace"), names)
 
-    def _is_new(self, name: ItemName) -> bool:
-        """What is in the part already was given again."""
-        stream, number = name
-        if number <= self._given.get(stream, -1) or self._is_shown(name):
-            return False
-        self._given[stream] = number
-        return True
+    def _new(self, names: Sequence[ItemName | None]) -> list[int]:
+        """Where those are that are neither shown nor in the part: they may have been given again."""
+        given, shown = self._given, self._log.highest
+        new = []
+        for place, name in enumerate(names):
+            if name is not None:
+                stream, number = name
+                highest = given.get(stream)
+                if number <= (shown.get(stream, -1) if highest is None else highest):
+                    continue
+                given[stream] = number
+            new.append(place)
+        return new
 
     def _is_shown(self, name: ItemName | None) -> bool:
         return name is not None and name[1] <= self._log.highest.get(name[0], -1)
@@ -76,8 +84,7 @@ class PartsWriter:
     def flush(self) -> None:
         """What was written is shown, by this writer or another."""
         while self._part is not None:
-            self._log.catch_up()
-            part = self._left(self._part)
+            part = self._left(self._part) if self._log.catch_up() else self._part
             if part is None or self._commit(part):
                 self._end_part()
 
@@ -98,7 +105,7 @@ class PartsWriter:
         self._discard(part)
         self._part = self._new_part() if left else None
         if self._part is not None:
-            self._part.write([lines[place] for place in left], [names[place] for place in left])
+            self._part.write(b"\n".join([lines[place] for place in left]), [names[place] for place in left])
         return self._part
 
     def _new_part(self) -> _Part:

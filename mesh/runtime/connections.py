@@ -44,7 +44,7 @@ from mesh.core.events import (
     SplitsListed,
     WriteSink,
 )
-from mesh.core.numbers import Numbers
+from mesh.core.numbers import Numbers, Producer
 from mesh.core.set_aside import raised_at, told
 from mesh.runtime.errors import AppFailed
 
@@ -55,6 +55,20 @@ class _Open:
 
     reader: Reader[Any]
     offset: int
+
+
+class _Streams(dict[tuple[int, Producer, int], str]):
+    """Of a sink, who gave something to it and the slot that it is of: what the sink is told."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__()
+        self._plan = plan
+
+    def __missing__(self, key: tuple[int, Producer, int]) -> str:
+        sink, (of_stage, number, split), slot = key
+        giver = f"{self._plan.stages[number].name}/{slot}" if of_stage else f"{self._plan.sources[number].name}:{split}"
+        self[key] = f"{self._plan.sinks[sink].name}/{giver}"
+        return self[key]
 
 
 class Connections:
@@ -73,6 +87,7 @@ class Connections:
         self.unflushed: dict[int, None] = {}  # sinks that were written to since their last flush
         self.waiting: dict[int, int] = {}  # items since then, by sink, if these have names
         self._written: list[SinkWritten] = []
+        self._streams = _Streams(plan)
 
     def open_writers(self, run: str) -> None:
         """Before the work, so that a sink that cannot be written is told before it; `run` is the same on all nodes."""
@@ -158,17 +173,13 @@ class Connections:
     def _names(self, sink: int, names: Numbers) -> list[ItemName]:
         """As a sink is told them. The sink is part of a stream's text, for two sinks may be one table."""
         found: list[ItemName] = []
-        name = self._plan.sinks[sink].name
-        for (of_stage, producer, split), start, end in names.runs():
+        for producer, start, end in names.runs():
             numbers = names.numbers[start:end]
-            if of_stage:
-                before = f"{name}/{self._plan.stages[producer].name}/"
-                found += [
-                    (f"{before}{slot}", number) for slot, number in zip(names.origins[start:end], numbers, strict=True)
-                ]
+            if producer[0]:
+                streams = [self._streams[sink, producer, origin] for origin in names.origins[start:end]]
             else:
-                stream = f"{name}/{self._plan.sources[producer].name}:{split}"
-                found += [(stream, number) for number in numbers]
+                streams = [self._streams[sink, producer, 0]] * len(numbers)
+            found += zip(streams, numbers, strict=True)
         return found
 
     def _writer_of(self, sink: int) -> Writer[Any]:
