@@ -1,0 +1,206 @@
+"""Deliberate mistakes in what keeps copies: each is caught by worlds in which nodes die.
+
+As in `test_mutants`: made here for the length of a test, and all of these worlds hold without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from mesh.core.committing import Committing
+from mesh.core.copy_lane import CopyLane
+from mesh.core.keeping import Keeping
+from mesh.core.lanes import StageLanes
+from mesh.core.reads_kept import KeptReads
+from mesh.core.records import Records
+from mesh.core.reigns import Reigns
+from mesh.core.replicas import Replicas
+from mesh.core.split_place import SplitPlace
+from tests.kept_kit import a_world
+from tests.kept_worlds import wrong_with
+
+Patch = pytest.MonkeyPatch
+
+
+def answers_before_the_backups_have(patch: Patch) -> None:
+    commit = Committing.commit
+
+    def hasty(self: Any) -> Any:
+        for entry in self._queue:
+            entry.need.clear()
+        return commit(self)
+
+    patch.setattr(Committing, "commit", hasty)
+
+
+def answers_what_is_only_applied(patch: Patch) -> None:
+    """A record that is known is answered at once, though whoever applied it may yet lose it."""
+    add = Keeping.add
+
+    def hasty(self: Any, pack: Any, token: Any) -> None:
+        if pack.keys or pack.outputs:
+            add(self, pack, token)
+            return
+        queue, self.committing._queue = self.committing._queue, type(self.committing._queue)()
+        pack.splits, pack.stages, pack.windows = [], [], []
+        add(self, pack, token)
+        self.committing._queue.extend(queue)
+
+    patch.setattr(Keeping, "add", hasty)
+
+
+def promotes_a_copy_that_is_being_filled(patch: Patch) -> None:
+    """The owner says that it is filled when the filling has begun."""
+
+    def early(self: Any) -> list[tuple[int, int]]:
+        found = [fill for fill in self._fills.values() if fill.begun and not fill.told]
+        for fill in found:
+            fill.told = True
+        return [(fill.slot, fill.term) for fill in found]
+
+    patch.setattr(Committing, "filled", early)
+
+
+def commits_without_a_copy_that_is_filled(patch: Patch) -> None:
+    """Until a table says that it is one."""
+    next_piece = Committing._next_piece
+
+    def forgetful(self: Any, fill: Any, lane: Any) -> None:
+        needed = fill.slot in lane.needed
+        before = [dict(entry.need) for entry in self._queue]
+        next_piece(self, fill, lane)
+        if fill.ended and not needed:
+            lane.needed.pop(fill.slot, None)
+            for entry, need in zip(self._queue, before, strict=True):
+                entry.need = need
+
+    patch.setattr(Committing, "_next_piece", forgetful)
+
+
+def compares_no_marks(patch: Patch) -> None:
+    patch.setattr(Keeping, "news", lambda self, stage, slots, numbers: None)
+
+
+def forgets_outputs_when_they_are_committed(patch: Patch) -> None:
+    """And not when they are over."""
+    committed = Keeping.committed
+
+    def hasty(self: Any) -> Any:
+        found = committed(self)
+        for each in found:
+            for out in each.outputs:
+                self.committing.over(each.pack.stage, out.origins, out.numbers)
+        return found
+
+    patch.setattr(Keeping, "committed", hasty)
+
+
+def gives_nothing_out_again(patch: Patch) -> None:
+    patch.setattr(Keeping, "adopted", lambda self: [])
+
+
+def puts_what_comes_back_behind(patch: Patch) -> None:
+    """What an owner did not answer leaves after what was put since."""
+
+    def behind(self: Any, slot: int, refused: Records) -> None:
+        held = self.held[slot]
+        held.close(refused.epoch, self.same)
+        held.parts.append(refused)
+        self.held_back += len(refused)
+
+    patch.setattr(StageLanes, "take_back", behind)
+
+
+def takes_nothing_back(patch: Patch) -> None:
+    """From an owner whose reign is over."""
+    patch.setattr(StageLanes, "take_back_all", lambda self, slots, ended: None)
+
+
+def saves_the_place_before_all_is_over(patch: Patch) -> None:
+    patch.setattr(SplitPlace, "_done", lambda self: iter(self._chunks))
+
+
+def believes_who_judged_by_a_newer_table(patch: Patch) -> None:
+    """A refusal of a copy that knows a later reign counts as an acknowledgement."""
+    taken = CopyLane.taken
+    patch.setattr(CopyLane, "taken", lambda self, number, epoch, known: taken(self, number, 0, known))
+
+
+def reads_without_waiting(patch: Patch) -> None:
+    def hasty(self: Any, lookup: Any, tell: Any) -> None:
+        from mesh.core.messages import Found
+
+        tell(Found(lookup.number, *self._read_here(lookup.stage, lookup.key[0])))
+
+    patch.setattr(KeptReads, "_when_settled", hasty)
+
+
+def takes_packs_of_a_deposed_owner(patch: Patch) -> None:
+    patch.setattr(Replicas, "_is_from_its_source", lambda self, slot, sender, epoch: slot in self.copies)
+
+
+def takes_packs_of_an_earlier_reign(patch: Patch) -> None:
+    def forgiving(self: Any, slot: int, sender: Any, epoch: int) -> bool:
+        return slot in self.copies and self.copies[slot].source == sender
+
+    patch.setattr(Replicas, "_is_from_its_source", forgiving)
+
+
+def numbers_outputs_from_its_own_counter(patch: Patch) -> None:
+    """Whoever is promoted goes on where it was, and not above what it was told."""
+    set_table = Keeping.set_table
+
+    def stubborn(self: Any, table: Any) -> Any:
+        before = list(self._next_output)
+        effects = set_table(self, table)
+        self._next_output[:] = before
+        return effects
+
+    patch.setattr(Keeping, "set_table", stubborn)
+
+
+def applies_whatever_the_epoch(patch: Patch) -> None:
+    """A slot that went away and came back is taken for one that was here all the time."""
+
+    def forgiving(self: Any, epoch: int, slots: Callable[[], Any]) -> list[int]:
+        return sorted(slot for slot in slots() if slot not in self.active)
+
+    patch.setattr(Reigns, "refused", forgiving)
+
+
+def marks_nothing_on_the_copies(patch: Patch) -> None:
+    """They have the states, and do not know how far these are."""
+    from mesh.core.packs import Pack
+
+    patch.setattr(Pack, "mark", lambda self, slots, numbers: None)
+
+
+MUTANTS = [
+    answers_before_the_backups_have,
+    answers_what_is_only_applied,
+    promotes_a_copy_that_is_being_filled,
+    commits_without_a_copy_that_is_filled,
+    compares_no_marks,
+    forgets_outputs_when_they_are_committed,
+    gives_nothing_out_again,
+    puts_what_comes_back_behind,
+    takes_nothing_back,
+    saves_the_place_before_all_is_over,
+    believes_who_judged_by_a_newer_table,
+    reads_without_waiting,
+    takes_packs_of_a_deposed_owner,
+    takes_packs_of_an_earlier_reign,
+    numbers_outputs_from_its_own_counter,
+    applies_whatever_the_epoch,
+    marks_nothing_on_the_copies,
+]
+SEEDS = range(60)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.__name__ for mutant in MUTANTS])
+def test_a_mutant_is_caught(mutant: Callable[[Patch], None], monkeypatch: Patch) -> None:
+    mutant(monkeypatch)
+    assert any(wrong_with(a_world(seed)) for seed in SEEDS), "the mutant lives"
