@@ -27,7 +27,7 @@ def test_what_was_committed_survives_its_owner(tmp_path: Path) -> None:
         victim = made[made.owner_of("key-7")]
         others = [node for node in made if node is not victim]
         victim.kill()
-        eventually(lambda: all(node.slots()["active"] == 1024 for node in others), "all slots are somebody's")
+        eventually(lambda: made.settled(*(node.name for node in others)), "all slots are somebody's")
         for node in others:
             for key, number in sent:
                 said = node.get("/v1/state/window", key=key)

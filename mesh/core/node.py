@@ -56,7 +56,8 @@ class Node:
         self.id = identity.me.node
         self.identity = identity
         self.control = ControlPlane(identity, tuning, random, stored, window_bytes)
-        self.data = DataPlane(self.id, plan, identity.slots, identity.seed, window_bytes, batch_records)
+        keeps = identity.copies > 1
+        self.data = DataPlane(self.id, plan, identity.slots, identity.seed, window_bytes, batch_records, keeps=keeps)
         self.inbox: deque[Event | BaseException] = deque()  # for the data plane; bounded by the links' windows
 
     # -- the control side
