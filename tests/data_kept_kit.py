@@ -1,4 +1,4 @@
-"""Data planes that keep copies, in quiet tables: `data_kit`, but each slot has backups, and sinks say what they have."""
+"""Data planes that keep copies, in quiet tables: as `data_kit`, but slots have backups, and sinks say what is there."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class KeptCluster(Cluster):
     def come_to_rest(self) -> None:
         """Whatever is still on its way arrives."""
         while any(self.links.values()):
-            self.random.choice([choice for choice in self._choices()])()
+            self.random.choice(list(self._choices()))()
 
     def check_copies(self) -> None:
         """Each backup has what the owner has: states, marks, how far splits are read; and nobody keeps outputs."""

@@ -230,10 +230,7 @@ class DataPlane:
     def drained(self) -> bool:
         """Quiet, but for what waits for a node that is gone: this node need not stay for that."""
         return (
-            self._intake.empty()
-            and self._posts.idle()
-            and self._work.settled()
-            and self.router.waits_for() <= self._reports.unreachable.keys()
+            self._intake.empty() and self._posts.idle() and self._work.waits_for() <= self._reports.unreachable.keys()
         )
 
     def _is_closed(self) -> bool:

@@ -151,6 +151,11 @@ class Kept:
         """Is nothing under way that neither the router nor the intake knows of?"""
         return not self.handoff.busy()
 
+    def waits_for(self) -> set[NodeId]:
+        """Who has not worked off what is theirs, or acknowledged their copies."""
+        lanes = self.handoff.committing.lanes()
+        return self.router.waits_for() | {each.node for each in lanes if each.carried and each.acked < each.last_number}
+
     def give_away(self) -> None:
         """A leaving node's slots are taken from it."""
 

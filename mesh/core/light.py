@@ -101,6 +101,10 @@ class Light:
         """Is nothing under way that neither the router nor the intake knows of?"""
         return True
 
+    def waits_for(self) -> set[NodeId]:
+        """Who has not worked off what is theirs."""
+        return self.router.waits_for()
+
     def give_away(self) -> None:
         """A leaving node: what others may have."""
         takers = self.departure.takers()
