@@ -72,8 +72,8 @@ class SlotsThatGoFromNodeToNode(RuleBasedStateMachine):
         if self.world.sides[node].committed:
             self.world.told(self.world.sides[node])
 
-    @rule(node=nodes, times=st.integers(1, 12))
-    def read_on(self, node: int, times: int) -> None:
+    @rule(node=nodes, times=st.integers(1, 12), chance=st.sampled_from([0.3, 1.0]), committed=st.booleans())
+    def read_on(self, node: int, times: int, chance: float, committed: bool) -> None:
         """Much at once, so that worlds get somewhere."""
         side = self.world.sides[node]
         for _ in range(times):
@@ -81,7 +81,11 @@ class SlotsThatGoFromNodeToNode(RuleBasedStateMachine):
                 self.world.list_one(side)
             if side.reads or self.world.ask(side):
                 self.world.answer(side, 2)
+            self.world.answered(side, chance)
+            self.world.now += SAVE_MS // 2
             self.world.save(side)
+            if committed and side.packs:
+                self.world.commit(node)
 
     @rule(elapsed=st.integers(1, 2 * SAVE_MS))
     def wait(self, elapsed: int) -> None:
@@ -109,7 +113,7 @@ class SlotsThatGoFromNodeToNode(RuleBasedStateMachine):
 
 
 TestSlotsThatGoFromNodeToNode = SlotsThatGoFromNodeToNode.TestCase
-TestSlotsThatGoFromNodeToNode.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+TestSlotsThatGoFromNodeToNode.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
 
 
 @given(st.lists(st.integers(0, 5), max_size=60), st.integers(1, 5), st.sampled_from([8, 64]))
@@ -211,6 +215,19 @@ def test_a_place_is_saved_now_and_then_and_its_end_at_once() -> None:
     assert [state[:3] for *_, state in alone.reading.changes(SAVE_MS + 1)] == [(3, (3, 0), True)]
 
 
+def test_an_end_does_not_take_along_what_was_saved_just_now() -> None:
+    alone = Alone(Given([[1] * 9, [1]]))
+    alone.listed()
+    first = alone.read([1])
+    alone.read([])
+    second = alone.read([1], ended=True)
+    assert first.split != second.split
+    alone.over(0, split=first.split.name)
+    alone.over(0, split=second.split.name)
+    assert [split_of(key) for _, key, _ in alone.reading.changes(SAVE_MS - 1)] == [second.split.name]
+    assert [split_of(key) for _, key, _ in alone.reading.changes(SAVE_MS)] == [first.split.name]
+
+
 def test_the_end_counts_when_it_is_committed() -> None:
     alone = Alone(Given([[1]]))
     alone.listed()
@@ -222,6 +239,7 @@ def test_the_end_counts_when_it_is_committed() -> None:
     alone.reading.saved(changes)
     assert alone.reading.ended()
     assert alone.reading.counts()[0].splits_done == 1
+    assert not alone.reading._readings, "nothing is awaited of it any more"
 
 
 def test_without_splits_the_end_is_that_this_is_committed() -> None:
@@ -256,12 +274,32 @@ def test_what_is_over_twice_is_over_once() -> None:
 def test_chunks_are_over_in_the_order_in_which_they_were_read() -> None:
     alone = Alone(Given([[1] * 9]))
     alone.listed()
-    alone.read([1, 1])
-    alone.read([1, 1])
+    for _ in range(3):
+        alone.read([1, 1])
     alone.over(2, 3, 0)
     assert alone.reading.changes_due() is None
     alone.over(1)
     assert [state[:2] for *_, state in alone.reading.changes(SAVE_MS)] == [(4, (4, 0))]
+
+
+def test_who_takes_a_slot_reads_on_from_its_place_under_the_numbers_that_follow() -> None:
+    first = Alone(Given([[1] * 9]))
+    first.listed()
+    first.read([1, 1])
+    first.over(0, 1)
+    first.reading.changes(SAVE_MS)
+    first.read([1, 1])
+    second = Alone(Given([[1] * 9]), splits=first.splits)
+    assert second.effects == []
+    found = second.reading.read_one(0)
+    assert found is not None
+    assert found[0].offset == 2
+    assert second.reading.came(SplitRead(0, found[0].split, [1], 3, False), 0) == [1]
+    assert second.reading.number(0, found[0].split, 0, 1) == 2
+    second.reading.through()
+    second.over(2)
+    assert [state[:2] for *_, state in second.reading.changes(SAVE_MS)] == [(3, (3, 0))]
+    assert second.reading.counts()[0].records == 3
 
 
 def test_what_a_later_reign_has_not_given_out_yet_is_not_over_for_it() -> None:
