@@ -3,9 +3,9 @@
 It runs the application's code, so it may be slow; everything that must stay quick is in the control plane.
 
 Events    TableAgreed, Delivered, SplitsListed, SplitRead, SinksFlushed, LookupAsked, ListingAsked, LinesPosted,
-          RecordAsked, MemberChanged, Fenced, StartLeaving, Woke
+          RecordAsked, MemberChanged, Fenced, StartLeaving, StoreCommitted, Woke
 Effects   ListSplits, ReadSplit, WriteSink, FlushSinks, Transmit, Consumed, Answered, Listed, JobDone, SlotsInstalled,
-          SlotsRooted, HandedOver, Log, Rejected
+          SlotsRooted, HandedOver, CommitStore, Log, Rejected
 `work`    does one unit: a chunk of what moves, then one batch of the deepest stage that may emit, else one chunk of a
           source, else a flush. Deeper stages go first and a producer stops while a window of a stage it feeds is full,
           so memory stays bounded and the last stage always drains: the graph has no cycles, hence no deadlock.
@@ -39,6 +39,7 @@ from mesh.core.events import (
     SplitRead,
     SplitsListed,
     StartLeaving,
+    StoreCommitted,
     TableAgreed,
     Transmit,
     Woke,
@@ -64,6 +65,8 @@ from mesh.core.messages import (
 )
 from mesh.core.pace import Pace
 from mesh.core.packing import BATCH_RECORDS, WINDOW_BYTES
+from mesh.core.shelf import WARM_BYTES
+from mesh.core.storing import Store
 
 FLUSH_MS = 100  # a node that is never idle sends what is buffered after this, however little it is
 
@@ -81,11 +84,20 @@ class DataPlane:
         batch_records: int = BATCH_RECORDS,
         *,
         keeps: bool = False,
+        store: Store | None = None,
+        warm_bytes: int = WARM_BYTES,
     ) -> None:
+        """With a store, which only a plane that keeps has, all that it owns and keeps is there; states in memory are at
+        most about `warm_bytes`."""
+        assert keeps or store is None
         self.me = me
         self.plan = plan
         self.keeps = keeps  # what was given out is given again until it is known to be over: its sinks are told names
-        work = (Kept if keeps else Light)(me, plan, slots, seed, window_bytes, batch_records)
+        work: Kept | Light
+        if keeps:
+            work = Kept(me, plan, slots, seed, window_bytes, batch_records, store, warm_bytes)
+        else:
+            work = Light(me, plan, slots, seed, window_bytes, batch_records)
         self._work = work
         self.owner, self.router, self.handoff = work.owner, work.router, work.handoff
         self.progress, self.sources = work.progress, work.reading.sources
@@ -123,6 +135,8 @@ class DataPlane:
                 self._work.came(event, now)
             case SinkWritten():
                 self._work.written(event)
+            case StoreCommitted(number):
+                self._work.durable(number)
             case TableAgreed():
                 self._table_agreed(event)
             case SplitsListed():

@@ -330,6 +330,21 @@ class SinksFlushed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class CommitStore(Effect):
+    """Make durable what has been put into the store, on a thread that may wait; on TryAgain again, a little later. The
+    answer is StoreCommitted with this number; the next one is asked for only after that."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoreCommitted(Event):
+    """All that was put before `CommitStore` with this number is durable."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class JobDone(Effect):
     """Every worker has read, applied and flushed everything."""
 

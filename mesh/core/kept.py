@@ -34,13 +34,25 @@ from mesh.core.progress import KeptProgress
 from mesh.core.reads_kept import KeptReads
 from mesh.core.reports import Reports
 from mesh.core.router import Router
+from mesh.core.shelf import WARM_BYTES
 from mesh.core.slot_splits import Change, SlotSplits
+from mesh.core.storing import Store
 
 
 class Kept:
     """All machines; `emitting.effects` is the one list of effects."""
 
-    def __init__(self, me: NodeId, plan: Plan, slots: int, seed: int, window_bytes: int, batch_records: int) -> None:
+    def __init__(
+        self,
+        me: NodeId,
+        plan: Plan,
+        slots: int,
+        seed: int,
+        window_bytes: int,
+        batch_records: int,
+        store: Store | None = None,
+        warm_bytes: int = WARM_BYTES,
+    ) -> None:
         self._plan = plan
         levels = [stage.level for stage in plan.stages]
         splits = SlotSplits()
@@ -87,6 +99,9 @@ class Kept:
     def written(self, event: SinkWritten) -> None:
         for names in self.emitting.written(event.sink, event.count):
             self._over(len(self._plan.stages) + event.sink, names)
+
+    def durable(self, number: int) -> None:
+        """All that was put into the store up to this one."""
 
     def cargo(self, sender: NodeId, message: Message) -> list[Effect]:
         """What is said only in this mode; raises Malformed."""

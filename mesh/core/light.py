@@ -84,6 +84,9 @@ class Light:
                 raise Malformed("cargo", f"{type(message).__name__} does not travel on a link")
         return []
 
+    def durable(self, number: int) -> None:
+        """There is no store."""
+
     def farewell(self, sender: NodeId) -> None:
         self.reading.moves.farewell(sender)
 

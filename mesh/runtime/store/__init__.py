@@ -3,7 +3,7 @@
 docs/store.md says why the database is RocksDB, with the figures, and what the node must do on each error.
 """
 
-from mesh.runtime.store.contract import (
+from mesh.core.storing import (
     Change,
     Chunk,
     Cursor,

@@ -21,9 +21,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mesh.runtime.errors import StartError
-from mesh.runtime.store import records
-from mesh.runtime.store.contract import (
+from mesh.core.storing import (
     CHUNK,
     Change,
     Chunk,
@@ -34,6 +32,8 @@ from mesh.runtime.store.contract import (
     StoreFailed,
     StoreFull,
 )
+from mesh.runtime.errors import StartError
+from mesh.runtime.store import records
 
 _MEMTABLE = (
     16 << 20

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from mesh.runtime.store.contract import CHUNK, MAX_SLOT, MAX_STAGE, Change, Chunk, Cursor
+from mesh.core.storing import CHUNK, MAX_SLOT, MAX_STAGE, Change, Chunk, Cursor
 
 
 class MemoryStore:

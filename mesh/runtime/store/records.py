@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import zlib
 
-from mesh.runtime.store.contract import Cursor, StoreDamaged
+from mesh.core.storing import Cursor, StoreDamaged
 
 FORMAT_KEY = b"\x00"
 FORMAT = b"hashmesh 1"
