@@ -185,6 +185,10 @@ class Pack:
 def pack_of(stage: int, keys: Sequence[Any], slots: Sequence[int], states: Mapping[Any, Any]) -> Pack:
     """The states after a batch, by its columns; whoever made the batch adds marks and outputs."""
     slot_of = dict(zip(keys, slots, strict=True))
+    try:
+        return Pack(b"", 0, stage, [*slot_of.values()], [*slot_of], [*map(states.__getitem__, slot_of)])
+    except KeyError:
+        pass  # rare: a step raised for a key's first record
     there = {key: slot for key, slot in slot_of.items() if key in states}
     order = there if len(there) == len(slot_of) else {**there, **slot_of}  # those without a state come last
     return Pack(b"", 0, stage, [*order.values()], [*order], [states[key] for key in there])
