@@ -55,8 +55,10 @@ class StageMarks:
             return [False] * len(numbers)
         marks = self._split(stream)
         news = None
-        if numbers[0] <= self._highest[stream] or not all(map(lt, numbers, islice(numbers, 1, None))):
+        if not all(map(lt, numbers, islice(numbers, 1, None))):
             news = _one_by_one(marks, slots, numbers)  # rare: somebody sends again, or the reader went back
+        elif numbers[0] <= self._highest[stream]:  # of slots that are here; some of them may be copies
+            news = [marks[slot] < number for slot, number in zip(slots, numbers, strict=True)]
         for slot, number in dict(zip(slots, numbers, strict=True)).items():
             if marks[slot] < number:
                 marks[slot] = number
