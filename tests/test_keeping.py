@@ -382,3 +382,19 @@ def test_numbers_of_outputs_are_given_once(count: int) -> None:
     keeping = Mesh(MINE).nodes[ME]
     assert [keeping.next_output(0, count) for _ in range(3)] == [0, count, 2 * count]
     assert keeping.shut(0) == ()
+
+
+def test_who_leaps_to_its_own_promotion_counts_nothing_that_another_refused_meanwhile() -> None:
+    mesh = Mesh(Configuration(1, 1, ME, (B,)))
+    mesh.becomes(2, Configuration(2, 2, B, (ME,), PENDING, B), B)
+    mesh.apply(ME, 1, token="one", outputs=True)
+    back = Configuration(3, 3, ME, (B,), PENDING, ME)
+    mesh.becomes(3, back, B)
+    mesh.pump()
+    assert mesh.nodes[ME].committed() == []
+    mesh.becomes(3, back, ME)
+    assert [(done.token, [*done.withdrawn]) for done in mesh.nodes[ME].committed()] == [("one", [0])]
+    mesh.becomes(4, Configuration(3, 3, ME), ME)
+    assert mesh.owners[ME].stages[0].states == {KEY: (1,)}
+    assert mesh.nodes[ME].news(0, [0], named([1])) == [False]
+    assert [out.values for _, out in mesh.nodes[ME].adopted()] == [[1]]

@@ -111,6 +111,8 @@ class Committing:
             elif now.status == ACTIVE:
                 self._active(slot, now)
             else:
+                if now.promotes:
+                    self._gone(slot)  # in a table that was leapt over a copy was asked, and has refused what is here
                 self._sealed(slot, now)
                 for node in (now.owner, *now.backups):
                     if now.owner != self._me and now.has_copy(node):

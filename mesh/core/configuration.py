@@ -30,6 +30,11 @@ class Configuration:
         """Whose packs are the slot's."""
         return self.owner if self.donor is None else self.donor
 
+    @property
+    def promotes(self) -> bool:
+        """Its owner is asked to go on alone."""
+        return self.status == PENDING and self.donor == self.owner
+
     def has_copy(self, node: NodeId) -> bool:
         """Is it one of those that must have all, beside the source?"""
         return node != self.source and (node in self.backups or (self.status == PENDING and node == self.owner))

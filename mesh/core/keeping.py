@@ -78,7 +78,7 @@ class Keeping:
         return self.replicas.judge_arrived() + self.take_effects()
 
     def _leave(self, slot: int, now: Configuration) -> None:
-        if not now.has_copy(self._me):
+        if not now.has_copy(self._me) and not now.promotes:
             self._empty(slot)
             return
         outputs = self.committing.outputs_of(slot)

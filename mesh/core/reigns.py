@@ -2,6 +2,7 @@
 
 States    of a slot, as this node sees it
           elsewhere -> active (ACTIVE, owner here) -> sealed (PENDING, from here) -> elsewhere, or active
+          active -> promoted (PENDING, from here to here: others may have had it since) -> active, as it was
           active -> LOST (kept, untouched: nobody has it) -> active (its loss is accepted): empty
 Events    `set_table`, with the configurations that changed; what follows from it is returned as `Turns`.
 
@@ -79,10 +80,10 @@ class Reigns:
             return
         was_lost = slot in self._lost
         self._lost.pop(slot, None)
+        if slot in self.here and (now.source != self._me or now.promotes):
+            del self.here[slot]
+            turns.leave.append(slot)
         if now.source != self._me:
-            if slot in self.here:
-                del self.here[slot]
-                turns.leave.append(slot)
             return
         if was_lost:
             turns.empty.append(slot)
