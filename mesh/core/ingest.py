@@ -310,15 +310,17 @@ class Ingest:
         if piece is None or piece[1] != sender:
             return
         request, owner, records = piece
-        known, refused = _indexes(answer.known), _indexes(answer.refused)
-        others = {*known, *refused}
-        if len(others) < len(known) + len(refused) or any(index >= len(records) for index in others):
+        before, refused = _indexes(answer.known), _indexes(answer.refused)
+        others = {*before, *refused}
+        if len(others) < len(before) + len(refused) or any(index >= len(records) for index in others):
             raise Malformed("injected", "indexes of records that were not sent, or one twice")
+        known = [index for index in before if not records[index].sent]
+        others = {*known, *refused}
         del self._pieces[answer.number]
         del request.in_flight[owner, records[0].stage]
         request.known.update(records[index].place >> INDEX_BITS for index in known)
         if refused:
-            request.refused([records[index] for index in refused])
+            self._refused(request, [records[index] for index in refused])
         fresh = [record for index, record in enumerate(records) if index not in others]
         request.applied += len(records) - len(refused)
         request.fresh.update(record.place >> INDEX_BITS for record in fresh)
@@ -326,6 +328,9 @@ class Ingest:
             request.wrong, request.wrong_seq = answer.wrong, answer.wrong_seq
         request.outputs, request.error = answer.outputs, answer.error
         self._go_on(request, now)
+
+    def _refused(self, request: Request, records: list[Record]) -> None:
+        request.refused(records)
 
     def _finish(self, request: Request) -> None:
         if request.source is None:

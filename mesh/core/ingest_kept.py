@@ -10,20 +10,24 @@ from __future__ import annotations
 
 from mesh.core.events import Millis, TableAgreed
 from mesh.core.ingest import Ingest
+from mesh.core.keys import slot_of_key
+from mesh.core.messages import LinesClaimed
+from mesh.core.requests import Record, Request
 from mesh.core.router import Reign, reigns_of
 
 
 class KeptIngest(Ingest):
     """All requests of this node."""
 
-    _reigns: list[Reign | None] | None = None
+    _reigns: list[Reign | None] | None = None  # as of the table that is known
 
     def set_table(self, table: TableAgreed, now: Millis) -> None:
-        before, self._reigns = self._reigns, reigns_of(table)
-        if before is not None:
-            pairs = zip(before, self._reigns, strict=True)
-            self._take_back({slot: None for slot, (old, new) in enumerate(pairs) if old != new})
+        before, self._reigns = self._reigns or [], reigns_of(table)
+        pairs = zip(before, self._reigns, strict=False)
+        ended = {slot: None for slot, (old, new) in enumerate(pairs) if old != new}
+        self._take_back(ended)
         super().set_table(table, now)
+        self._forget_claims(ended, now)
 
     def _take_back(self, ended: dict[int, None]) -> None:
         """What is on its way to slots whose reign has ended; a late answer of theirs is nobody's."""
@@ -32,4 +36,16 @@ class KeptIngest(Ingest):
                 del self._pieces[number]
                 del request.in_flight[owner, records[0].stage]
                 request.applied += len(records)  # perhaps
-                request.refused(records)
+                self._refused(request, records)
+
+    def _forget_claims(self, ended: dict[int, None], now: Millis) -> None:
+        """They only find mistakes: it goes on without."""
+        for number, (request, owner) in list(self._claims.items()):
+            if slot_of_key(request.producer, self._seed, self._slots) in ended:
+                self.claimed(owner, LinesClaimed(number, "unavailable", 0), now)
+
+    def _refused(self, request: Request, records: list[Record]) -> None:
+        """Also what was refused may have been applied, by an owner that lost the slot before it had it committed."""
+        for record in records:
+            record.sent = True
+        super()._refused(request, records)

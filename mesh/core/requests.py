@@ -31,6 +31,7 @@ class Record:
     key: Any
     value: Any
     place: int  # line of the body from 0, shifted, and which of the line's records it is
+    sent: bool = False  # before, to an owner that may have applied it: if it is known now, it was this request's
 
 
 @dataclass(eq=False, slots=True)
