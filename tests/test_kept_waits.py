@@ -1,4 +1,4 @@
-"""Where slots have copies nothing is answered before it counts: deposed owners, their senders, and whoever asks them."""
+"""Where slots have copies nothing is answered before it counts: deposed owners, their senders, and who asks them."""
 
 from __future__ import annotations
 
