@@ -17,10 +17,8 @@ Bounds    what comes before the partition is kept, and gets no credit before it 
 from __future__ import annotations
 
 from mesh.app.plan import Plan
-from mesh.core import codec
-from mesh.core.columns import slots_from_bytes
+from mesh.core.cargo import Cargo
 from mesh.core.events import (
-    Consumed,
     Delivered,
     Effect,
     Event,
@@ -33,7 +31,6 @@ from mesh.core.events import (
     MemberChanged,
     Millis,
     RecordAsked,
-    Rejected,
     SinksFlushed,
     SinkWritten,
     SplitRead,
@@ -41,25 +38,11 @@ from mesh.core.events import (
     StartLeaving,
     StoreCommitted,
     TableAgreed,
-    Transmit,
     Woke,
 )
-from mesh.core.giving import REPLICATION
-from mesh.core.handoff import CONTROL
-from mesh.core.inject import POSTS
 from mesh.core.kept import Kept
 from mesh.core.light import Light
 from mesh.core.messages import (
-    BatchDone,
-    Farewell,
-    FarewellHeard,
-    Found,
-    Injected,
-    KeysAsked,
-    KeysTold,
-    LinesClaimed,
-    Lookup,
-    Message,
     NodeId,
     Report,
 )
@@ -99,6 +82,7 @@ class DataPlane:
         else:
             work = Light(me, plan, slots, seed, window_bytes, batch_records)
         self._work = work
+        self._cargo = Cargo(plan, work)
         self.owner, self.router, self.handoff = work.owner, work.router, work.handoff
         self.progress, self.sources = work.progress, work.reading.sources
         self.table: TableAgreed | None = None
@@ -130,7 +114,7 @@ class DataPlane:
                 if self.table is None:
                     self._early.append(event)
                 else:
-                    self._delivered(event)
+                    self._cargo.delivered(event)
             case SplitRead():
                 self._work.came(event, now)
             case SinkWritten():
@@ -141,7 +125,7 @@ class DataPlane:
                 self._table_agreed(event)
             case SplitsListed():
                 self._reading.listed(event)
-                self._compare_listings()
+                self._cargo.compare_listings()
             case SinksFlushed():
                 self.progress.flushed()
             case LookupAsked():
@@ -225,11 +209,7 @@ class DataPlane:
         self._work.set_readers(before, table)
         early, self._early = self._early, []
         for event in early:  # others may have learned of the partition, worked, and told their last news before
-            self._delivered(event)
-
-    def _compare_listings(self) -> None:
-        for source, splits, error in self._reading.differing(self._reports.others.values()):
-            self._emitting.failed(f"source {source}", "its list of splits", splits, error)
+            self._cargo.delivered(event)
 
     # -- records come from a source
 
@@ -266,65 +246,6 @@ class DataPlane:
                 self._unit = (found[1], found[0].most_bytes)
                 self._effects.append(found[0])
         return self._unit is not None
-
-    # -- cargo comes
-
-    def _delivered(self, event: Delivered) -> None:
-        try:
-            message = codec.decode_with_values(event.payload)
-            if event.channel == REPLICATION:
-                self._effects += self.handoff.delivered(event, message)
-                return  # credit is given back when it has been looked at, or
-            if event.channel == POSTS:
-                self._posts.delivered(event, message)
-                return
-            if event.channel != CONTROL:
-                self._intake.delivered(event, message)
-                return  # when it has been applied
-            self._cargo(event.sender, message)
-        except codec.Malformed as error:
-            self._effects.append(Rejected(error.reason, error.detail))
-        self._effects.append(Consumed(event.sender, event.channel, len(event.payload)))
-
-    def _cargo(self, sender: NodeId, message: Message) -> None:
-        match message:
-            case Report():
-                if message.drained > self.plan.levels + 2:
-                    raise codec.Malformed("report", f"{message.drained} levels of {self.plan.levels}")
-                self._reports.received(sender, message)
-                self._compare_listings()
-            case BatchDone():
-                self._batch_done(sender, message)
-            case Lookup():
-                self._effects += self._reads.asked_by_peer(sender, message)
-            case Found():
-                self._effects += self._reads.found(sender, message)
-            case KeysAsked():
-                self._effects += self._listing.asked_by_peer(sender, message)
-            case KeysTold():
-                self._effects += self._listing.told(sender, message)
-            case Injected() | LinesClaimed():
-                self._posts.answered(sender, message)
-            case Farewell(epoch):
-                self.router.farewell(sender, epoch)
-                self._posts.farewell(sender)
-                self._work.farewell(sender)
-                self._transmit(sender, FarewellHeard(epoch))
-            case FarewellHeard():
-                self._departure.confirmed(sender)
-            case _:
-                self._effects += self._work.cargo(sender, message)
-
-    def _batch_done(self, sender: NodeId, done: BatchDone) -> None:
-        if len(done.refused) != 2 * len(done.starts):
-            raise codec.Malformed("batch-done", "columns of different lengths")
-        refused = dict(zip(slots_from_bytes(done.refused), done.starts, strict=True))
-        wrong = self.router.done(sender, done.stage, done.number, done.epoch, refused)
-        if wrong is not None:
-            raise codec.Malformed("batch-done", wrong)
-
-    def _transmit(self, to: NodeId, message: Message) -> None:
-        self._effects.append(Transmit(to, CONTROL, codec.encode_with_values(message)))
 
     # -- what is true by now
 
