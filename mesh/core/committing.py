@@ -63,6 +63,7 @@ class _Entry:
     touched: frozenset[int]
     need: dict[NodeId, int] = field(default_factory=dict)  # lane -> the number that it must have acknowledged
     withdrawn: dict[int, None] = field(default_factory=dict)
+    put: int = 0  # which must be durable in this node's own store
 
 
 class Committing:
@@ -85,11 +86,12 @@ class Committing:
         self._lanes: dict[NodeId, CopyLane] = {}
         self._queue: deque[_Entry] = deque()  # not committed, in order
         self._fills: dict[int, Fill] = {}
-        self._outputs = KeptOutputs()  # of slots that are here
+        self.outputs = KeptOutputs()  # of slots that are here
         self._unfinished = Unfinished(me, stages)  # of any slot
         self._over: dict[NodeId, list[int]] = {}  # maker -> packs of which the backups are to be told
         self.applied = 0  # packs; a read of what they made waits until as many
         self.committed = 0  # are
+        self.durable = 0  # puts into this node's own store
         self._effects: list[Effect] = []
         self.left_out: list[tuple[Pack, NotSerializable]] = []  # one key, or output, each: nobody has a copy of it
 
@@ -162,7 +164,7 @@ class Committing:
             if slot in entry.touched and slot not in entry.withdrawn:  # it may have gone, come back and gone again
                 entry.withdrawn[slot] = None
                 self._forget_outputs(entry.pack, slot)
-        self._outputs.free_slot(slot)  # those that were given out are only counted from now on
+        self.outputs.free_slot(slot)  # those that were given out are only counted from now on
 
     def _forget_outputs(self, pack: Pack, slot: int) -> None:
         """They were not given out, and never will be by this node."""
@@ -194,7 +196,7 @@ class Committing:
         assert all(slot in self._slots and self._slots[slot].status == ACTIVE for slot in entry.touched)
         self._unfinished.made(pack.pack, pack.stage, pack.outputs)
         for out in pack.outputs:
-            self._outputs.add((pack.maker, pack.pack), pack.stage, out)
+            self.outputs.add((pack.maker, pack.pack), pack.stage, out)
         for node, lane in self._lanes.items():
             wanted = lane.carried.keys() & entry.touched
             if wanted:
@@ -234,7 +236,7 @@ class Committing:
     def commit(self) -> list[Committed]:
         """What may be answered and given out now, in order."""
         committed = []
-        while self._queue and all(self._lanes[node].acked >= number for node, number in self._queue[0].need.items()):
+        while self._queue and self._is_held(self._queue[0]):
             entry = self._queue.popleft()
             self.committed += 1
             outputs = entry.pack.outputs
@@ -242,6 +244,15 @@ class Committing:
                 outputs = [out.chosen([slot not in entry.withdrawn for slot in out.origins]) for out in outputs]
             committed.append(Committed(entry.token, entry.pack, entry.withdrawn, outputs))
         return committed
+
+    def _is_held(self, entry: _Entry) -> bool:
+        """By all who must have it."""
+        durable = entry.put <= self.durable
+        return durable and all(self._lanes[node].acked >= number for node, number in entry.need.items())
+
+    def needs(self, put: int) -> None:
+        """What was added last counts when this put is durable."""
+        self._queue[-1].put = put
 
     def open_for(self) -> bool:
         """May more be applied?"""
@@ -252,14 +263,14 @@ class Committing:
     def adopt(self, slot: int, taken: Taken) -> None:
         """Of a slot that is this node's since `set_table`: they are committed, and are to be given out again."""
         for maker, pack, stage, out in taken.outputs:
-            self._outputs.add((maker, pack), stage, out)
+            self.outputs.add((maker, pack), stage, out)
             self._unfinished.adopted((maker, pack), stage, out)
         packs = [*dict.fromkeys((maker, pack) for maker, pack, _, _ in taken.outputs)]
         self._effects += [lane.kept(slot, packs, self._epoch) for lane in self._lanes.values() if slot in lane.carried]
 
     def outputs_of(self, slot: int) -> SlotOutputs:
         """Those that are not over, as a copy keeps them."""
-        return self._outputs.of_slot(slot)
+        return self.outputs.of_slot(slot)
 
     def over(self, stage: int, origins: Sequence[int], numbers: Sequence[int]) -> None:
         """These outputs have been committed by their consumers, or set aside."""
@@ -268,7 +279,7 @@ class Committing:
 
     def _over_of(self, maker: NodeId, pack: int, count: int) -> None:
         if self._unfinished.over((maker, pack), count):
-            self._outputs.packs.pop((maker, pack), None)
+            self.outputs.forget((maker, pack))
             self._over.setdefault(maker, []).append(pack)
 
     def tell_over(self) -> None:

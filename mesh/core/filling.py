@@ -16,6 +16,8 @@ from mesh.core.marks import Marks
 from mesh.core.messages import NodeId
 from mesh.core.owner import Owner
 from mesh.core.packs import Pack
+from mesh.core.shelved_states import ShelvedStates
+from mesh.core.values import unpack
 
 CHUNK_BYTES = 128 << 10  # a few milliseconds of packing
 FIRST_KEYS = 256  # of a piece, before anything is known of the states' sizes
@@ -35,6 +37,7 @@ class Fill:
     key: int = 0  # the next one of that stage
     at_once: int = FIRST_KEYS
     keys: Sequence[Any] | None = None  # of the stage, as they were looked at last
+    after: bytes | None = None  # where there is a store: the last key that was read
     least: int = 0  # what a producer sent: the next record of the window that is being sent
 
     def measured(self, keys: int, size: int) -> None:
@@ -87,12 +90,22 @@ class OwnerSnapshot:
 
     def _of_states(self, fill: Fill) -> tuple[list[Any], list[Any]]:
         part = self._owner.parts[fill.stage]
+        if isinstance(part, ShelvedStates):
+            return self._of_store(fill, part)
         keys = part.keys_of(fill.slot)
         if keys is not fill.keys:  # the first look, or all were filed anew
             fill.keys, fill.key = keys, 0
         chosen = [key for key in keys[fill.key : fill.key + fill.at_once] if key in part.states]
         fill.key += fill.at_once
         return chosen, [part.states[key] for key in chosen]
+
+    def _of_store(self, fill: Fill, part: ShelvedStates) -> tuple[list[Any], list[Any]]:
+        if fill.keys is not None and fill.after is None:
+            return [], []  # that was the last page
+        names, packed, fill.after = part.page(fill.slot, fill.after)
+        fill.keys, fill.key = (), 0 if fill.after is None else -1  # -1: there are more
+        keys = [*map(unpack, names)]
+        return keys, [part.unpacked(key, state) for key, state in zip(keys, packed, strict=True)]
 
     def _of_windows(self, fill: Fill) -> tuple[list[Any], list[Any]]:
         """Records that are taken later come in packs, so that ids only need to be gone through once, ascending."""

@@ -22,7 +22,7 @@ from typing import Any
 
 from mesh.core.committing import WINDOW_BYTES, Committed, Committing
 from mesh.core.configuration import Configuration, changed_between
-from mesh.core.events import Delivered, Effect, Log, SlotsInstalled, TableAgreed
+from mesh.core.events import Delivered, Effect, Log, Millis, SlotsInstalled, TableAgreed
 from mesh.core.filling import OwnerSnapshot
 from mesh.core.marks import Marks
 from mesh.core.messages import Message, NodeId, PacksTaken
@@ -31,6 +31,7 @@ from mesh.core.owner import Owner
 from mesh.core.packs import PART_BYTES, Outputs, Pack, Shape
 from mesh.core.reigns import Reigns
 from mesh.core.replicas import Replicas, Taken
+from mesh.core.shelving import Shelving
 from mesh.core.values import NotSerializable, show
 
 TOLD = 1 << 10
@@ -46,18 +47,32 @@ class Keeping:
         shape: Shape,
         window_bytes: int = WINDOW_BYTES,
         part_bytes: int = PART_BYTES,
+        shelving: Shelving | None = None,
     ) -> None:
+        """With `shelving` there is a store, and `owner` works on it."""
         self._me = me
         self._owner = owner
         self.holdings = Reigns(me)
         self.marks = Marks(shape.stages, shape.slots)
         self._table: TableAgreed | None = None
         self._next_output = [0] * shape.stages
-        self.replicas = Replicas(me, shape, self.marks, owner.windows, owner.splits)
+        self.replicas = Replicas(me, shape, self.marks, owner.windows, owner.splits, shelving)
         snapshot = OwnerSnapshot(me, owner, self.marks, self._next_output)
+        self._shelving = shelving
         self.committing = Committing(me, snapshot, window_bytes, part_bytes, shape.stages)
         self._adopted: list[tuple[int, Outputs]] = []
+        self._adopted_by = 0  # the put that must be durable before they are given out
         self._told: dict[tuple[int, str], None] = {}  # what has no copy, as it cannot travel
+        if shelving is not None:
+            self._begin(shelving)
+
+    def _begin(self, shelving: Shelving) -> None:
+        """With what the store has."""
+        assert self._owner.splits is not None
+        shelving.own = self.holdings.here
+        shelving.watch(self.committing.outputs, self.replicas.outputs)
+        slots = shelving.begin(self._me, self.marks, self._owner.splits, self.replicas.outputs)
+        self.replicas.stored(slots, shelving.numbers())
 
     # -- the partition
 
@@ -75,7 +90,12 @@ class Keeping:
             self._take(slot)
         for stage, told in enumerate(self.replicas.next_output):
             self._next_output[stage] = max(self._next_output[stage], told)
-        return self.replicas.judge_arrived() + self.take_effects()
+        if self._shelving is not None and self._me in table.workers:
+            self._shelving.seated(self._me)
+        effects = self.replicas.judge_arrived() + self.take_effects()
+        if self._shelving is not None:
+            self._adopted_by = self._shelving.flush()
+        return effects
 
     def _leave(self, slot: int, now: Configuration) -> None:
         if not now.has_copy(self._me) and not now.promotes:
@@ -87,6 +107,8 @@ class Keeping:
     def _empty(self, slot: int) -> None:
         self._owner.drop(slot)
         self.marks.drop(slot)
+        if self._shelving is not None:
+            self._shelving.drop(slot)
 
     def _take(self, slot: int) -> None:
         taken = self.replicas.take(slot)
@@ -97,6 +119,8 @@ class Keeping:
 
     def adopted(self) -> list[tuple[int, Outputs]]:
         """What a former owner gave out of slots that are this node's since the last call, by stage, in order."""
+        if self._adopted_by > self.committing.durable:
+            return []
         adopted, self._adopted = self._adopted, []
         return adopted
 
@@ -132,10 +156,16 @@ class Keeping:
         if pack.stage < len(self._next_output):
             pack.next_output = self._next_output[pack.stage]
         self.committing.add(pack, token)
+        if self._shelving is not None:
+            self._shelving.keep(pack, own=True)
+            self._shelving.next_output(self._next_output)
+            self.committing.needs(self._shelving.flush())
 
     def wait(self, slots: Collection[int], token: Any) -> None:
         """Until all that was applied before counts, and this node is known to have these slots still."""
         self.committing.wait(slots, token)
+        if self._shelving is not None:
+            self.committing.needs(self._shelving.shelf.last)
 
     def committed(self) -> list[Committed]:
         """What may be answered and given out since the last call, in order."""
@@ -147,11 +177,31 @@ class Keeping:
 
     def open_for(self) -> bool:
         """May more be applied?"""
-        return self.committing.open_for()
+        has_room = self._shelving is None or self._shelving.shelf.has_room()
+        return has_room and self.committing.open_for()
 
     def shut(self, level: int) -> Sequence[int]:
         """None: marks say what was taken, so nothing waits for a former owner."""
         return ()
+
+    # -- the store
+
+    def durable(self, number: int) -> list[Effect]:
+        """All puts up to this one are."""
+        assert self._shelving is not None
+        self._shelving.shelf.committed(number)
+        self.committing.durable = self._shelving.shelf.durable
+        return self.replicas.said()
+
+    def retry_at(self) -> Millis | None:
+        return None if self._shelving is None else self._shelving.shelf.retry_at()
+
+    def store_effects(self, now: Millis) -> list[Effect]:
+        """After every event: what is to be made durable, and what is wrong."""
+        if self._shelving is None:
+            return []
+        self._shelving.shelf.retry(now)
+        return self._shelving.shelf.take_effects()
 
     # -- peers
 
@@ -164,11 +214,17 @@ class Keeping:
         self.committing.taken(sender, message.number, message.epoch)
 
     def may_send(self) -> bool:
-        return self.committing.may_send()
+        if self._shelving is None:
+            return self.committing.may_send()
+        return not self._shelving.shelf.stalls() and (self.committing.may_send() or self._shelving.may_count())
 
     def send_some(self) -> list[Effect]:
         """The next piece to each copy that joins."""
-        self.committing.send_some()
+        if self._shelving is None:
+            self.committing.send_some()
+        elif not self._shelving.shelf.stalls():
+            self.committing.send_some()
+            self._shelving.count_some()
         return self.take_effects()
 
     def take_effects(self) -> list[Effect]:
@@ -179,6 +235,9 @@ class Keeping:
         if filled:
             effects.append(SlotsInstalled(tuple(filled)))
         left_out, self.committing.left_out = self.committing.left_out, []
+        if self._shelving is not None:
+            left_out += self._shelving.left_out
+            self._shelving.left_out = []
         return effects + [log for each, error in left_out for log in self._not_copied(each, error)]
 
     def _not_copied(self, pack: Pack, error: NotSerializable) -> Sequence[Effect]:

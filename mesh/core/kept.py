@@ -34,7 +34,8 @@ from mesh.core.progress import KeptProgress
 from mesh.core.reads_kept import KeptReads
 from mesh.core.reports import Reports
 from mesh.core.router import Router
-from mesh.core.shelf import WARM_BYTES
+from mesh.core.shelf import WARM_BYTES, Shelf
+from mesh.core.shelving import shelved
 from mesh.core.slot_splits import Change, SlotSplits
 from mesh.core.storing import Store
 
@@ -56,11 +57,16 @@ class Kept:
         self._plan = plan
         levels = [stage.level for stage in plan.stages]
         splits = SlotSplits()
-        self.owner = Owner(plan.stages, slots, seed, splits)
+        self._shelf = None if store is None else Shelf(store, window_bytes)
+        shelving = None
+        if self._shelf is None:
+            self.owner = Owner(plan.stages, slots, seed, splits)
+        else:
+            self.owner, shelving = shelved(plan, slots, seed, splits, self._shelf, warm_bytes)
         self.router = Router(me, levels, slots, seed, window_bytes, batch_records, numbered=True)
         self.intake = Intake(plan.stages, numbered=True, sources=len(plan.sources), slots=slots)
         shape = Shape(len(plan.sources), len(plan.stages), len(plan.stages) + len(plan.sinks), slots, seed)
-        self.handoff = Keeping(me, self.owner, shape, window_bytes)
+        self.handoff = Keeping(me, self.owner, shape, window_bytes, shelving=shelving)
         self.emitting = KeptEmitting(plan, self.router, self.intake, self.owner, self.handoff.next_output)
         self.progress = KeptProgress(plan.levels + 1)
         self.reports = Reports(me, self.progress)
@@ -102,6 +108,7 @@ class Kept:
 
     def durable(self, number: int) -> None:
         """All that was put into the store up to this one."""
+        self.emitting.effects += self.handoff.durable(number)
 
     def cargo(self, sender: NodeId, message: Message) -> list[Effect]:
         """What is said only in this mode; raises Malformed."""
@@ -114,8 +121,10 @@ class Kept:
         """Splits go with their slots."""
 
     def next_deadline(self, *, fenced: bool) -> Millis | None:
-        """When a place is to be saved."""
-        return None if fenced else self.reading.changes_due()
+        """When a place is to be saved, or a put to be tried again."""
+        retry_at = self.handoff.retry_at()
+        saves_at = None if fenced else self.reading.changes_due()
+        return min((each for each in (retry_at, saves_at) if each is not None), default=None)
 
     # -- what it has come to
 
@@ -126,7 +135,7 @@ class Kept:
                 self.emitting.give(stage, [out])
             while self._commit() or self._save(now):
                 pass
-        self.emitting.effects += self.handoff.take_effects()
+        self.emitting.effects += self.handoff.take_effects() + self.handoff.store_effects(now)
         self.emitting.send(self.router.released())
 
     def _commit(self) -> bool:

@@ -20,9 +20,12 @@ class KeptOutputs:
 
     def __init__(self) -> None:
         self.packs: dict[PackName, list[tuple[int, Outputs]]] = {}  # (stage, outputs); none is empty
+        self.changed: dict[PackName, None] | None = None  # since whoever puts them into a store did so; None: nobody
 
     def add(self, name: PackName, stage: int, outputs: Outputs) -> None:
         self.packs.setdefault(name, []).append((stage, outputs))
+        if self.changed is not None:
+            self.changed[name] = None
 
     def of_slot(self, slot: int) -> SlotOutputs:
         """In the order in which they were made: of one stage and slot, numbers say so whoever made them."""
@@ -43,6 +46,13 @@ class KeptOutputs:
             left = [each for each in left if each[1].origins]
             if left:
                 self.packs[name] = left
+            if self.changed is not None:
+                self.changed[name] = None
+
+    def forget(self, name: PackName) -> None:
+        """All of it is over."""
+        if self.packs.pop(name, None) is not None and self.changed is not None:
+            self.changed[name] = None
 
     def free_slot(self, slot: int) -> None:
         self.free(self.packs, lambda origin: origin == slot)

@@ -58,6 +58,9 @@ class StageStates:
             self._run(keys, items, applied)
         return applied
 
+    def fetch(self, keys: list[Any]) -> None:
+        """They are about to be looked at; all are in memory here."""
+
     def _run(self, keys: list[Any], items: list[Any], applied: Applied) -> None:
         key_iterator, item_iterator = iter(keys), iter(items)
         while True:
@@ -167,11 +170,14 @@ class Owner:
 
     def __init__(self, stages: Sequence[StagePlan], slots: int, seed: int, splits: SlotPart | None = None) -> None:
         shift = 33 - slots.bit_length()  # as in the router
-        self.stages = tuple(StageStates(plan, shift, seed) for plan in stages)
+        self.stages = tuple(self._stage(plan, shift, seed) for plan in stages)
         self.windows = Windows()
         parts: tuple[SlotPart, ...] = (*self.stages, self.windows)
         self.splits = splits
         self.parts = parts if splits is None else (*parts, splits)  # of a slot, when it moves
+
+    def _stage(self, plan: StagePlan, shift: int, seed: int) -> StageStates:
+        return StageStates(plan, shift, seed)
 
     def apply(self, stage: int, keys: list[Any], items: list[Any], *, wants_outputs: bool = False) -> Applied:
         return self.stages[stage].apply(keys, items, wants_outputs=wants_outputs)
@@ -180,6 +186,7 @@ class Owner:
         """(outcome, JSON text) of a key that this node owns; creates nothing."""
         for each in self.stages:
             if each.plan.name == stage:
+                each.fetch([key])
                 if key not in each.states:
                     return ABSENT, b""
                 text = to_json(each.states[key]).encode("utf-8", "replace")

@@ -20,7 +20,7 @@ Bounds    states and marks of slots that name this node; outputs until they are 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -35,6 +35,7 @@ from mesh.core.marks import Marks
 from mesh.core.messages import LaneMark, Message, NodeId, OutputsKept, PackPart, PacksFreed, PacksTaken
 from mesh.core.owner import SlotPart
 from mesh.core.packs import Pack, Shape
+from mesh.core.shelving import Shelving
 from mesh.core.table import ACTIVE, PENDING
 from mesh.core.windows import Windows
 
@@ -51,6 +52,7 @@ class Copy:
     term: int  # at which it was begun
     states: list[dict[Any, Any]]
     complete: bool = False
+    stored: bool = False  # by an earlier process of this store: no table has asked this one for it yet
 
 
 @dataclass(slots=True)
@@ -65,14 +67,23 @@ class Replicas:
     """All copies that this node keeps for others."""
 
     def __init__(
-        self, me: NodeId, shape: Shape, marks: Marks, windows: Windows | None = None, splits: SlotPart | None = None
+        self,
+        me: NodeId,
+        shape: Shape,
+        marks: Marks,
+        windows: Windows | None = None,
+        splits: SlotPart | None = None,
+        shelving: Shelving | None = None,
     ) -> None:
-        """`marks`, `windows` and `splits` are those of the owner: a slot is its own, or a copy."""
+        """`marks`, `windows` and `splits` are those of the owner: a slot is its own, or a copy. With a store, states of
+        copies are nowhere else, and nothing is said before it is durable."""
         self._me = me
         self._shape = shape
         self._marks = marks
         self._windows = Windows() if windows is None else windows
         self._splits = splits
+        self._shelving = shelving
+        self._unsaid: deque[tuple[int, Effect]] = deque()  # with the put that must be durable before
         self._epoch = 0
         self._named: dict[int, Configuration] = {}  # of slots that name this node as a copy, or that shall be one
         self.copies: dict[int, Copy] = {}
@@ -106,15 +117,23 @@ class Replicas:
         elif now.has_copy(self._me):
             self._named[slot] = now
             self._stay(slot, now, before)
-        else:
+        elif not self._may_return(copy, now):
             self._drop(slot)
         return False
 
+    def _may_return(self, copy: Copy | None, now: Configuration) -> bool:
+        """May a later table ask this process for what an earlier one of its store had?"""
+        if copy is None or not copy.stored or self._shelving is None:
+            return False
+        return now.status != ACTIVE or any(node in (now.owner, *now.backups) for node in self._shelving.former)
+
     def _own(self, slot: int, copy: Copy | None, now: Configuration) -> bool:
         """It is this node's, or shall be, with whatever is here: nothing of anybody else is taken any more. A donor has
-        it, even if this node never saw the table that gave it to it."""
-        if copy is not None and not copy.complete:
-            self._missing(slot, now)
+        it, even if this node never saw the table that gave it to it. What is stored is only taken by who is asked for
+        it: whoever is the owner without that begins empty, as its loss was accepted."""
+        if copy is not None and not (copy.complete and (now.promotes or not copy.stored)):
+            if not copy.stored:
+                self._missing(slot, now)
             self._drop(slot)
             copy = None
         if now.status == ACTIVE or now.owner != self._me:
@@ -122,13 +141,14 @@ class Replicas:
         self._effects.append(SlotsInstalled(((slot, now.term),)))
         if copy is not None:
             copy.source = self._me
+            copy.stored = False
         return False
 
     def _stay(self, slot: int, now: Configuration, before: int) -> None:
         copy = self.copies.get(slot)
         if copy is None and before == 0:  # the founding's: whatever was told since is still in the lane
             copy = self.copies[slot] = self._new(now.source, 0, now.term, complete=True)
-        if copy is None or not copy.complete:
+        if copy is None or not copy.complete or (copy.stored and now.status == ACTIVE):
             self._missing(slot, now)
             self._drop(slot)
             copy = self.copies[slot] = self._new(now.source, before + 1, now.term, complete=True)
@@ -150,6 +170,15 @@ class Replicas:
             if self._splits is not None:
                 self._splits.drop(slot)
             self.outputs.free_slot(slot)
+            if self._shelving is not None:
+                self._shelving.drop(slot)
+
+    def stored(self, slots: Sequence[int], next_output: Sequence[int]) -> None:
+        """These are in the store, whole, when this process begins."""
+        self.next_output = [*next_output]
+        for slot in slots:
+            self.copies[slot] = self._new(self._me, 0, 0, complete=True)
+            self.copies[slot].stored = True
 
     def keep(self, slot: int, was: Taken) -> None:
         """Before `set_table`: this node was the owner, and the table names another one but this node as a copy. What it
@@ -191,6 +220,20 @@ class Replicas:
 
     def _given(self) -> list[Effect]:
         effects, self._effects = self._effects, []
+        return effects if self._shelving is None else self._later(effects, self._shelving)
+
+    def _later(self, effects: list[Effect], shelving: Shelving) -> list[Effect]:
+        """What says that something is here waits until it is durable."""
+        shelving.next_output(self.next_output)
+        put = shelving.flush()
+        self._unsaid += [(put, each) for each in effects if _says_something(each)]
+        return [each for each in effects if not _says_something(each)] + self.said()
+
+    def said(self) -> list[Effect]:
+        """What may be said by now. Acknowledgements are cumulative, but few wait for one commit."""
+        effects: list[Effect] = []
+        while self._unsaid and self._shelving is not None and self._unsaid[0][0] <= self._shelving.shelf.durable:
+            effects.append(self._unsaid.popleft()[1])
         return effects
 
     def _judge(self, sender: NodeId) -> None:
@@ -238,6 +281,8 @@ class Replicas:
         for each in pack.windows:
             for slot, record, digest in zip(each.slots, each.ids, each.digests, strict=True):
                 self._windows.take(slot, each.stage, each.producer, record, digest)
+        if self._shelving is not None:
+            self._shelving.keep(pack, own=False)
 
     def _keep_others(self, pack: Pack) -> None:
         if pack.stage == self._shape.stages:
@@ -247,11 +292,8 @@ class Replicas:
 
     def _keep_stage(self, pack: Pack) -> None:
         stage, marks = pack.stage, self._marks.stages[pack.stage]
-        for slot, key, state in zip(pack.slots, pack.keys, pack.states, strict=False):
-            self.copies[slot].states[stage][key] = state
-        gone = len(pack.states)
-        for slot, key in zip(pack.slots[gone:], pack.keys[gone:], strict=True):
-            self.copies[slot].states[stage].pop(key, None)
+        if self._shelving is None:
+            self._keep_states(pack)
         for stream, slots, numbers in pack.splits:
             marks.raise_split(stream, slots, numbers)
         for producer, origins, slots, numbers in pack.stages:
@@ -259,6 +301,13 @@ class Replicas:
         for out in pack.outputs:
             self.outputs.add((pack.maker, pack.pack), stage, out)
         self.next_output[stage] = max(self.next_output[stage], pack.next_output)
+
+    def _keep_states(self, pack: Pack) -> None:
+        for slot, key, state in zip(pack.slots, pack.keys, pack.states, strict=False):
+            self.copies[slot].states[pack.stage][key] = state
+        gone = len(pack.states)
+        for slot, key in zip(pack.slots[gone:], pack.keys[gone:], strict=True):
+            self.copies[slot].states[pack.stage].pop(key, None)
 
     def _freed(self, sender: NodeId, epoch: int, packs: list[tuple[NodeId, int]]) -> None:
         self.outputs.free(packs, lambda origin: self._is_from_its_source(origin, sender, epoch))
@@ -279,8 +328,12 @@ class Replicas:
             if mark.what == BEGINS and named.joining == self._me:
                 self._drop(slot)
                 self.copies[slot] = self._new(sender, mark.epoch, term, complete=False)
+                if self._shelving is not None:
+                    self._shelving.filling(slot)
             elif mark.what == FILLED and copy is not None and copy.term == term:
                 copy.complete = True
+                if self._shelving is not None:
+                    self._shelving.filled(slot)
             elif mark.what == SEALED and named.status == PENDING and copy is not None and copy.complete:
                 sealed.append((slot, term))
         if sealed:
@@ -288,6 +341,10 @@ class Replicas:
 
     def busy(self) -> bool:
         return bool(self._arrived)  # the rest of parts that count together may never come: who made them is gone
+
+
+def _says_something(effect: Effect) -> bool:
+    return isinstance(effect, SlotsInstalled | Transmit)
 
 
 def _check_mark(mark: LaneMark, slots: int) -> None:

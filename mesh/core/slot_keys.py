@@ -23,6 +23,8 @@ from mesh.core.holdings import Holdings
 from mesh.core.messages import NodeId
 from mesh.core.owner import FILED_AT_ONCE, Owner, StageStates
 from mesh.core.places import Place, place_of, size_of
+from mesh.core.shelved_states import ShelvedStates
+from mesh.core.values import unpack
 
 MAX_SEARCHES = 256  # each is an HTTP request, at some node, that waits
 PART_BYTES = 256 << 10  # of keys in one answer: records are on the same link
@@ -43,6 +45,7 @@ class Search:
     limit: int
     keys: list[Any] = field(default_factory=list)  # found, in order
     more: bool = False  # there may be some behind them
+    page_after: bytes | None = None  # where there is a store: there are more keys of the slot behind this one
     _size: int = 0
     _slot_keys: Sequence[Any] | None = None  # of the slot that is being looked through
     _seen: int = 0
@@ -62,7 +65,18 @@ class Search:
 
     def begin(self, slot_keys: Sequence[Any]) -> None:
         self._slot_keys, self._seen, self._end = slot_keys, 0, len(slot_keys)
-        self._best.clear()
+        self._best = []
+
+    # -- of a slot in a store, which is read by pages
+
+    def needs_page(self) -> bool:
+        return self._slot_keys is None or (self._seen >= self._end and self.page_after is not None)
+
+    def turn_to(self, keys: Sequence[Any], after: bytes | None) -> None:
+        """The next page, and behind which key the one after it begins."""
+        best = self._best if self.page_after is not None else []
+        self.begin(keys)
+        self._best, self.page_after = best, after
 
     def has_begun(self, slot_keys: Sequence[Any]) -> bool:
         return self._slot_keys is slot_keys
@@ -83,7 +97,7 @@ class Search:
         return cost
 
     def at_its_end(self) -> bool:
-        return self._seen >= self._end
+        return self._seen >= self._end and self.page_after is None
 
     def close(self) -> None:
         """The slot has been looked through: take what fits, and go on behind it."""
@@ -133,6 +147,18 @@ class SlotKeys:
         else:
             self._done(search, ended)
 
+    def _has_keys(self, search: Search, stage: StageStates) -> bool:
+        """Is there something to look through, or nothing left?"""
+        if isinstance(stage, ShelvedStates):
+            if search.needs_page():
+                names, _, after = stage.page(search.slot, search.page_after)
+                search.turn_to([*map(unpack, names)], after)
+        elif not search.has_begun(stage.keys_of(search.slot)):
+            if not stage.file_some(FILED_AT_ONCE):
+                return False
+            search.begin(stage.keys_of(search.slot))
+        return True
+
     def _go_on(self, search: Search, stage: StageStates) -> bool | None:
         """Whether it came to something; None if it has not ended yet."""
         room = AT_ONCE
@@ -140,10 +166,8 @@ class SlotKeys:
             if search.slot not in self._holdings.active:
                 search.more = True
                 return bool(search.keys)
-            if not search.has_begun(stage.keys_of(search.slot)):
-                if not stage.file_some(FILED_AT_ONCE):
-                    return None
-                search.begin(stage.keys_of(search.slot))
+            if not self._has_keys(search, stage):
+                return None
             room -= 1 + search.look(room)
             if search.at_its_end():
                 search.close()

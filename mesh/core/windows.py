@@ -90,16 +90,26 @@ class Windows:
         self._by_slot: dict[int, dict[_Name, None]] = {}
         self._sealed: dict[int, list[str]] = {}  # slots that are given away: parts of windows, none is forgotten
         self.marks = 0  # invariant: the records in all windows
+        self.cut: dict[_Name, None] | None = None  # have lost something since somebody looked; None: nobody does
 
     def take(self, slot: int, stage: int, producer: str, record: int, digest: int) -> str:
         """What is known of a record that is about to be applied; if it is NEW, it is known from now on."""
         window = self._window((slot, stage, producer))
         verdict = window.judge(record, digest)
         if verdict == NEW:
-            self.marks += window.mark(record, digest)
+            more = window.mark(record, digest)
+            self.marks += more
+            if more < 1 and self.cut is not None:
+                self.cut[slot, stage, producer] = None
             if self.marks > MARKS:
                 self._forget()
         return verdict
+
+    def _mark(self, name: _Name, window: _Window, record: int, digest: int) -> None:
+        more = window.mark(record, digest)
+        self.marks += more
+        if more < 1 and self.cut is not None:
+            self.cut[name] = None
 
     def claim(self, slot: int, stage: int, producer: str, first: int, digests: Sequence[int]) -> tuple[str, int]:
         """(verdict, seq) of the first line that cannot be claimed, and then none is; else all are."""
@@ -112,7 +122,7 @@ class Windows:
             if verdict == NEW:
                 fresh.append((seq << INDEX_BITS, digest))
         for record, digest in fresh:
-            self.marks += window.mark(record, digest)
+            self._mark((slot, stage, producer), window, record, digest)
         self._forget()
         return NEW, 0
 
@@ -137,6 +147,8 @@ class Windows:
 
     def _remove(self, name: _Name) -> None:
         self.marks -= len(self._windows.pop(name).ids)
+        if self.cut is not None:
+            self.cut[name] = None
         names = self._by_slot[name[0]]
         del names[name]
         if not names:
@@ -195,6 +207,15 @@ class Windows:
         columns = (window.ids[start : start + PART], window.digests[start : start + PART])
         return f"{slot} {stage} 0 {producer}", [window.floor, *map(numbers_to_bytes, columns)], columns[0][-1] + 1
 
+    def between(self, slot: int, stage: int, producer: str, first: int, behind: int) -> list[Any] | None:
+        """What is known of these ids, as a part; None: nothing."""
+        window = self._windows.get((slot, stage, producer))
+        if window is None:
+            return None
+        start, end = bisect_left(window.ids, first), bisect_left(window.ids, behind)
+        columns = (window.ids[start:end], window.digests[start:end])
+        return [window.floor, *map(numbers_to_bytes, columns)] if end > start else None
+
     def merge(self, keys: Sequence[str], states: Sequence[Any]) -> None:
         """Parts that come while records are taken: whatever is known of them is known already."""
         for key, (floor, ids, digests) in zip(keys, states, strict=True):
@@ -203,7 +224,7 @@ class Windows:
             window.floor = max(window.floor, floor)
             for record, digest in zip(numbers_from_bytes(ids), numbers_from_bytes(digests), strict=True):
                 if window.judge(record, digest) == NEW:
-                    self.marks += window.mark(record, digest)
+                    self._mark((int(slot), int(stage), producer), window, record, digest)
         self._forget()
 
     def drop(self, slot: int) -> None:
