@@ -91,6 +91,10 @@ class NamedWriter(Writer[T_contra], Protocol[T_contra]):
 
     def write_named(self, items: Sequence[T_contra], names: Sequence[ItemName]) -> None: ...
 
+    def pause(self) -> None:
+        """In place of `close`, where a later process of the same run may give items again: names stay known."""
+        ...
+
 
 @runtime_checkable
 class NamedSink(Protocol[T_contra]):

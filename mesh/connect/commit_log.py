@@ -17,7 +17,8 @@ Long runs Each WHOLE-th commit says the highest numbers of all streams so far, a
           empty one goes on from the newest whole one. A name is never free again, or a late writer could take it.
 The end   A writer signs in, in the folder `writers`, and signs out. `writers` can be removed only when nobody is in it,
           and who has removed it removes the rest. Without `writers` a log is closed for good: who comes then empties
-          it, too, and puts a new one in its place, which works only if it is empty. Where a writer died, all stays.
+          it, too, and puts a new one in its place, which works only if it is empty. Where a writer died, all stays;
+          and where all have paused, until somebody comes and leaves.
 
 Invariants no name is in two commits; what a flush has returned for is shown; a commit is on the disk before its part is
           shown, and a part before its commit; who has signed in finds the log of all others who have.
@@ -83,6 +84,12 @@ class CommitLog:
         if not self.shown.replace(fresh, self._path.name):
             self.shown.remove_empty(f"{fresh}/writers")
             self.shown.remove_empty(fresh)
+
+    def pause(self) -> None:
+        """Not by this writer, but the run goes on some time: whoever comes then finds the log."""
+        self.hidden.remove(f"writers/{self.writer}")
+        self.hidden.close()
+        self.shown.close()
 
     def leave(self) -> None:
         """Nothing will be committed here any more."""

@@ -101,6 +101,10 @@ class _NamedLinesWriter:
         with _told(self.directory):
             self.parts.flush()
 
+    def pause(self) -> None:
+        with _told(self.directory):
+            self.parts.pause()
+
     def close(self) -> None:
         with _told(self.directory):
             self.parts.close()

@@ -122,6 +122,10 @@ class PartsWriter:
         self._part = None
         self._given.clear()
 
+    def pause(self) -> None:
+        self.flush()
+        self._log.pause()
+
     def close(self) -> None:
         self.flush()
         self._log.leave()

@@ -49,7 +49,7 @@ TELL = 2_000  # ms between two tellings, once it is confirmed, to voters that ha
 MAX_KNOWN = 1_024  # homes; those of present members are never dropped
 KEEPER = "boots"
 IDENTITY = "identity"  # the record of a data directory
-_HOME_BYTES, _BOOT_BYTES = 16, 8
+HOME_BYTES, _BOOT_BYTES = 16, 8
 
 
 def next_boot(kept: bytes | None, new_home: bytes) -> tuple[bytes, int, bytes]:
@@ -57,10 +57,10 @@ def next_boot(kept: bytes | None, new_home: bytes) -> tuple[bytes, int, bytes]:
 
     Raises ValueError.
     """
-    if kept is not None and len(kept) != _HOME_BYTES + _BOOT_BYTES:
+    if kept is not None and len(kept) != HOME_BYTES + _BOOT_BYTES:
         raise ValueError(f"an identity of {len(kept)} bytes")
-    home = new_home if kept is None else kept[:_HOME_BYTES]
-    boot = 1 if kept is None else int.from_bytes(kept[_HOME_BYTES:]) + 1
+    home = new_home if kept is None else kept[:HOME_BYTES]
+    boot = 1 if kept is None else int.from_bytes(kept[HOME_BYTES:]) + 1
     return home, boot, home + boot.to_bytes(_BOOT_BYTES)
 
 

@@ -207,17 +207,20 @@ class Connections:
         self._written += [SinkWritten(sink, count) for sink, count in self.waiting.items()]
         self.waiting.clear()
 
-    def close_writers(self) -> None:
-        """Flush and close; a later item opens a new writer."""
+    def close_writers(self, *, goes_on: bool = False) -> None:
+        """Flush and close; a later item opens a new writer. `goes_on`: so may one of a later process of this run."""
         for sink, writer in self._writers.items():
             with self._named("sink", self._plan.sinks[sink].name):
                 writer.flush()
-                writer.close()
+                if goes_on and self._takes_names(self._plan.sinks[sink].connector):
+                    cast(NamedWriter[Any], writer).pause()
+                else:
+                    writer.close()
         self._writers.clear()
         self._all_written()
 
-    def close(self) -> None:
-        self.close_writers()
+    def close(self, *, goes_on: bool = False) -> None:
+        self.close_writers(goes_on=goes_on)
         for opened in list(self._readers.values()):  # a source's own thread may end one meanwhile
             opened.reader.close()
         self._readers.clear()

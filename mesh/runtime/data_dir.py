@@ -17,7 +17,7 @@ import re
 import zlib
 from pathlib import Path
 
-from mesh.core.boots import IDENTITY, next_boot
+from mesh.core.boots import HOME_BYTES, IDENTITY, next_boot
 from mesh.runtime.errors import StartError
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
@@ -64,20 +64,35 @@ class DataDir:
             home, boot, kept = next_boot(self._read(file) if file.exists() else None, os.urandom(16))
         except ValueError:
             raise StartError(f"{file} is damaged: move the directory away, and start as a new node") from None
-        self._write_at_start(IDENTITY, kept)
+        self.write_at_start(IDENTITY, kept)
         return home, boot
+
+    def home(self) -> bytes | None:
+        """None: it was never started with."""
+        kept = self.record(IDENTITY)
+        return None if kept is None else kept[:HOME_BYTES]
+
+    def knows_a_cluster(self) -> bool:
+        """Has anything been promised or accepted with it?"""
+        return any(self._path.glob("agreement.*.record"))
+
+    def record(self, name: str) -> bytes | None:
+        """None: there is none. Raises StartError if it is not what was written."""
+        file = self._path / f"{name}.record"
+        return self._read(file) if file.exists() else None
 
     def _check_name(self) -> None:
         file, mine = self._path / f"{NODE_NAME}.record", self._node.encode()
         if not file.exists():
-            self._write_at_start(NODE_NAME, mine)
+            self.write_at_start(NODE_NAME, mine)
         elif (theirs := self._read(file)) != mine:
             holder = theirs.decode(errors="replace")
             raise StartError(
                 f"the data directory {self._path} is that of node {holder}; node {self._node} needs one of its own"
             )
 
-    def _write_at_start(self, name: str, value: bytes) -> None:
+    def write_at_start(self, name: str, value: bytes) -> None:
+        """As `write`, while nothing depends on the directory yet. Raises StartError."""
         try:
             self.write(name, value)
         except OSError as error:

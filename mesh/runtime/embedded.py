@@ -1,4 +1,9 @@
-"""An application in this process, without a mesh: the same data plane over a partition with one owner."""
+"""An application in this process, without a mesh: the same data plane over a partition with one owner.
+
+With a data directory its states, how far its sources are read, and what its sinks do not have yet are in a store there.
+A later run with the same directory goes on with that, as a node does that has been started again: each start is a
+process of its own, which owns nothing until a table has asked it for its slots and it has said that it has them.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +13,21 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
 
 from mesh.app.plan import Plan
 from mesh.core.data import DataPlane
-from mesh.core.events import Effect, Log, TableAgreed
-from mesh.core.table import ACTIVE
+from mesh.core.events import Effect, Log, SlotsInstalled, TableAgreed
+from mesh.core.storing import Store
+from mesh.core.table import ACTIVE, PENDING
+from mesh.runtime.data_dir import DataDir
+from mesh.runtime.store_place import Belongs, StorePlace
 from mesh.runtime.worker import Worker
 
+NAME = "node-1"
 PROGRESS_S = 0.2  # how often `on_progress` is told
 DRAIN_S = 5.0  # how long a stop waits for what was read
 
@@ -55,19 +64,40 @@ class _Wake:
 
 
 class Embedded:
-    """One run. `request_stop` may be called from any thread and from a signal handler."""
+    """One run. `request_stop` may be called from any thread and from a signal handler.
 
-    def __init__(self, plan: Plan, *, slots: int = 1024, seed: int = 0, log: Any = None) -> None:
+    `data_dir`: where it keeps its states, as part of what `name` names. Raises StartError."""
+
+    def __init__(
+        self, plan: Plan, *, slots: int = 1024, seed: int = 0, log: Any = None, data_dir: str = "", name: str = ""
+    ) -> None:
         me = os.urandom(16)
         self._log = log or structlog.get_logger()
         self._wake = _Wake()
         self._stop = False
         self._started = time.monotonic()
-        self.data = DataPlane(me, plan, slots, seed)
-        self.worker = Worker(self.data, "embedded", self._wake.set, deque())
-        ones = (1,) * slots
-        table = TableAgreed(1, (me,), (me,), (0,) * slots, (-1,) * slots, (ACTIVE,) * slots, ones, me, founders=(me,))
+        self._data_dir = DataDir(data_dir, NAME) if data_dir else None
+        self._first: TableAgreed | None = None  # while it asks for slots
+        self._unclaimed: set[int] = set()
+        if self._data_dir is None:
+            self.data, store, part, table = DataPlane(me, plan, slots, seed), None, "embedded", _table(me, slots)
+        else:
+            self.data, store, table = self._restarted(me, plan, slots, seed, data_dir, name, self._data_dir)
+            part = f"embedded-{me[:3].hex()}"
+        self.worker = Worker(self.data, part, self._wake.set, deque(), store=store)
         self.worker.post(table)
+
+    def _restarted(
+        self, me: bytes, plan: Plan, slots: int, seed: int, path: str, name: str, data_dir: DataDir
+    ) -> tuple[DataPlane, Store, TableAgreed]:
+        place = StorePlace(data_dir, path, Belongs(name, plan.fingerprint, slots, seed))
+        place.check()
+        home, boot = data_dir.start()
+        store = place.open()
+        data = DataPlane(me, plan, slots, seed, keeps=True, store=store)
+        self._first = replace(_table(me, slots), epoch=2 * boot, term_of_slot=(boot,) * slots, cluster_id=home)
+        self._unclaimed = set(range(slots))
+        return data, store, replace(self._first, donor_of_slot=(0,) * slots, status_of_slot=(PENDING,) * slots)
 
     def run(self, on_progress: Callable[[RunResult], None] | None = None, *, keep: bool = False) -> RunResult:
         """Until the sources are exhausted and all is flushed (and, with `keep`, beyond), or `request_stop`."""
@@ -86,9 +116,12 @@ class Embedded:
                     on_progress(self.result(now))
                 self._wait_if_idle(int(now * 1000))
             self._drain()
+            self._tell(self.worker.finish(_now()))
         finally:
             self.worker.stop_answering()
-            self.worker.connections.close()
+            self.worker.give_up()
+            if self._data_dir is not None:
+                self._data_dir.close()
         return self.result(finished or time.monotonic())
 
     def _drain(self) -> None:
@@ -97,18 +130,29 @@ class Embedded:
         until = time.monotonic() + DRAIN_S
         while (self.worker.inbox or not self.data.quiet()) and (now := time.monotonic()) < until:
             self._tell(self.worker.turn(int(now * 1000)))
+            self._wait_if_idle(int(now * 1000), until - now)
         if not self.data.quiet():
             self._log.warning("app.stopped_undrained")
 
-    def _wait_if_idle(self, now: int) -> None:
+    def _wait_if_idle(self, now: int, at_most: float = -1) -> None:
         if not self.worker.busy(now):
-            deadline = self.data.next_deadline()
-            self._wake.wait(-1 if deadline is None else max(0.001, (deadline - now) / 1000))
+            deadline = self.worker.next_deadline()
+            due = -1 if deadline is None else max(0.001, (deadline - now) / 1000)
+            self._wake.wait(min(due, at_most) if min(due, at_most) >= 0 else max(due, at_most))
 
     def _tell(self, effects: list[Effect]) -> None:
         for effect in effects:
             if isinstance(effect, Log):
                 getattr(self._log, effect.level)(effect.event, **effect.fields)
+            elif isinstance(effect, SlotsInstalled):
+                self._claimed(effect)
+
+    def _claimed(self, claim: SlotsInstalled) -> None:
+        """All that was asked for is here: it is this process's now."""
+        self._unclaimed.difference_update(slot for slot, _ in claim.slots)
+        if self._first is not None and not self._unclaimed:
+            self.worker.post(replace(self._first, epoch=self._first.epoch + 1))
+            self._first = None
 
     def request_stop(self) -> None:
         self._stop = True
@@ -128,3 +172,12 @@ class Embedded:
             data.set_aside.first,
             self.worker.job_done,
         )
+
+
+def _table(me: bytes, slots: int) -> TableAgreed:
+    ones = (1,) * slots
+    return TableAgreed(1, (me,), (me,), (0,) * slots, (-1,) * slots, (ACTIVE,) * slots, ones, me, founders=(me,))
+
+
+def _now() -> int:
+    return int(time.monotonic() * 1000)

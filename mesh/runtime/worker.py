@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from mesh.core.data import DataPlane
 from mesh.core.events import (
     Answered,
+    CommitStore,
     Effect,
     Event,
     FlushSinks,
@@ -31,8 +32,10 @@ from mesh.core.events import (
     WriteSink,
 )
 from mesh.core.lookups import UNAVAILABLE
+from mesh.core.storing import Store
 from mesh.runtime.connections import Connections
 from mesh.runtime.flushing import Flushing
+from mesh.runtime.store_thread import StoreThread
 
 UNKNOWN = "unknown"  # whether it was applied: who asked is not told any more
 MAX_EVENTS_A_TURN = 64  # then work goes on, so that a flood of messages does not starve it
@@ -44,7 +47,7 @@ class Worker:
     """One node's data plane with its surroundings.
 
     `part` names its share of every sink; `wake` interrupts the thread's wait for something to do; `clock` says in
-    milliseconds how long the work takes.
+    milliseconds how long the work takes. `store` is the data plane's; it is closed here.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Worker:
         wake: Callable[[], None],
         inbox: deque[Event | BaseException],
         clock: Callable[[], Millis] = lambda: time.monotonic_ns() // 1_000_000,
+        store: Store | None = None,
     ) -> None:
         self.data = data
         self.inbox = inbox
@@ -62,6 +66,7 @@ class Worker:
         self._wake = wake
         self._clock = clock
         self._flushing = Flushing(data.keeps)
+        self._store = StoreThread(store, self.post) if store is not None else None
         self._tickets: dict[int, _Ticket] = {}
         self._calls: dict[int, Callable[[str, bytes], None]] = {}  # tickets whose holders do not wait
         self._answering = True
@@ -130,11 +135,45 @@ class Worker:
                     self._answer(ticket, outcome, state)
                 case Listed():
                     self._listed(effect)
+                case CommitStore(number):
+                    assert self._store is not None
+                    self._store.commit(number)
                 case JobDone():
                     self.job_done = True
                     outward.append(effect)
                 case _:
                     outward.append(effect)
+
+    # -- the end
+
+    def finish(self, now: Millis) -> list[Effect]:
+        """The last turn: sinks show what they have, and the store what was put. Sinks of a run that goes on when it is
+        started again keep what they know of names."""
+        outward: list[Effect] = []
+        durable = True
+        if self._store is not None:
+            self.connections.flush()
+            for written in self.connections.written():
+                self._perform(self.data.handle(written, now), now, outward)
+            durable = self._store.end()
+        goes_on = self._store is not None and not (self.job_done and self.data.quiet() and durable)
+        self.connections.close(goes_on=goes_on)
+        self.close_store()
+        return outward
+
+    def give_up(self) -> None:
+        """As `finish`, when nothing more may be asked of the data plane; after it this does nothing."""
+        try:
+            self.connections.close(goes_on=self._store is not None)
+        finally:
+            self.close_store()
+
+    def close_store(self) -> None:
+        """Once."""
+        store, self._store = self._store, None
+        if store is not None:
+            store.end()
+            store.close()
 
     # -- reads, from any thread
 
