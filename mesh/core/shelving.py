@@ -239,6 +239,7 @@ class Shelving:
         if chunk.after is None or chunk.after[0] >= STAGES_END:
             self._counting = None
             self._set_meta(slot, Meta(False, keys))
+            self.flush()
 
     def key_count(self) -> int:
         """Of own slots, as far as they are counted."""
