@@ -72,9 +72,10 @@ class Cluster:
         disks: tuple[str, ...] = (),
         control: type[ControlPlane] = ControlPlane,
         copies: int = 1,
+        durable: bool = False,
     ) -> None:
         self.kind = control
-        self.copies = copies
+        self.copies, self.durable = copies, durable
         self.slots, self.graph = SLOTS, "graph"  # of what is started from now on
         self.disks: dict[str, dict[str, bytes]] = {name: {} for name in disks}  # of those that have a directory
         self.deaf: Callable[[str, str, Message], bool] = lambda sender, receiver, message: False  # what gets lost
@@ -110,8 +111,9 @@ class Cluster:
         me = Member(node, name, f"tcp://{name}:7400", f"{name}:7480", role, "", 1, ALIVE, STAYING, home, boot)
         seeds = tuple(f"tcp://{each.name}:7400" for each in self.declared if each.name != name)
         identity = Identity(
-            me, "test", self.slots, 0, self.graph, self.now, self.declared, self.expect, self.copies, seeds
-        )
+            me, "test", self.slots, 0, self.graph, self.now, self.declared, self.expect, self.copies, seeds,
+            self.durable,
+        )  # fmt: skip
         control = self.kind(identity, LOOPBACK, Random(self.random.getrandbits(64)), dict(disk or {}))
         process = self.processes[name] = Process(name, node, control)
         self._at(self.now + 1, lambda: self._handle(process, Woke()))
@@ -262,7 +264,7 @@ class Cluster:
             needed = (slot.donor, slot.joining, *slot.backups) if slot.joining is not None else (slot.donor,)
             nodes = [table.members[place].node for place in needed if place is not None]
             if process.node in [table.members[place].node for place in slot.asked()]:
-                if self.copies > 1:
+                if table.fills:
                     self._at(self.now + self.random.randint(*self.transfer), self._claim(process, number, slot, nodes))
                 elif all(map(self._acts, nodes)):
                     self._later(self.random.randint(*self.transfer), process, SlotsInstalled(((number, slot.term),)))

@@ -6,11 +6,13 @@ A slot's version rises with what its owner applies; it is committed when all cop
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
 from mesh.core.messages import NodeId
 from mesh.core.planner import first_table
 from mesh.core.table import ACTIVE, LOST, Slot, Table
+from mesh.core.transitions import Facts
 from tests.moving_kit import CLUSTER, World
 
 
@@ -67,15 +69,24 @@ class Copies(World):
         copies = [old.members[place].node for place in before.members]
         self.moves += after.hands_over and after.term != before.term
         if after.status == LOST != before.status:
-            assert all(self.has_ended(each) for each in copies), f"slot {slot} is given up while a copy may return"
+            assert self.may_be_lost(slot, copies), f"slot {slot} is given up while a copy may return"
         if after.status != ACTIVE:
             return
         if before.status == LOST:
             self.held[slot], self.committed[slot] = {owner: 0}, 0
-        assert self.held[slot].get(owner, -1) >= self.committed[slot], f"slot {slot}: what was committed is gone"
+        versions = [held for each, held in self.held[slot].items() if self.homes([each]) == self.homes([owner])]
+        assert max(versions, default=-1) >= self.committed[slot], f"slot {slot}: what was committed is gone"
         members = [new.members[place].node for place in after.members]
         self._check_number(slot, before, after, [each for each in copies if each not in members])
-        self.held[slot] = {each: version for each, version in self.held[slot].items() if each in members}
+        homes = self.homes(members)
+        self.held[slot] = {each: held for each, held in self.held[slot].items() if self.homes([each])[0] in homes}
+
+    def may_be_lost(self, slot: int, copies: list[NodeId]) -> bool:
+        return all(self.has_ended(each) for each in copies)
+
+    def homes(self, nodes: Iterable[NodeId]) -> list[bytes]:
+        """Where what they hold is kept."""
+        return list(nodes)
 
     def _check_number(self, slot: int, before: Slot, after: Slot, dropped: list[NodeId]) -> None:
         """A step that is not a promotion leaves out who is down, or who is more than enough."""
@@ -90,3 +101,41 @@ class Copies(World):
         if configuration.status == LOST or any(self.runs(each) for each in copies):
             return False
         return not all(self.has_ended(each) for each in copies)
+
+
+@dataclass
+class Durable(Copies):
+    """With disks: whoever starts again under its name has what the process before it held, and nothing that came
+    later."""
+
+    given_up: dict[int, int] = field(default_factory=dict)  # slot -> term
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.table = first_table(list(self.members.values()), CLUSTER, self.slots, self.copies, durable=True)
+
+    def start(self, name: str, role: str = "worker") -> NodeId:
+        before = [each for each in self.members.values() if each.name == name]
+        new = super().start(name, role)
+        if before and before[-1].role == role:
+            home, boot = before[-1].home or before[-1].node, before[-1].boot + 1
+            self.members[new] = replace(self.members[new], home=home, boot=boot)
+            for held in self.held:
+                if before[-1].node in held:
+                    held[new] = held.pop(before[-1].node)
+        else:
+            self.members[new] = replace(self.members[new], home=new)
+        return new
+
+    def facts(self) -> Facts:
+        return replace(super().facts(), given_up=self.given_up)
+
+    def may_be_lost(self, slot: int, copies: list[NodeId]) -> bool:
+        return slot in self.given_up and not any(self.runs(each) for each in copies)
+
+    def homes(self, nodes: Iterable[NodeId]) -> list[bytes]:
+        return [self.members[each].home for each in nodes]
+
+    def pinned(self, slot: int) -> bool:
+        configuration = self.table.slots[slot]
+        return configuration.status != LOST and not any(self.runs(each) for each in self.nodes(configuration.members))

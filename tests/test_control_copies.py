@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 
+from mesh.core.events import AcceptLoss
 from mesh.core.planner import ABSENCE
 from mesh.core.table import Table
 from tests.control_network import SLOTS, Cluster
@@ -13,8 +14,8 @@ from tests.control_network import SLOTS, Cluster
 LONG = 20_000  # ms
 
 
-def founded(*names: str, copies: int = 2, seed: int = 0) -> Cluster:
-    cluster = Cluster(*names, seed=seed, copies=copies)
+def founded(*names: str, copies: int = 2, seed: int = 0, durable: bool = False) -> Cluster:
+    cluster = Cluster(*names, seed=seed, copies=copies, durable=durable, disks=names if durable else ())
     cluster.until(cluster.settled, LONG)
     cluster.run(1_500)
     return cluster
@@ -95,6 +96,54 @@ def test_all_copies_of_a_slot_end_and_only_these_slots_are_lost() -> None:
     cluster.until(cluster.settled, ABSENCE + LONG)
     assert table(cluster).counts() == {
         "active": SLOTS - len(doomed), "pending": 0, "unavailable": 0, "lost": len(doomed)}  # fmt: skip
+
+
+# -- with disks
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+def test_a_whole_cluster_ends_and_returns_with_all_it_had(copies: int) -> None:
+    cluster = founded("a", "b", "c", copies=copies, durable=True)
+    cluster.kill("a", "b", "c")
+    for name in "abc":
+        cluster.start(name)
+    cluster.until(lambda: cluster.settled() and {seat.boot for seat in table(cluster).members} == {2}, LONG)
+    assert table(cluster).counts()["active"] == SLOTS
+
+
+def test_with_one_copy_what_a_node_had_waits_for_it_and_is_active_soon_after_it_is_back() -> None:
+    cluster = founded("a", "b", "c", copies=1, durable=True)
+    owners = table(cluster).owners()
+    cluster.kill("b")
+    cluster.until(lambda: table(cluster).counts()["unavailable"] > 0, LONG)
+    cluster.run(ABSENCE + LONG)
+    assert table(cluster).counts()["unavailable"] == owners.count("b")
+    cluster.start("b")
+    cluster.until(lambda: all_active(cluster), 5_000)
+    assert table(cluster).owners() == owners
+
+
+def test_with_one_copy_a_joiner_is_given_its_share_and_a_leaver_gives_away_what_it_has() -> None:
+    cluster = founded("a", "b", "c", copies=1, durable=True)
+    cluster.start("d")
+    cluster.until(cluster.settled, LONG)
+    cluster.ask_to_leave("a", "b")
+    cluster.until(lambda: cluster.processes["b"].departed is not None and cluster.settled(), LONG)
+    assert table(cluster).counts()["active"] == SLOTS
+
+
+def test_an_operator_gives_up_by_name_what_nobody_comes_back_for() -> None:
+    cluster = founded("a", "b", "c", copies=1, durable=True)
+    mine = tuple(number for number in range(SLOTS) if table(cluster).owner_of(number).name == "b")
+    cluster.kill("b")
+    cluster.until(lambda: table(cluster).counts()["unavailable"] > 0, LONG)
+    cluster.tell("a", AcceptLoss(()))
+    cluster.run(LONG)
+    assert table(cluster).counts()["unavailable"] == len(mine)
+    cluster.tell("a", AcceptLoss(mine[:5]))
+    cluster.until(lambda: table(cluster).counts()["lost"] == 5, LONG)
+    cluster.until(lambda: table(cluster).counts()["active"] == SLOTS - len(mine) + 5, LONG)
+    assert table(cluster).counts()["unavailable"] == len(mine) - 5
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -142,8 +142,9 @@ def test_whose_seat_is_gone_is_no_copy_any_more() -> None:
     assert gone(Slot(5, 0, (1,), ACTIVE, None, 2), Slot(6, 0, (), PENDING, 0))
 
 
-def test_the_number_of_copies_stays() -> None:
-    assert fault(OLD, replace(after(), copies=2)) == "other founders, or another number of copies"
+def test_the_number_of_copies_and_whether_they_are_durable_stay() -> None:
+    for other in (replace(after(), copies=2), replace(after(), durable=True)):
+        assert fault(OLD, other) == "other founders, or another number of copies, or another durability"
 
 
 def test_nothing_need_change_and_slots_change_independently() -> None:

@@ -123,6 +123,7 @@ class Identity:
     expect: int
     copies: int
     seeds: tuple[str, ...]  # addresses to approach
+    durable: bool = False  # copies survive the process that has them
 
 
 class ControlPlane:
@@ -149,7 +150,9 @@ class ControlPlane:
             me.node, me.name, founding_electorate(workers, identity.expect), voters_of, self._value_fault, random,
             stored, me.home, me.boot, self.boots.confirmed,
         )  # fmt: skip
-        self.planner = Planner(me.node, identity.declared, identity.expect, identity.slots, identity.copies, random)
+        self.planner = Planner(
+            me.node, identity.declared, identity.expect, identity.slots, identity.copies, random, identity.durable
+        )
         self.contact = Contact(me.node, me.home, me.boot, self.boots.confirmed)
         self.claims = Claims(me.node)
         self.leaving = Leaving(me.node)
@@ -247,7 +250,7 @@ class ControlPlane:
             return []
         facts = Facts(
             self.membership.members, self.claims.heard, self.contact.caught_up,
-            accepted=self.losses.accepted, rooted=self.claims.rooted,
+            accepted=self.losses.accepted, rooted=self.claims.rooted, given_up=self.losses.given_up,
         )  # fmt: skip
         return self.planner.follow(self.table, facts, now)
 

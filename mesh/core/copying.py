@@ -5,6 +5,9 @@ commits nothing without it; an owner that is down is followed by a copy that is 
 called off, or, without its donor, becomes a promotion. What is left is brought to its target in steps that never lower
 the number of copies: fill who is missing, one at a time; hand over to a copy; drop who is not wanted.
 
+Who returns in a durable cluster (see `succession`) has lost what was on its way to it: it is left out, and filled
+again; or promoted, if nobody else is up.
+
 A fill that was begun goes on even if the target has changed: what it made is often wanted then, and else dropped.
 
 Invariant: each step follows by `succession`.
@@ -22,46 +25,56 @@ from mesh.core.table import ACTIVE, LOST, PENDING, Slot
 MAX_FILLING = 64  # slots with somebody joining at once
 
 
-def urgent(slot: Slot, claimed: bool, there: Sequence[bool], gone: Collection[int] = ()) -> Slot:
-    """What cannot wait; `claimed`: all whose word it waits for have given it; `gone`: places whose seats go now."""
+def urgent(
+    slot: Slot, claimed: bool, there: Sequence[bool], gone: Collection[int] = (), returned: Collection[int] = ()
+) -> Slot:
+    """What cannot wait; `claimed`: all whose word it waits for have given it; `gone`: places whose seats go now;
+    `returned`: those that pass to another process of the same home, which has what the former one had on its disk."""
     if slot.status == PENDING:
-        return _answered(slot, claimed, there, gone)
+        return _answered(slot, claimed, there, gone, returned)
     if slot.status == LOST:
-        return slot
-    fails = slot.joining is not None and not there[slot.joining]
-    if not there[slot.owner]:
+        return Slot(slot.term + 1, slot.owner, (), LOST) if slot.owner in returned else slot
+    fails = slot.joining is not None and (not there[slot.joining] or slot.joining in returned)
+    if not there[slot.owner] or slot.owner in returned:
         left_over = tuple(place for place in slot.backups if place not in gone)
-        if any(there[place] for place in slot.backups) or slot.owner in gone:
-            return promoted(slot, there, gone)
+        if any(there[place] for place in (slot.owner, *slot.backups)) or slot.owner in gone:
+            return promoted(slot, there, gone, returned)
         return slot if left_over == slot.backups and not fails else _reigning(slot, slot.owner, left_over)
     filled = [slot.joining] if claimed and slot.joining is not None else []
-    backups = tuple(sorted(place for place in (*slot.backups, *filled) if there[place]))
+    backups = tuple(sorted(place for place in (*slot.backups, *filled) if there[place] and place not in returned))
     return slot if backups == slot.backups and not fails else _reigning(slot, slot.owner, backups)
 
 
-def _answered(slot: Slot, claimed: bool, there: Sequence[bool], gone: Collection[int]) -> Slot:
+def _answered(
+    slot: Slot, claimed: bool, there: Sequence[bool], gone: Collection[int], returned: Collection[int]
+) -> Slot:
     lacks = any(place in gone for place in slot.members)
-    if claimed and there[slot.owner] and not (lacks and slot.hands_over):
-        return slot.activated()
+    acts = [is_there and place not in returned for place, is_there in enumerate(there)]
     if not slot.hands_over:
-        return slot if there[slot.owner] and not lacks else promoted(slot, there, gone)
+        if acts[slot.owner] and (claimed or not lacks):
+            return slot.activated() if claimed else slot
+        return promoted(slot, there, gone, returned)
     assert slot.donor is not None
-    if not there[slot.donor]:
-        return promoted(slot, there, gone)
+    if claimed and acts[slot.owner] and not lacks and not any(place in returned for place in slot.members):
+        return slot.activated()
+    if not acts[slot.donor]:
+        return promoted(slot, there, gone, returned)
     others = [place for place in slot.members if place != slot.donor]
-    if all(there[place] for place in others):
+    if all(acts[place] for place in others):
         return slot
-    return Slot(slot.term + 1, slot.donor, tuple(sorted(place for place in others if there[place])))
+    return Slot(slot.term + 1, slot.donor, tuple(sorted(place for place in others if acts[place])))
 
 
 def _reigning(slot: Slot, owner: int, backups: tuple[int, ...], joining: int | None = None) -> Slot:
     return Slot(slot.term + 1, owner, backups, ACTIVE, None, slot.since, joining)
 
 
-def promoted(slot: Slot, there: Sequence[bool], gone: Collection[int] = ()) -> Slot:
-    """The first copy that is up shall go on; if none is, it waits for any, and names only those that may return."""
+def promoted(slot: Slot, there: Sequence[bool], gone: Collection[int] = (), returned: Collection[int] = ()) -> Slot:
+    """The first copy that is up shall go on, rather one that does not just return; if none is, it waits for any, and
+    names only those that may be there again."""
     staying = [place for place in slot.members if place not in gone]
-    heir = next((place for place in staying if there[place]), None)
+    up = sorted((place in returned, order) for order, place in enumerate(staying) if there[place])
+    heir = staying[up[0][1]] if up else None
     if heir is None and len(staying) in (0, len(slot.members)):
         return slot
     heir = staying[0] if heir is None else heir

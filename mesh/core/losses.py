@@ -1,4 +1,5 @@
-"""What an operator gives up: slots that are LOST and shall start again, empty.
+"""What an operator gives up: slots that are LOST and shall start again, empty; and, by name, slots of a durable cluster
+that are unavailable, as the homes that have them will not come back: these become LOST first.
 
 Whoever is asked names the slots, and their terms, to all voters again and again until the table answers: whoever comes
 to propose must have heard of it. A loss counts only at exactly the term at which it was accepted, so that nothing that
@@ -6,7 +7,7 @@ is lost later is given up by an old message. It waits for a lease, counted from 
 to hold that the slot is LOST: until then these may confirm the epoch before to a former owner that is cut off, and it
 may still work, and be read.
 
-Invariant: all that is kept is of slots that are LOST in the table.
+Invariant: all that is kept is of slots that are LOST in the table, or may be given up.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class GivenUp(Effect):
 
 
 class Losses:
-    """`accepted` is for the planner: slot -> term, once it has waited long enough."""
+    """For the planner, slot -> term: `accepted`, once it has waited long enough; `given_up`, of what is unavailable."""
 
     def __init__(self, me: NodeId) -> None:
         self._me = me
@@ -42,6 +43,8 @@ class Losses:
         self._repeat_at: Millis | None = None
         self._ripe_at: Millis | None = None
         self.accepted: dict[int, int] = {}
+        self._waiting: dict[int, int] = {}  # unavailable slots that may be given up, and their terms
+        self.given_up: dict[int, int] = {}
 
     def next_deadline(self) -> Millis | None:
         return min((due for due in (self._repeat_at, self._ripe_at) if due is not None), default=None)
@@ -52,9 +55,12 @@ class Losses:
         lost = {number: slot.term for number, slot in enumerate(table.slots) if slot.status == LOST}
         self._since = {slot: self._since.get(slot) for slot in lost}
         self.waits_for_holders = None in self._since.values()
-        self._own = {slot: None for slot in self._own if slot in lost}
+        self._waiting = _unavailable(table) if table.durable else {}
+        self.given_up = {slot: term for slot, term in self.given_up.items() if self._waiting.get(slot) == term}
+        self._own = {slot: None for slot in self._own if slot in lost or slot in self._waiting}
         self._heard = {slot: term for slot, term in self._heard.items() if lost.get(slot) == term}
-        self._heard |= {slot: lost[slot] for slot in self._own}
+        self._heard |= {slot: lost[slot] for slot in self._own if slot in lost}
+        self.given_up |= {slot: self._waiting[slot] for slot in self._own if slot in self._waiting}
         self.accepted = {slot: term for slot, term in self.accepted.items() if lost.get(slot) == term}
         self._look_later(now)
         if not self._own:
@@ -78,7 +84,7 @@ class Losses:
         return []
 
     def _ask(self, slots: Iterable[int], now: Millis) -> list[Effect]:
-        asked = {slot: None for slot in slots if slot in self._since}
+        asked = {slot: None for slot in slots if slot in self._since or slot in self._waiting}
         if not asked:
             return []
         self._own |= asked
@@ -100,14 +106,17 @@ class Losses:
         if len(message.slots) != 2 * len(message.terms):
             return [Rejected("loss", f"{len(message.slots)} bytes of slots with {len(message.terms)} terms")]
         claims = zip(unpacked(message.slots), message.terms, strict=True)
-        return self._hear({slot: term for slot, term in claims if self._is_lost(slot, term)}, now)
+        return self._hear(dict(claims), now)
 
     def _is_lost(self, slot: int, term: int) -> bool:
         return self._table is not None and slot in self._since and self._table.slots[slot].term == term
 
     def _hear(self, claims: Mapping[int, int], now: Millis) -> list[Effect]:
-        self._heard |= claims
-        return self._ripen(now)
+        self._heard |= {slot: term for slot, term in claims.items() if self._is_lost(slot, term)}
+        new = {slot: term for slot, term in claims.items() if self._waiting.get(slot) == term} | self.given_up
+        effects: list[Effect] = [] if new == self.given_up else [GivenUp()]
+        self.given_up = new
+        return effects + self._ripen(now)
 
     def _ripen(self, now: Millis) -> list[Effect]:
         ripe = {slot: term for slot, term in self._heard.items() if self._is_ripe(slot, now)}
@@ -133,6 +142,10 @@ class Losses:
             self._repeat_at = now + REPEAT
             effects += self._tell()
         return effects
+
+
+def _unavailable(table: Table) -> dict[int, int]:
+    return {number: slot.term for number, slot in enumerate(table.slots) if table.state_of(number) == "unavailable"}
 
 
 def packed(slots: Iterable[int]) -> bytes:

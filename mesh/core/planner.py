@@ -11,8 +11,9 @@ until one is gone: an old process may not have been found dead yet, and its slot
 What an ended process had is called lost only after MOURNING: claims for what it handed over are repeated ten times in
 that time, and a mesh that is being stopped as a whole is gone by then.
 
-Where slots have copies, nothing is levelled in the first ABSENCE of a worker's death: it may come back, or another
-process in its place, and what moved away would move again. What it owned is promoted, and filled, without waiting.
+Where slots have copies, or are durable, nothing is levelled in the first ABSENCE of a worker's death: it may come back,
+or another process in its place, and what moved away would move again. What it owned is promoted, and filled, without
+waiting.
 
 A proposal that nothing speaks for any more is withdrawn: a minority's view of who is dead must not be decided when the
 network heals.
@@ -67,13 +68,21 @@ class Planner:
     """`plan` is asked after every event; `stir` says that something may have changed for a formed cluster."""
 
     def __init__(
-        self, me: NodeId, declared: Sequence[Declared], expect: int, slots: int, copies: int, random: Random
+        self,
+        me: NodeId,
+        declared: Sequence[Declared],
+        expect: int,
+        slots: int,
+        copies: int,
+        random: Random,
+        durable: bool = False,
     ) -> None:
         self._me = me
         self._declared = tuple(declared)
         self._expect = expect
         self._slots = slots
         self._copies = copies
+        self._durable = durable
         self._cluster_id = random.randbytes(16)
         self._reached: Millis | None = None  # since when `expect` workers are there without a break
         self._due: Millis | None = None  # when to look again
@@ -124,7 +133,7 @@ class Planner:
         if nodes == self._proposed:
             return []
         self._proposed = nodes
-        table = first_table(present, self._cluster_id, self._slots, self._copies)
+        table = first_table(present, self._cluster_id, self._slots, self._copies, self._durable)
         return [Propose(table.epoch, table.to_bytes())]
 
     # -- a formed cluster
@@ -163,8 +172,9 @@ class Planner:
 
     def _expect_back(self, table: Table, facts: Facts, now: Millis) -> list[NodeId]:
         ends = zip(table.members, which_ended(table.members, facts.members), strict=True)
-        away = [seat.node for seat, has_ended in ends if not has_ended and _is_down(seat, facts.members)]
-        self._down = {node: self._down.get(node, now) for node in away} if table.copies > 1 else {}
+        back = [seat for seat, has_ended in ends if table.durable or not has_ended]
+        away = [seat.node for seat in back if _is_down(seat, facts.members)]
+        self._down = {node: self._down.get(node, now) for node in away} if table.fills else {}
         return [node for node, since in self._down.items() if now - since < ABSENCE]
 
     def _look(self, table: Table, facts: Facts, now: Millis) -> list[Effect]:
@@ -194,7 +204,7 @@ def _is_down(seat: Seat, members: Mapping[NodeId, Member]) -> bool:
     return seat.role == WORKER and (not seat.up if belief is None else belief.status > SUSPECT)
 
 
-def first_table(present: Sequence[Member], cluster_id: bytes, slots: int, copies: int) -> Table:
+def first_table(present: Sequence[Member], cluster_id: bytes, slots: int, copies: int, durable: bool = False) -> Table:
     """The slots in equal contiguous runs, in the order of the members; the first seven members vote."""
     seats = tuple(new_seat(each, voter=place < MAX_VOTERS) for place, each in enumerate(present))
     workers = [seat for seat in seats if seat.role == WORKER]
@@ -205,6 +215,7 @@ def first_table(present: Sequence[Member], cluster_id: bytes, slots: int, copies
         Slot(1, place_of[owner], tuple(place_of[name] for name in names), ACTIVE)
         for owner, names in zip(owners, backups, strict=True)
     )
-    table = Table(1, cluster_id, seats, configurations, (), tuple(seat.node for seat in workers), copies)
+    founders = tuple(seat.node for seat in workers)
+    table = Table(1, cluster_id, seats, configurations, (), founders, copies, durable)
     table.invariants(target=True)
     return table

@@ -8,7 +8,7 @@ majority was only cut off, what it did since is given up by this: that is why it
 
 Invariants: every process in it is believed alive; what they own they keep, at the same term, if all its copies are in
 it too; a slot of which only some copies are is promoted, and one of which none is is LOST, both at a term that no other
-table has named.
+table has named. In a durable cluster a later process of a home has what its seat had, and can only be promoted.
 """
 
 from __future__ import annotations
@@ -31,12 +31,16 @@ def recovered(table: Table, members: Mapping[NodeId, Member]) -> Table | None:
     living = [each for each in members.values() if each.status <= SUSPECT and each.node not in table.left]
     seats: list[Seat] = []
     place_of: dict[int, int] = {}
+    returned: list[int] = []
     for place, seat in enumerate(table.members):
         same = members.get(seat.node)
         if same in living:
             place_of[place] = len(seats)
             seats.append(replace(seat, up=True))
         elif (heir := _heir(seat, living, table)) is not None:
+            if table.durable and heir.home == seat.home:
+                place_of[place] = len(seats)
+                returned.append(place)
             seats.append(new_seat(heir, voter=True))
     workers = [place for place, seat in enumerate(seats) if seat.role == WORKER]
     if not workers:
@@ -44,7 +48,8 @@ def recovered(table: Table, members: Mapping[NodeId, Member]) -> Table | None:
     voting = tuple(replace(seat, voter=place < MAX_VOTERS) for place, seat in enumerate(seats))
     epoch = (table.generation + 1) * GENERATION
     lost = Slot(epoch, workers[0], (), LOST)  # terms never exceed epochs, so this one is new
-    slots = tuple(_kept(slot, place_of) or _promoted(slot, place_of, epoch) or lost for slot in table.slots)
+    stay = {place: new for place, new in place_of.items() if place not in returned}
+    slots = tuple(_kept(slot, stay) or _promoted(slot, stay, place_of, epoch) or lost for slot in table.slots)
     return replace(table, epoch=epoch, members=voting, slots=slots)
 
 
@@ -62,9 +67,10 @@ def _kept(slot: Slot, place_of: Mapping[int, int]) -> Slot | None:
     return renumbered(slot, place_of)
 
 
-def _promoted(slot: Slot, place_of: Mapping[int, int], term: int) -> Slot | None:
-    moves = slot.status == PENDING and not slot.backups
-    living = [] if moves else [place_of[place] for place in slot.members if place in place_of]
+def _promoted(slot: Slot, stay: Mapping[int, int], place_of: Mapping[int, int], term: int) -> Slot | None:
+    """Rather one that stays than one that returns."""
+    places = sorted((place for place in slot.members if place in place_of), key=lambda place: place not in stay)
+    living = [] if slot.moves else [place_of[place] for place in places]
     if slot.status == LOST or not living:
         return None
     return Slot(term, living[0], tuple(sorted(living[1:])), PENDING, living[0])

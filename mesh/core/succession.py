@@ -20,6 +20,13 @@ Any:
     LOST(t, X)                 -> LOST(t + 1, Y)
     LOST(t, X)                 -> ACTIVE(t + 1, Y)               an operator accepted the loss: it starts empty
 
+In a durable cluster (see `table`) there is no moving, and a copy may have *returned*: its seat has passed to another
+process of its home. That one has all that the former one ever acknowledged, but neither its memory nor what was on its
+way to it. So it may be promoted, and nothing else: nobody goes on as owner or donor, as a copy of who owns, or as one
+that a hand-over waits for, through a step in which it returns.
+    ACTIVE(t, A; B..), A returns -> PENDING(t + 1, A or B; other M.., from it)  also A itself is asked again
+    PENDING(t, any, M..)         -> as above, without those that return; or promotion of any, these included
+
 While a slot with copies is PENDING its members stay the same, except for those whose seat is gone: so nobody is
 forgotten who may be the last to have the state. A reign (`since`) lasts while the owner stays and is not stopped; all
 else, also a hand-over that is called off, begins a new one. `tools/model_copies.py` searches these rules for schedules
@@ -69,8 +76,8 @@ def fault(old: Table | None, new: Table) -> str | None:
         return f"epoch {new.epoch} does not come after epoch {old.epoch}"
     if new.cluster_id != old.cluster_id or len(new) != len(old):
         return "another cluster, or another number of slots"
-    if new.founders != old.founders or new.copies != old.copies:
-        return "other founders, or another number of copies"
+    if (new.founders, new.copies, new.durable) != (old.founders, old.copies, old.durable):
+        return "other founders, or another number of copies, or another durability"
     if new.generation > old.generation:
         return None
     if new.epoch > old.epoch + 1:
@@ -87,6 +94,18 @@ def _places(old: Table, new: Table) -> list[int]:
     """For each seat of `old` its place in `new`."""
     place = {seat.node: number for number, seat in enumerate(new.members)}
     return [place.get(seat.node, GONE) for seat in old.members]
+
+
+def _places_of_homes(old: Table, new: Table) -> tuple[list[int], tuple[int, ...]]:
+    """The same, where a home counts; and the places in `new` of those that have returned."""
+    places = _places(old, new)
+    if not new.durable:
+        return places, ()
+    homes = {seat.home: number for number, seat in enumerate(new.members)}
+    all_places = [
+        homes.get(seat.home, GONE) if place == GONE else place for seat, place in zip(old.members, places, strict=True)
+    ]
+    return all_places, tuple(now for now, then in zip(all_places, places, strict=True) if now != then)
 
 
 def _pairs(old: Table, new: Table) -> Iterator[tuple[int, Slot, Slot]]:
@@ -131,23 +150,25 @@ def _seat_fault(before: Seat, after: Seat) -> str | None:
 
 
 def _slot_faults(old: Table, new: Table) -> Iterator[str]:
-    place = _places(old, new)
+    place, returned = _places_of_homes(old, new)
     for number, before, after in _pairs(old, new):
-        if not _follows(before, after, place):
+        if not _follows(before, after, place, returned, new.durable):
             yield f"slot {number} goes from {before} to {after}"
 
 
-def _follows(before: Slot, after: Slot, place: Sequence[int]) -> bool:
+def _follows(before: Slot, after: Slot, place: Sequence[int], returned: Sequence[int], durable: bool) -> bool:
     then = _renumbered(before, place)
     if after.term == then.term:
-        return after == then or (then.status == PENDING and after == then.activated())
+        act = (then.owner,) if then.promotes else (*then.members, then.joining)
+        same = after == then or (then.status == PENDING and after == then.activated())
+        return same and not any(each in returned for each in act)
     if after.term != then.term + 1:
         return False
     if then.status == LOST:
         return after.status == LOST or (after.status == ACTIVE and after == Slot(after.term, after.owner))
     if after.status == ACTIVE:
-        return _reigns_on(then, after)
-    return after.status == LOST or _waits(then, after)
+        return _reigns_on(then, after, returned)
+    return after.status == LOST or (_waits(then, after, returned) if durable or then.backups else _moves(then, after))
 
 
 def _renumbered(slot: Slot, place: Sequence[int]) -> Slot:
@@ -156,24 +177,29 @@ def _renumbered(slot: Slot, place: Sequence[int]) -> Slot:
     return replace(slot, owner=place[slot.owner], backups=backups, donor=donor, joining=joining)
 
 
-def _reigns_on(then: Slot, after: Slot) -> bool:
+def _reigns_on(then: Slot, after: Slot, returned: Sequence[int]) -> bool:
     """The same reign with other backups; or, after a hand-over that is called off, the same owner in a new one."""
     if then.status == PENDING and not then.hands_over:
         return False
     lord = then.owner if then.donor is None else then.donor
-    copies = [*then.members] if then.joining is None else [*then.members, then.joining]
+    copies = [each for each in (*then.members, then.joining) if each is not None and each not in returned]
     since = after.term if then.hands_over else then.since
-    return (after.owner, after.since) == (lord, since) and all(each in copies for each in after.backups)
+    same = (after.owner, after.since) == (lord, since) and lord in copies
+    return same and all(each in copies for each in after.backups)
 
 
-def _waits(then: Slot, after: Slot) -> bool:
-    if not then.backups:
-        return not after.backups and after.donor == (then.owner if then.donor is None else then.donor)
+def _moves(then: Slot, after: Slot) -> bool:
+    return not after.backups and after.donor == (then.owner if then.donor is None else then.donor)
+
+
+def _waits(then: Slot, after: Slot, returned: Sequence[int]) -> bool:
     if sorted(after.members) != sorted(each for each in then.members if each != GONE):
         return False
     if after.hands_over:
-        return then.status == ACTIVE and (after.donor, after.since) == (then.owner, then.since)
-    return after.donor == after.owner and (then.status == PENDING or after.owner != then.owner)
+        same = (after.donor, after.since) == (then.owner, then.since)
+        return then.status == ACTIVE and same and not any(each in returned for each in then.members)
+    is_new = then.status == PENDING or after.owner != then.owner or then.owner in returned
+    return after.donor == after.owner and is_new
 
 
 def _left_fault(old: Table, new: Table) -> str | None:

@@ -16,7 +16,9 @@ an owner anew, so that what was said before is told from what is said after it.
 
 Owners, donors, backups and who joins are places in `members`; members stand in the order of service, the longest first,
 which decides the half vote of even sets. A member that is down keeps its seat, as what it owns may return with it. A
-seat names a process (`node`), which has what it owns in its memory, and a home, which has the vote.
+seat names a process (`node`), which has what it owns in its memory, and a home, which has the vote. In a *durable*
+cluster the home also has, on its disk, all that its processes held as copies: the process that follows one of the same
+home is a copy of whatever the seat was a copy of, though it owns nothing before a later term says so.
 
 An epoch's value is the whole table, not what changed: it is a few KB, and who was away needs the newest one only.
 
@@ -49,7 +51,7 @@ MAX_BYTES = 4 << 20  # of an encoded table: it must fit into a message
 MAX_TEXT = 1024
 GENERATION = 1_000_000_000  # epochs; a recovery (`recovery`) starts at the next multiple, above any that can be known
 MAX_COPIES = 3
-FORMAT = 4
+FORMAT = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,11 @@ class Slot:
         return (self.owner, *self.backups, *donors)
 
     @property
+    def moves(self) -> bool:
+        """It is shipped by the only one that has it."""
+        return self.status == PENDING and not self.backups and self.donor != self.owner
+
+    @property
     def hands_over(self) -> bool:
         return self.status == PENDING and self.donor in self.backups
 
@@ -136,6 +143,7 @@ class Table:
     left: tuple[bytes, ...] = ()  # node ids that were seats and left properly, the newest last; at most MAX_LEFT
     founders: tuple[bytes, ...] = ()  # node ids of the first epoch's workers: the sources' splits were dealt to them
     copies: int = 1  # of each slot, where so many workers are up
+    durable: bool = False  # copies survive the process that has them
 
     def __len__(self) -> int:
         """The number of slots."""
@@ -145,6 +153,11 @@ class Table:
     def generation(self) -> int:
         """How often an operator has had it go on without its majority."""
         return self.epoch // GENERATION
+
+    @property
+    def fills(self) -> bool:
+        """Whether a slot goes to another owner by a copy that is filled, or else by being shipped."""
+        return self.copies > 1 or self.durable
 
     # -- who has what
 
@@ -256,7 +269,8 @@ class Table:
             [count, slot.term, slot.owner, slot.status, list(slot.backups), slot.donor, slot.since, slot.joining]
             for _, count, slot in _runs(self.slots)
         ]
-        fields = [FORMAT, self.epoch, self.cluster_id, members, runs, list(self.left), list(self.founders), self.copies]
+        lists = [members, runs, list(self.left), list(self.founders)]
+        fields = [FORMAT, self.epoch, self.cluster_id, *lists, self.copies, self.durable]
         packed: bytes = msgpack.packb(fields, use_bin_type=True)
         return packed
 
@@ -309,6 +323,8 @@ def _fault(table: Table) -> str | None:
         return f"{table.copies} copies, not 1 to {MAX_COPIES}"
     if not 1 <= size <= MAX_SLOTS or size & (size - 1):
         return f"{size} slots, not a power of two up to {MAX_SLOTS}"
+    if any(table.durable and slot.moves for _, _, slot in _runs(table.slots)):
+        return "what is durable is shipped"
     return next((fault for _, _, slot in _runs(table.slots) if (fault := _slot_fault(slot, workers))), None)
 
 
@@ -363,14 +379,16 @@ def _parsed(data: bytes) -> Table:
 
 
 def _table(plain: Any) -> Table:
-    items = _list(plain, 8)
+    items = _list(plain, 9)
     if items[0] != FORMAT:
         raise ValueError(f"a table of format {items[0]!r:.40}, not {FORMAT}")
     members = tuple(_seat(each) for each in _list(items[3], None, MAX_MEMBERS))
     left = tuple(_id(each) for each in _list(items[5], None, MAX_LEFT))
     founders = tuple(_id(each) for each in _list(items[6], None, MAX_MEMBERS))
     epoch, copies = _count(items[1], 1, MAX_TERM), _count(items[7], 1, MAX_COPIES)
-    table = Table(epoch, _id(items[2]), members, _slots(items[4]), left, founders, copies)
+    if type(items[8]) is not bool:
+        raise ValueError(f"a table that is durable: {items[8]!r:.40}")
+    table = Table(epoch, _id(items[2]), members, _slots(items[4]), left, founders, copies, items[8])
     fault = _fault(table)
     if fault is not None:
         raise ValueError(f"a table in which {fault}")

@@ -14,6 +14,9 @@ Where slots have copies, `copying` says what becomes of each; that a slot is giv
 to have ended, or to be down. Who is down for a short time is expected back: until then nothing is levelled, and its
 slots, which others own by then, are filled again elsewhere.
 
+In a durable cluster a process takes its home's seat in place, at once, with all that is on its disk (`succession` says
+what that is good for). Nothing is LOST there unless an operator gives it up: any home may return.
+
 A merely suspected member changes nothing. A table that nothing speaks against yields None.
 
 Invariants: the result follows by `succession`; the number of moves is the lower bound of `rebalance`; nothing becomes
@@ -45,6 +48,7 @@ class Facts:
     accepted: Mapping[int, int] = field(default_factory=dict)  # slot -> term at which its loss is accepted
     absent: Collection[NodeId] = ()  # down, but for so short a time that they are expected back; see `planner`
     rooted: Mapping[int, NodeId] = field(default_factory=dict)  # slot -> who has it, and cannot give it away
+    given_up: Mapping[int, int] = field(default_factory=dict)  # durable slots: at which term nobody shall wait for it
 
 
 def which_ended(seats: Sequence[Seat], members: Mapping[NodeId, Member]) -> list[bool]:
@@ -88,9 +92,11 @@ class _Draft:
         self.table = table
         self.facts = facts
         self.ended = which_ended(table.members, facts.members)
-        self.there = [self._is_there(place, seat) for place, seat in enumerate(table.members)]
-        self.seats = [self._up_or_down(place, seat) for place, seat in enumerate(table.members)]
-        self.waiting = any(self._waits(place, seat) for place, seat in enumerate(table.members))
+        self.seats = list(table.members)
+        self.returned = self._return() if table.durable else {}
+        self.there = [self._is_there(place, seat) for place, seat in enumerate(self.seats)]
+        self.waiting = any(self._waits(place, seat) for place, seat in enumerate(self.seats))
+        self.seats = [self._up_or_down(place, seat) for place, seat in enumerate(self.seats)]
         self.slots = list(table.slots)
         self.busy: dict[int, None] = {}  # slots that this step has changed
         self.losers: dict[int, None] = {}  # places whose slots become LOST in this step
@@ -114,6 +120,17 @@ class _Draft:
         return STAYING if belief is None else belief.leaving
 
     # -- seats
+
+    def _return(self) -> dict[int, None]:
+        """Places whose home has a later process: that one has them from now on."""
+        returned: dict[int, None] = {}
+        for member in [each for claimants in self._claimants().values() for each in claimants]:
+            for place, seat in enumerate(self.seats):
+                if self.ended[place] and seat.home == member.home and _follows(member, seat):
+                    self.seats[place] = new_seat(member, voter=seat.voter)
+                    self.ended[place] = False
+                    returned[place] = None
+        return returned
 
     def welcome(self) -> None:
         """New members whose name is free, or becomes free as its former process has ended: they start in its place."""
@@ -174,17 +191,20 @@ class _Draft:
         gone = self._going()
         for number, slot in enumerate(self.slots):
             claimed = self.facts.installed.get(number) == slot.term
-            if slot.status == PENDING and not slot.backups:
+            if slot.status == PENDING and not slot.backups and not self.table.durable:
                 new = slot.activated() if claimed and self.there[slot.owner] else slot
             else:
-                new = slot if self._is_lost(slot) else urgent(slot, claimed, self.there, gone)
+                lost = self._is_lost(slot)
+                new = slot if lost else urgent(slot, claimed, self.there, gone, self.returned)
+            if self._is_given_up(number, slot):
+                new = self._lost(slot, slot.owner)
             if new != slot:
                 self.slots[number] = new
                 self.busy[number] = None
 
     def _going(self) -> set[int]:
         """Places that no slot shall name any more after this step, so that they go: of those that have ended."""
-        if self.waiting or not self._eligible():
+        if self.waiting or not self._eligible() or self.table.durable:
             return set()
         doomed = [slot for slot in self.slots if slot.status != LOST and all(self.ended[each] for each in slot.members)]
         held = {place for slot in doomed if not self._is_lost(slot) for place in slot.members}
@@ -196,7 +216,7 @@ class _Draft:
         if self.waiting or not eligible:
             return  # who follows shall find its share where it is
         target = self._target(eligible)
-        if self.table.copies > 1:
+        if self.table.fills:
             self._level_copies(target, eligible)
         else:
             self._level(target, eligible)
@@ -243,8 +263,15 @@ class _Draft:
                 )
                 self.slots[number] = new
 
+    def _is_given_up(self, number: int, slot: Slot) -> bool:
+        """A durable slot that an operator does not want to wait for."""
+        asked = self.facts.given_up.get(number) == slot.term and slot.status != LOST and self.table.durable
+        return asked and not any(self.there[each] for each in slot.members)
+
     def _is_lost(self, slot: Slot) -> bool:
         """All processes that may have the state have ended, and what they sent has arrived or never will."""
+        if self.table.durable:
+            return False
         if slot.backups:
             return all(self.ended[each] and self.seats[each].node in self.facts.mourned for each in slot.members)
         has_it = slot.owner if slot.donor is None else slot.donor
@@ -254,12 +281,13 @@ class _Draft:
 
     def _waits_in_vain(self, slot: Slot) -> bool:
         """Its owner-to-be has ended; whoever it is given to instead waits for the donor."""
-        return slot.status == PENDING and self.ended[slot.owner] and not slot.backups
+        return slot.status == PENDING and self.ended[slot.owner] and not slot.backups and not self.table.durable
 
     def _is_pinned(self, slot: Slot) -> bool:
         """It can only wait, for a member that is down or for a claim."""
-        if slot.backups:
-            return not any(self.there[each] for each in slot.members) and not self._is_lost(slot)
+        if slot.backups or self.table.durable:
+            away = slot.status != LOST and not any(self.there[each] for each in slot.members)
+            return away and not self._is_lost(slot)
         has_it = slot.owner if slot.donor is None else slot.donor
         return slot.status != LOST and not self.there[has_it] and not self._is_lost(slot)
 
@@ -279,8 +307,7 @@ class _Draft:
 
     def _towards(self, slot: Slot, owner: int, number: int) -> Slot:
         if self._is_lost(slot):
-            self.losers |= dict.fromkeys(slot.members if slot.backups else slot.members[-1:])
-            return Slot(slot.term + 1, owner, (), LOST)
+            return self._lost(slot, owner)
         if slot.status == LOST and self.facts.accepted.get(number) == slot.term:
             return Slot(slot.term + 1, owner, (), ACTIVE)
         if slot.owner == owner:
@@ -288,6 +315,10 @@ class _Draft:
         if slot.status == LOST:
             return Slot(slot.term + 1, owner, (), LOST)
         return Slot(slot.term + 1, owner, (), PENDING, slot.owner if slot.donor is None else slot.donor)
+
+    def _lost(self, slot: Slot, owner: int) -> Slot:
+        self.losers |= dict.fromkeys(slot.members if slot.backups else slot.members[-1:])
+        return Slot(slot.term + 1, owner, (), LOST)
 
     # -- the table
 
@@ -317,7 +348,7 @@ class _Draft:
         gone: list[int] = []
         for place, seat in enumerate(self.seats):
             may_go = self.there[place] and self._leaving(seat) == READY and workers != [place]
-            if place not in named and (may_go or self.ended[place]):
+            if place not in named and place not in self.returned and (may_go or self.ended[place]):
                 gone.append(place)
                 workers = [each for each in workers if each != place]
         return gone

@@ -50,12 +50,14 @@ from mesh.core.membership.tuning import LAN, LOOPBACK, WAN, Tuning
 from mesh.core.messages import ALIVE, STAYING, SUSPECT, Member
 from mesh.core.node import Node
 from mesh.core.planner import Declared
+from mesh.core.storing import StoreError
 from mesh.runtime import view
 from mesh.runtime.config import ClusterConfig, NodeConfig
 from mesh.runtime.data_dir import DataDir
 from mesh.runtime.errors import AppFailed, StartError
 from mesh.runtime.listing import keys_page
 from mesh.runtime.status import KeysPage, Metric, Moving, Ownership, Reading, Ring, Status
+from mesh.runtime.store_place import Belongs, StorePlace, refuse_store
 from mesh.runtime.telling import Telling
 from mesh.runtime.transport import Transport, TransportError
 from mesh.runtime.worker import Worker
@@ -92,6 +94,7 @@ class Daemon:
         self._log = log
         self._lock = threading.RLock()
         self._data_dir = DataDir(node.data_dir, node.name) if node.data_dir else None
+        place = _store_place(cluster, node, plan, self._data_dir)
         node_id = os.urandom(16)
         try:
             self._transport = Transport(node.listen, node_id)
@@ -102,13 +105,17 @@ class Daemon:
         identity = _identity(cluster, node, declared, plan, node_id, self.endpoint, join, home, boot)
         stored = self._data_dir.records() if self._data_dir else {}
         tuning = tuning or _tuning_for(cluster.network, self.endpoint)
+        store = None
         try:
-            self.node = Node(identity, plan, tuning, Random(int.from_bytes(node_id)), stored)
-        except ValueError as error:
+            store = place.open() if place else None
+            self.node = Node(identity, plan, tuning, Random(int.from_bytes(node_id)), stored, store=store)
+        except Exception as error:
             self._transport.close()
-            raise StartError(f"the data directory {node.data_dir} is of another version or cluster: {error}") from None
+            if store is not None:
+                store.close()
+            raise _why_not(node, error) from None
         part = f"{node.name}-{node_id[:3].hex()}"
-        self.worker = Worker(self.node.data, part, self._transport.wake, self.node.inbox)
+        self.worker = Worker(self.node.data, part, self._transport.wake, self.node.inbox, store=store)
         self._stopping = False
         self._departed = False  # it has handed over all that it had
         self._stop_by: float | None = None  # when the heart gives up on the application's code
@@ -123,7 +130,8 @@ class Daemon:
     # -- the life of a node
 
     def run(self) -> int:
-        """Until it is stopped and drained (0), refused (2), or the application's sources or sinks failed (1)."""
+        """Until it is stopped and drained (0), refused (2), or its store, or the application's sources or sinks, failed
+        (1)."""
         heart = threading.Thread(target=self._beat, name="heart", daemon=True)
         heart.start()
         try:
@@ -135,6 +143,11 @@ class Daemon:
             self._exit_code = 2
         except AppFailed as error:
             self._log.error("app.failed", error=str(error))
+            self._exit_code = 1
+        except (
+            StoreError
+        ) as error:  # of what was not acknowledged nothing is known; all else is in it, or in the copies
+            self._log.error("store.failed", error=str(error))
             self._exit_code = 1
         except SystemExit as error:
             self._log.error("app.failed", error=f"the application's code called sys.exit({error.code!r})")
@@ -174,9 +187,11 @@ class Daemon:
         self._loop(lambda: self.node.data.drained() or time.monotonic() > deadline)
         if not self.node.data.quiet():
             self._log.warning("node.stopped_undrained", bytes_in_flight=self.node.data.router.bytes_in_flight())
-        self._working = True  # a sink's end may take long, too
-        self.worker.connections.close()
+        self._working = True  # a sink's end may take long, and a disk's
+        effects = self.worker.finish(self._now())
         self._working = False
+        with self._lock:
+            self._perform(self.node.absorb(effects, self._now()))
 
     def _farewell(self) -> None:
         self.worker.stop_answering()
@@ -187,6 +202,7 @@ class Daemon:
             if self._exit_code is None:
                 self._exit_code = 0
             self._transport.close()
+            self.worker.close_store()
             if self._data_dir:
                 self._data_dir.close()
         faulthandler.cancel_dump_traceback_later()
@@ -394,6 +410,25 @@ class Daemon:
         return True
 
 
+def _store_place(cluster: ClusterConfig, node: NodeConfig, plan: Plan, data_dir: DataDir | None) -> StorePlace | None:
+    """Where the states of a durable cluster are; a witness has none. Raises StartError."""
+    if cluster.durability != "disk" or node.role != "worker":
+        if data_dir is not None:
+            refuse_store(data_dir, node.data_dir)
+        return None
+    if data_dir is None:
+        raise StartError(f"node {node.name} needs a data_dir to keep its states in")
+    place = StorePlace(data_dir, node.data_dir, Belongs(cluster.name, plan.fingerprint, cluster.slots, cluster.seed))
+    place.check()
+    return place
+
+
+def _why_not(node: NodeConfig, error: Exception) -> Exception:
+    if isinstance(error, ValueError):
+        return StartError(f"the data directory {node.data_dir} is of another version or cluster: {error}")
+    return StartError(f"node {node.name} cannot start: {error}") if isinstance(error, StoreError) else error
+
+
 def _identity(
     cluster: ClusterConfig,
     node: NodeConfig,
@@ -417,6 +452,7 @@ def _identity(
         expect=cluster.expect,
         copies=cluster.copies,
         seeds=tuple(dict.fromkeys([*join, *seeds])),
+        durable=cluster.durability == "disk",
     )
 
 
