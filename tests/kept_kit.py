@@ -89,6 +89,8 @@ class Node:
     known: int = 0  # tables that it has learnt
     speed: float = 1.0
     attention: float = 1.0  # how soon it looks at a new table
+    deaf: int = 0  # until this step it learns none
+    slandered: int = 0  # until this step it is called dead
     runs: bool = True
     linked: bool = True
     alive: bool = True
@@ -192,8 +194,7 @@ class World:
     def start(self, name: str, role: str = WORKER) -> Node:
         me = bytes([len(self.nodes) + 1]) * 16
         plan = plan_of(self.job, partial(self._taking, me))
-        kept = {"keeps": True} if self.keeps else {}
-        data = DataPlane(me, plan, self.slots, 0, self.window, self.batch_records, **kept)
+        data = DataPlane(me, plan, self.slots, 0, self.window, self.batch_records, keeps=self.keeps)
         speed, attention = self.random.choice((1.0, 1.0, 0.2)), self.random.choice((1.0, 1.0, 0.2, 0.03))
         node = self.nodes[me] = Node(me, name, data, speed=speed, attention=attention)
         self.members[me] = Member(me, name, f"tcp://{name}:1", f"{name}:2", role, "", 1, ALIVE)
@@ -327,7 +328,8 @@ class World:
         if (node := self._somebody()) is not None:
             self.note("slander")
             self.tell(node, "is called dead")
-            node.attention = self.random.choice((1.0, 0.03, 0.003))
+            node.deaf = self.steps + self.random.choice((0, 100, 300, 1500))
+            node.slandered = self.random.choice((self.steps, node.deaf))
             self._believe(node, DEAD)
 
     def _return(self, node: Node) -> None:
@@ -335,14 +337,13 @@ class World:
             self.tell(node, "is back")
             node.runs = node.linked = True
             node.pending.append(Fenced(False))
-        node.attention = max(node.attention, 0.03)
 
     # -- beliefs
 
     def _notice(self, *, chance: float = 0.5) -> bool:
         """Somebody's state is found out; who is away may come back."""
         for node in self.living():
-            if (not node.runs or not node.linked or node.attention < 0.03) and self.random.random() < 0.15:
+            if (not node.runs or not node.linked) and self.random.random() < 0.15:
                 self._return(node)
         wrong = [node for node in self.nodes.values() if self._is_mistaken(node)]
         if not wrong or self.random.random() >= chance:
@@ -353,6 +354,8 @@ class World:
 
     def _is_mistaken(self, node: Node) -> bool:
         status = self.members[node.id].status
+        if node.alive and self.steps < node.slandered:
+            return False
         return status != LEFT and (status == ALIVE) != (node.alive and node.runs and node.linked)
 
     def _believe(self, node: Node, status: int) -> None:
@@ -438,6 +441,7 @@ class World:
     def _learn(self) -> bool:
         """The next table, or one of those that came after it."""
         late = [each for each in self.running() if each.linked and each.known < len(self.history)]
+        late = [each for each in late if self.steps >= each.deaf]
         if not late:
             return False
         node = self.random.choice(late)
@@ -739,6 +743,7 @@ class World:
     def settle(self) -> None:
         idle, began = 0, self.steps
         for node in self.living():
+            node.deaf = node.slandered = 0
             self._return(node)
         while not self.finished():
             if self.steps == began + SLOWLY:
