@@ -54,10 +54,18 @@ class KeptApplying(Applying):
             return None
         pace = self._paces[stage]
         batch, is_last = self._intake.take(stage, pace.most)
-        refused = self._keeping.holdings.refused(batch.epoch, batch.slot_set)
+        refused = self._refused(batch)
         pack = self._applied(stage, batch.without(refused) if refused else batch)
         self._keeping.add(pack, partial(self._committed, stage, batch, is_last))
         return pace, len(batch.keys)
+
+    def _refused(self, batch: Waiting) -> Collection[int]:
+        """What is not active here has no copies: a peer that sends it all the same changes nothing."""
+        holdings = self._keeping.holdings
+        refused = holdings.refused(batch.epoch, batch.slot_set)
+        if batch.sender is None or batch.slot_set() <= holdings.active.keys():
+            return refused
+        return sorted({*refused, *(batch.slot_set() - holdings.active.keys())})
 
     def _applied(self, stage: int, part: Waiting) -> Pack:
         assert part.numbers is not None

@@ -76,6 +76,8 @@ class CopyLane:
         """The backup judged all up to `number`; `known` is this node's epoch. Raises Malformed."""
         if number > self.last_number:
             raise Malformed("packs-taken", f"{number} was never sent, the last is {self.last_number}")
+        if number <= max(self.acked, self._judged[-1][0] if self._judged else 0):
+            return  # it says nothing new
         while self._in_flight and self._in_flight[0][0] <= number:
             self.bytes_in_flight -= self._in_flight.popleft()[1]
         if self._judged and self._judged[-1][1] >= epoch:

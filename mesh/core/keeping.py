@@ -61,7 +61,6 @@ class Keeping:
         self._shelving = shelving
         self.committing = Committing(me, snapshot, window_bytes, part_bytes, shape.stages)
         self._adopted: list[tuple[int, Outputs]] = []
-        self._adopted_by = 0  # the put that must be durable before they are given out
         self._told: dict[tuple[int, str], None] = {}  # what has no copy, as it cannot travel
         if shelving is not None:
             self._begin(shelving)
@@ -94,7 +93,7 @@ class Keeping:
             self._shelving.seated(self._me)
         effects = self.replicas.judge_arrived() + self.take_effects()
         if self._shelving is not None:
-            self._adopted_by = self._shelving.flush()
+            self._shelving.flush()
         return effects
 
     def _leave(self, slot: int, now: Configuration) -> None:
@@ -119,8 +118,6 @@ class Keeping:
 
     def adopted(self) -> list[tuple[int, Outputs]]:
         """What a former owner gave out of slots that are this node's since the last call, by stage, in order."""
-        if self._adopted_by > self.committing.durable:
-            return []
         adopted, self._adopted = self._adopted, []
         return adopted
 
@@ -241,7 +238,8 @@ class Keeping:
         return effects + [log for each, error in left_out for log in self._not_copied(each, error)]
 
     def _not_copied(self, pack: Pack, error: NotSerializable) -> Sequence[Effect]:
-        what, keys = ("key", pack.keys) if pack.keys else ("output", pack.outputs[0].keys)
+        outputs = pack.outputs[0].keys if pack.outputs else ["marks"]
+        what, keys = ("key", pack.keys) if pack.keys else ("output", outputs)
         key = show(keys[0])
         if (pack.stage, key) in self._told or len(self._told) >= TOLD:
             return ()

@@ -32,8 +32,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mesh.app.connectors import Split
+from mesh.app.connectors import ConnectorError, Split
 from mesh.app.plan import Fragment, Plan
+from mesh.core.codec import MAX_INT
 from mesh.core.events import Effect, Millis, ReadSplit, SplitRead, SplitsListed, TableAgreed
 from mesh.core.messages import Report, SourceCount
 from mesh.core.numbers import Numbers
@@ -43,6 +44,7 @@ from mesh.core.slot_splits import Change, Place, SlotSplits, State, registration
 from mesh.core.sources import Sources
 from mesh.core.split_place import SplitPlace
 from mesh.core.turns import Turns
+from mesh.core.values import show
 
 SAVE_MS = 100  # so much of a split is read again when its reader dies, and so often a pack says how far it is
 
@@ -195,6 +197,9 @@ class KeptReading:
         reading, self._asked[event.source] = self._asked[event.source], None
         if reading is None or reading.forgotten:
             return []
+        if type(event.next_offset) is not int or not 0 <= event.next_offset <= MAX_INT:
+            source = self._counts[event.source].name  # it could be saved nowhere
+            raise ConnectorError(f'source "{source}" gave {show(event.next_offset)} as an offset: it must be a count')
         records = len(event.values)
         if self._queues.read(event.source, reading.split, records, event.next_offset, event.ended):
             self._turns.rests(event.source, now)

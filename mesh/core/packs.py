@@ -24,6 +24,7 @@ from mesh.core.columns import slots_from_bytes, slots_to_bytes
 from mesh.core.marks import SplitStream
 from mesh.core.messages import NodeId, OutputColumns, PackPart, SplitMarks, StageMarks, WindowMarks
 from mesh.core.numbers import Numbers
+from mesh.core.slot_splits import MOST_NUMBER
 from mesh.core.slot_splits import check as check_splits
 from mesh.core.values import NotSerializable
 from mesh.core.windows import MAX_PRODUCER, check_part, numbers_from_bytes, numbers_to_bytes
@@ -221,7 +222,8 @@ def encoded(pack: Pack, first_number: int, epoch: int, most_bytes: int = PART_BY
             done.payloads.append(payload)
         else:
             done.left_out.append((piece, wrong))
-            waiting.append((piece.without_things(), more))
+            if piece.keys or piece.outputs:  # else marks alone cannot travel, and nothing is left
+                waiting.append((piece.without_things(), more))
     return done
 
 
@@ -242,6 +244,8 @@ class Shape:
         """Raises Malformed."""
         if part.stage >= self.stages + 2 or len(part.states) > len(part.keys):
             raise Malformed("pack", "no such stage, or states without keys")
+        if part.next_output > MOST_NUMBER:
+            raise Malformed("pack", "more outputs than there can be")
         slots = self._slots(part.slots)
         if part.stage < self.stages:
             self._check_keys(part, slots)

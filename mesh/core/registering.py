@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from mesh.app.connectors import Split
-from mesh.core.codec import MAX_TEXT
+from mesh.core.codec import MAX_INT, MAX_TEXT
 from mesh.core.events import Effect, ListSplits, SplitsListed
 from mesh.core.messages import Report
 from mesh.core.slot_splits import Change, registration_key, split_key
@@ -39,6 +39,13 @@ def slots_of(splits: Sequence[Split], founders: int, slots: int) -> list[int]:
         for position, index in enumerate(indexes):
             found[index] = first + (position * width // len(indexes) if len(indexes) < width else position % width)
     return found
+
+
+def _may_travel(name: str) -> bool:
+    try:
+        return len(name.encode()) <= MAX_TEXT
+    except UnicodeEncodeError:
+        return False  # as of a file whose name is not UTF-8
 
 
 @dataclass(slots=True)
@@ -96,7 +103,7 @@ class Registering:
         changes: dict[int, list[Change]] = {slot: [] for slot in listing.unlisted}
         for split, slot in zip(splits, slots_of(splits, self.founders, self._slots), strict=True):
             if slot in changes:
-                state = (0, (0,) * self._targets, False, split.size, 0)
+                state = (0, (0,) * self._targets, False, min(max(split.size, 0), MAX_INT), 0)
                 changes[slot].append((slot, split_key(slot, event.source, split.name), state))
         whole = fingerprint(event.splits)
         for slot, found in changes.items():
@@ -108,10 +115,12 @@ class Registering:
     def _usable(self, source: str, splits: Sequence[Split]) -> list[Split]:
         good: dict[str, Split] = {}
         for split in splits:
-            if len(split.name.encode("utf-8", "surrogatepass")) <= MAX_TEXT:
+            if _may_travel(split.name):
                 good.setdefault(split.name, split)
         if len(good) < len(splits):
-            why = f"{len(splits) - len(good)} splits left out: names must differ, and have up to {MAX_TEXT} bytes"
+            why = (
+                f"{len(splits) - len(good)} splits left out: names must differ, and be UTF-8 of up to {MAX_TEXT} bytes"
+            )
             self._told.append((source, len(splits), SplitsDiffer(why)))
         return [*good.values()]
 

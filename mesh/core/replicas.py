@@ -40,6 +40,8 @@ from mesh.core.table import ACTIVE, PENDING
 from mesh.core.windows import Windows
 
 BEGINS, FILLED, SEALED, ASKED = 0, 1, 2, 3  # what a LaneMark says
+MOST_TOGETHER = 256 << 20  # bytes of parts of one slot that count together: far more than a batch comes to
+PART_OBJECTS = 1 << 10  # bytes of a part in memory, beyond those on the wire
 _Cargo: TypeAlias = "PackPart | PacksFreed | OutputsKept | LaneMark"
 
 
@@ -92,6 +94,7 @@ class Replicas:
         self._arrived: dict[NodeId, deque[tuple[_Cargo, Pack | None, int]]] = {}  # not judged; and their sizes
         self._numbers: dict[NodeId, int] = {}  # of the last of each lane
         self._together: dict[NodeId, list[Pack]] = {}  # parts that wait for the rest of their slot
+        self._together_bytes: dict[NodeId, int] = {}  # of those that have come
         self._effects: list[Effect] = []
 
     # -- the partition
@@ -104,6 +107,7 @@ class Replicas:
         known = (*workers, *self._arrived)
         self._numbers = {node: last for node, last in self._numbers.items() if node in known}
         self._together = {node: packs for node, packs in self._together.items() if node in known}
+        self._together_bytes = {node: size for node, size in self._together_bytes.items() if node in known}
         return own
 
     def _follow(self, slot: int, now: Configuration, before: int) -> bool:
@@ -207,6 +211,12 @@ class Replicas:
             _check_mark(message, self._shape.slots)
         if isinstance(message, OutputsKept) and len(message.makers) != len(message.packs):
             raise Malformed("pack", "columns of different lengths")
+        together = 0
+        if isinstance(message, PackPart) and message.more:
+            together = self._together_bytes.get(event.sender, 0) + len(event.payload) + PART_OBJECTS
+            if together > MOST_TOGETHER:
+                raise Malformed("pack", f"more than {MOST_TOGETHER} bytes of one slot")
+        self._together_bytes[event.sender] = together
         self._numbers[event.sender] = message.number
         self._arrived.setdefault(event.sender, deque()).append((message, pack, len(event.payload)))
         self._judge(event.sender)

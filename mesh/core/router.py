@@ -265,7 +265,7 @@ class Router:
             return f"batch {number} was never sent, the last is {lane.last_number}"
         if refused and owner not in self._departed:
             sent = next((each for each in lane.in_flight if each.number == number), None)
-            if sent is None or (sent.count and not set(sent.slots()).issuperset(refused)):
+            if sent is None or not {*sent.slots(), *sent.taken}.issuperset(refused):
                 return f"batch {number} is answered, or has no records of some slots that are refused"
         while lane.in_flight and lane.in_flight[0].number <= number:
             last = lane.in_flight[0].number == number

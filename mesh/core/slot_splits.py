@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, TypeAlias
 from mesh.core.codec import MAX_INT, MAX_TEXT, Malformed
 
 NO_NAME = b"\xff"
+MOST_NUMBER = 1 << 62  # of a record or an output: nobody gets there by counting, and what is above it has no room
 
 
 State: TypeAlias = tuple[int, tuple[int, ...], bool, int, int]  # a Place as a plain tuple
@@ -132,4 +133,5 @@ def _is_state(state: Any, targets: int) -> bool:
     if type(state) not in (tuple, list) or len(state) != 5 or type(state[1]) is not tuple or type(state[2]) is not bool:
         return False
     numbers = (state[0], *state[1], *state[3:])
-    return len(state[1]) == targets and all(type(each) is int and 0 <= each <= MAX_INT for each in numbers)
+    good = all(type(each) is int and 0 <= each <= MAX_INT for each in numbers)
+    return good and len(state[1]) == targets and max(state[1], default=0) <= MOST_NUMBER
