@@ -61,6 +61,7 @@ class Keeping:
         self._shelving = shelving
         self.committing = Committing(me, snapshot, window_bytes, part_bytes, shape.stages)
         self._adopted: list[tuple[int, Outputs]] = []
+        self._adopted_by = 0  # the put that must be durable before they are given out
         self._told: dict[tuple[int, str], None] = {}  # what has no copy, as it cannot travel
         if shelving is not None:
             self._begin(shelving)
@@ -93,7 +94,7 @@ class Keeping:
             self._shelving.seated(self._me)
         effects = self.replicas.judge_arrived() + self.take_effects()
         if self._shelving is not None:
-            self._shelving.flush()
+            self._adopted_by = self._shelving.flush()
         return effects
 
     def _leave(self, slot: int, now: Configuration) -> None:
@@ -118,6 +119,8 @@ class Keeping:
 
     def adopted(self) -> list[tuple[int, Outputs]]:
         """What a former owner gave out of slots that are this node's since the last call, by stage, in order."""
+        if self._adopted_by > self.committing.durable:
+            return []
         adopted, self._adopted = self._adopted, []
         return adopted
 
