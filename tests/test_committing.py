@@ -210,7 +210,12 @@ def forgets_outputs(patch: Patch) -> None:
 
 
 def fills_with_states_alone(patch: Patch) -> None:
-    patch.setattr(Committing, "_begin", lambda self, fill, lane: lane.carried.update({fill.slot: None}))
+    def begin(self: Committing, fills: list[Fill], lane: CopyLane) -> None:
+        for fill in fills:
+            fill.begun = True
+            lane.carried[fill.slot] = None
+
+    patch.setattr(Committing, "_begin", begin)
 
 
 def counts_parts_of_a_slot_one_by_one(patch: Patch) -> None:

@@ -46,7 +46,7 @@ def test_the_marks_of_the_slot_and_no_other_go_along() -> None:
     marks = Marks(1, SLOTS)
     marks.stages[0].raise_split((0, "x"), [3, 4], [7, 8])
     marks.stages[0].raise_stage(1, [5, 6], [3, 4], [9, 10])
-    (pack,) = OwnerSnapshot(ME, Owner([PLAN], SLOTS, SEED), marks, [11]).marks(3)
+    (pack,) = OwnerSnapshot(ME, Owner([PLAN], SLOTS, SEED), marks, [11]).marks([3])
     assert things(pack) == [("split", 3, "(0, 'x')", 7), ("stage", 3, "1 5", 9)]
     assert pack.next_output == 11
 

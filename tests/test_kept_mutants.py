@@ -55,30 +55,34 @@ def answers_what_is_only_applied(patch: Patch) -> None:
 
 def promotes_a_copy_that_is_being_filled(patch: Patch) -> None:
     """The owner says that it is filled when the filling has begun."""
+    begin = Committing._begin
+    early: dict[int, list[tuple[int, int]]] = {}
 
-    def early(self: Any) -> list[tuple[int, int]]:
-        found = [fill for fill in self._fills.values() if fill.begun and not fill.told]
-        for fill in found:
-            fill.told = True
-        return [(fill.slot, fill.term) for fill in found]
+    def hasty(self: Any, fills: Any, lane: Any) -> None:
+        begin(self, fills, lane)
+        early.setdefault(id(self), []).extend((fill.slot, fill.term) for fill in fills)
 
-    patch.setattr(Committing, "filled", early)
+    def filled(self: Any) -> list[tuple[int, int]]:
+        self._untold.clear()
+        return early.pop(id(self), [])
+
+    patch.setattr(Committing, "_begin", hasty)
+    patch.setattr(Committing, "filled", filled)
 
 
 def commits_without_a_copy_that_is_filled(patch: Patch) -> None:
     """Until a table says that it is one."""
-    next_piece = Committing._next_piece
+    end = Committing._end
 
-    def forgetful(self: Any, fill: Any, lane: Any) -> None:
-        needed = fill.slot in lane.needed
+    def forgetful(self: Any, fills: Any, lane: Any) -> None:
+        needed = dict(lane.needed)
         before = [dict(entry.need) for entry in self._queue]
-        next_piece(self, fill, lane)
-        if fill.ended and not needed:
-            lane.needed.pop(fill.slot, None)
-            for entry, need in zip(self._queue, before, strict=True):
-                entry.need = need
+        end(self, fills, lane)
+        lane.needed = needed
+        for entry, need in zip(self._queue, before, strict=True):
+            entry.need = need
 
-    patch.setattr(Committing, "_next_piece", forgetful)
+    patch.setattr(Committing, "_end", forgetful)
 
 
 def compares_no_marks(patch: Patch) -> None:

@@ -34,7 +34,7 @@ from typing import Any
 from mesh.core.configuration import Configuration
 from mesh.core.copy_lane import CopyLane
 from mesh.core.events import Effect
-from mesh.core.filling import Fill, Snapshot
+from mesh.core.filling import CHUNK_BYTES, Fill, Pieces, Snapshot
 from mesh.core.kept_outputs import KeptOutputs, SlotOutputs, Unfinished
 from mesh.core.messages import NodeId
 from mesh.core.packs import PART_BYTES, Outputs, Pack
@@ -44,6 +44,7 @@ from mesh.core.values import NotSerializable
 
 WINDOW_BYTES = 4 << 20  # of a lane
 TOLD_AT_ONCE = 32  # packs whose outputs are over
+SLOTS_AT_ONCE = 256  # of which a joining copy is sent something in one go
 
 
 @dataclass(slots=True)
@@ -78,6 +79,7 @@ class Committing:
         stages: int = 1,
     ) -> None:
         self._me = me
+        self._stages = stages
         self._snapshot = snapshot
         self._window_bytes = window_bytes
         self._part_bytes = min(part_bytes, window_bytes)
@@ -86,6 +88,8 @@ class Committing:
         self._lanes: dict[NodeId, CopyLane] = {}
         self._queue: deque[_Entry] = deque()  # not committed, in order
         self._fills: dict[int, Fill] = {}
+        self._unsent: dict[int, Fill] = {}  # those of them of which pieces are left
+        self._untold: dict[int, Fill] = {}  # those of which all was sent, and `filled` has not told
         self.outputs = KeptOutputs()  # of slots that are here
         self._unfinished = Unfinished(me, stages)  # of any slot
         self._over: dict[NodeId, list[int]] = {}  # maker -> packs of which the backups are to be told
@@ -132,9 +136,9 @@ class Committing:
         self._slots[slot] = now
         fill = self._fills.get(slot)
         if fill is not None and (fill.joiner, fill.term) != (now.joining, now.term):
-            del self._fills[slot]
+            self._forget_fill(slot)
         if now.joining is not None and slot not in self._fills:
-            self._fills[slot] = Fill(slot, now.term, now.joining)
+            self._fills[slot] = self._unsent[slot] = Fill(slot, now.term, now.joining)
         wanted = [*now.backups, *([now.joining] if slot in self._fills and self._fills[slot].begun else [])]
         for node, lane in self._lanes.items():
             if node not in wanted:
@@ -145,8 +149,12 @@ class Committing:
             lane = self._lane(node)
             lane.carried[slot] = lane.needed[slot] = None
 
+    def _forget_fill(self, slot: int) -> None:
+        for fills in (self._fills, self._unsent, self._untold):
+            fills.pop(slot, None)
+
     def _sealed(self, slot: int, now: Configuration) -> None:
-        self._fills.pop(slot, None)
+        self._forget_fill(slot)
         self._slots[slot] = now
         for node, lane in self._lanes.items():
             if not now.has_copy(node):
@@ -156,7 +164,7 @@ class Committing:
     def _gone(self, slot: int) -> None:
         if self._slots.pop(slot, None) is None:
             return
-        self._fills.pop(slot, None)
+        self._forget_fill(slot)
         for lane in self._lanes.values():
             lane.carried.pop(slot, None)
             lane.needed.pop(slot, None)
@@ -298,52 +306,73 @@ class Committing:
     # -- copies that join
 
     def may_send(self) -> bool:
-        return any(not fill.ended and self._lane(fill.joiner).may_fill() for fill in self._fills.values())
+        return any(self._lane(node).may_fill() for node in dict.fromkeys(fill.joiner for fill in self._unsent.values()))
 
     def send_some(self) -> None:
-        """The next piece to each joining copy that has room: of one slot after the other."""
+        """The next pieces to each joining copy that has room: of one slot after the other, of many if there is little
+        of each."""
         if not self.may_send() or not self._snapshot.ready():
             return
-        served: dict[NodeId, None] = {}
-        for fill in self._fills.values():
-            lane = self._lane(fill.joiner)
-            if fill.ended or fill.joiner in served or not lane.may_fill():
-                continue
-            served[fill.joiner] = None
-            if not fill.begun:
-                self._begin(fill, lane)
-            self._next_piece(fill, lane)
+        fills: dict[NodeId, list[Fill]] = {}
+        for fill in self._unsent.values():
+            fills.setdefault(fill.joiner, []).append(fill)
+        for node, of_lane in fills.items():
+            if self._lane(node).may_fill():
+                self._send_pieces(of_lane[:SLOTS_AT_ONCE], self._lane(node))
 
-    def _begin(self, fill: Fill, lane: CopyLane) -> None:
-        fill.begun = True
-        lane.carried[fill.slot] = None
-        self._effects.append(lane.mark(BEGINS, self._epoch, {fill.slot: fill.term}))
-        for pack in self._snapshot.marks(fill.slot):
+    def _send_pieces(self, fills: Sequence[Fill], lane: CopyLane) -> None:
+        """About a chunk."""
+        begun = [fill for fill in fills if not fill.begun]
+        if begun:
+            self._begin(begun, lane)
+        most, through = lane.bytes_in_flight + CHUNK_BYTES, []
+        pieces = Pieces(lane.keys_at_once, self._stages)
+        for fill in fills:
+            while (has_room := lane.may_fill() and lane.bytes_in_flight < most) and pieces.add_next(
+                self._snapshot, fill
+            ):
+                if pieces.is_full():
+                    self._send_all(pieces, lane)
+            if not has_room:
+                break
+            through.append(fill)
+        self._send_all(pieces, lane)
+        if through:
+            self._end(through, lane)
+
+    def _send_all(self, pieces: Pieces, lane: CopyLane) -> None:
+        size = sum(self._send(lane, pack) for pack in pieces.packs.values())
+        if size:
+            lane.keys_at_once = pieces.measured(size)
+        pieces.clear(lane.keys_at_once)
+
+    def _begin(self, fills: Sequence[Fill], lane: CopyLane) -> None:
+        slots = {fill.slot: fill.term for fill in fills}
+        lane.carried.update(dict.fromkeys(slots))
+        self._effects.append(lane.mark(BEGINS, self._epoch, slots))
+        for pack in self._snapshot.marks([*slots]):
             self._send(lane, pack)
-        for maker, number, stage, out in self.outputs_of(fill.slot):
-            self._send(lane, Pack(maker, number, stage, outputs=[out], next_output=1 + max(out.numbers)))
+        for fill in fills:
+            fill.begun = True
+            for maker, number, stage, out in self.outputs_of(fill.slot):
+                self._send(lane, Pack(maker, number, stage, outputs=[out], next_output=1 + max(out.numbers)))
 
-    def _next_piece(self, fill: Fill, lane: CopyLane) -> None:
-        piece = self._snapshot.piece(fill)
-        if piece is not None:
-            fill.measured(len(piece.keys), self._send(lane, piece))
-            return
-        self._effects.append(lane.mark(FILLED, self._epoch, {fill.slot: fill.term}))
-        fill.ended = lane.last_number
-        lane.needed[fill.slot] = None
+    def _end(self, fills: Sequence[Fill], lane: CopyLane) -> None:
+        slots = {fill.slot: fill.term for fill in fills}
+        self._effects.append(lane.mark(FILLED, self._epoch, slots))
+        lane.needed.update(dict.fromkeys(slots))
+        for fill in fills:
+            fill.ended = lane.last_number
+            self._untold[fill.slot] = self._unsent.pop(fill.slot)
         for entry in self._queue:
-            if fill.slot in entry.touched and fill.slot not in entry.withdrawn:
+            if any(slot in entry.touched and slot not in entry.withdrawn for slot in slots):
                 entry.need[lane.node] = lane.last_number
 
     def filled(self) -> list[tuple[int, int]]:
         """(slot, term) of which the joining copy has all since the last call."""
-        found = [
-            fill
-            for fill in self._fills.values()
-            if fill.ended and not fill.told and self._lane(fill.joiner).acked >= fill.ended
-        ]
+        found = [fill for fill in self._untold.values() if self._lane(fill.joiner).acked >= fill.ended]
         for fill in found:
-            fill.told = True
+            del self._untold[fill.slot]
         return [(fill.slot, fill.term) for fill in found]
 
     # -- for whoever asks
@@ -352,4 +381,4 @@ class Committing:
         return self._lanes.values()
 
     def busy(self) -> bool:
-        return bool(self._queue or self._unfinished or any(not fill.told for fill in self._fills.values()))
+        return bool(self._queue or self._unfinished or self._unsent or self._untold)

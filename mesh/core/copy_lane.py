@@ -15,6 +15,7 @@ from collections import deque
 from mesh.core.codec import Malformed, encode_with_values
 from mesh.core.columns import slots_to_bytes
 from mesh.core.events import Transmit
+from mesh.core.filling import FIRST_KEYS
 from mesh.core.giving import REPLICATION
 from mesh.core.messages import LaneMark, NodeId, OutputsKept, PacksFreed
 from mesh.core.packs import Encoded, Pack, encoded
@@ -33,6 +34,7 @@ class CopyLane:
         self._judged: deque[tuple[int, int]] = deque()  # (number, epoch) that is not known here yet; both rise
         self.carried: dict[int, None] = {}  # slots of which it is sent what is applied
         self.needed: dict[int, None] = {}  # those of them that must not be committed without it
+        self.keys_at_once = FIRST_KEYS  # of whoever joins
         self.leaving = False  # is something of it still on this node?
 
     def has_room(self) -> bool:

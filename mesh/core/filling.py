@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from mesh.core.marks import Marks
+from mesh.core.marks import Marks, SplitStream
 from mesh.core.messages import NodeId
 from mesh.core.owner import Owner
 from mesh.core.packs import Pack
@@ -32,7 +32,6 @@ class Fill:
     joiner: NodeId
     begun: bool = False
     ended: int = 0
-    told: bool = False
     stage: int = 0
     key: int = 0  # the next one of that stage
     at_once: int = FIRST_KEYS
@@ -40,19 +39,55 @@ class Fill:
     after: bytes | None = None  # where there is a store: the last key that was read
     least: int = 0  # what a producer sent: the next record of the window that is being sent
 
-    def measured(self, keys: int, size: int) -> None:
-        """So many keys made so many bytes."""
-        self.at_once = max(1, min(2 * keys + FIRST_KEYS, CHUNK_BYTES * keys // max(1, size)))
-
 
 class Snapshot(Protocol):
     """What filling needs to know of the owner."""
 
     def ready(self) -> bool: ...  # may take several calls, of a few milliseconds each
 
-    def marks(self, slot: int) -> list[Pack]: ...
+    def marks(self, slots: Sequence[int]) -> list[Pack]: ...  # one a stage
 
     def piece(self, fill: Fill) -> Pack | None: ...  # None: there are no more
+
+
+class Pieces:
+    """Those that travel together: of many slots, if there is little of each."""
+
+    def __init__(self, most: int, stages: int) -> None:
+        """So many keys; stages are followed by what producers sent, of which one key is much."""
+        self.packs: dict[int, Pack] = {}  # by stage
+        self._stages = stages
+        self.clear(most)
+
+    def clear(self, most: int) -> None:
+        self.packs.clear()
+        self._most = most
+        self._keys = 0
+        self._has_windows = False
+
+    def is_full(self) -> bool:
+        return self._has_windows or self._keys >= self._most
+
+    def add_next(self, snapshot: Snapshot, fill: Fill) -> bool:
+        """The next piece of this slot; False: there are no more."""
+        fill.at_once = self._most - self._keys
+        piece = snapshot.piece(fill)
+        if piece is None:
+            return False
+        self._keys += len(piece.keys)
+        self._has_windows = piece.stage == self._stages
+        pack = self.packs.setdefault(piece.stage, piece)
+        if pack is not piece:
+            pack.slots += piece.slots
+            pack.keys += piece.keys
+            pack.states += piece.states
+        return True
+
+    def measured(self, size: int) -> int:
+        """These made so many bytes: how many keys shall go together next."""
+        if self._has_windows:
+            return self._most
+        return max(1, min(2 * self._keys + FIRST_KEYS, CHUNK_BYTES * self._keys // size))
 
 
 class OwnerSnapshot:
@@ -67,13 +102,19 @@ class OwnerSnapshot:
     def ready(self) -> bool:
         return self._owner.file_some()
 
-    def marks(self, slot: int) -> list[Pack]:
+    def marks(self, slots: Sequence[int]) -> list[Pack]:
         packs = []
         for stage, marks in enumerate(self._marks.stages):
-            found = marks.of_slot(slot)
             pack = Pack(self._me, 0, stage, next_output=self._next_outputs[stage])
-            pack.splits = [(stream, [slot], [number]) for stream, number in found.splits]
-            pack.stages = [(producer, o, [slot] * len(o), numbers) for producer, o, numbers in found.stages]
+            splits: dict[SplitStream, tuple[list[int], list[int]]] = {}
+            for slot in slots:
+                found = marks.of_slot(slot)
+                for stream, number in found.splits:
+                    took, numbers = splits.setdefault(stream, ([], []))
+                    took.append(slot)
+                    numbers.append(number)
+                pack.stages += [(producer, o, [slot] * len(o), given) for producer, o, given in found.stages]
+            pack.splits = [(stream, *columns) for stream, columns in splits.items()]
             packs.append(pack)
         return packs
 
