@@ -157,86 +157,127 @@ def assign_backups(
     return cover.result()
 
 
+_Kind: TypeAlias = tuple[str, tuple[str, ...], tuple[str, ...]]  # owner, backups, who else has it until now
+
+
 class _Cover:
+    """Slots that are of one kind are looked at once: there are few kinds, and many slots."""
+
     def __init__(self, owners: Sequence[str], zones: Mapping[str, str], depth: int) -> None:
         self.owners = owners
         self.zones = zones
         self.depth = depth
         self.members = list(zones)
-        self.backups: list[list[str]] = [[] for _ in owners]
+        self.place = {name: number for number, name in enumerate(self.members)}
+        self.backups: list[tuple[str, ...]] = [()] * len(owners)
+        self.spare: list[tuple[str, ...]] = [()] * len(owners)
         self.load = dict.fromkeys(self.members, 0)
+        self.kinds: dict[_Kind, list[int]] = {}
+        self._candidates_of: dict[tuple[str, ...], list[str]] = {}
 
     def keep(self, present: Sequence[Sequence[str]]) -> None:
-        """What is there and still fits; asked twice, as a second of one zone fits only after one of another."""
-        for slot, names in enumerate(present):
-            for name in (*names, *names):
-                if len(self.backups[slot]) < self.depth and name in self._candidates(slot, None):
-                    self._add(slot, name)
+        """What is there and still fits."""
+        known: dict[tuple[str, ...], tuple[tuple[str, ...], tuple[str, ...]]] = {}
+        for slot, (owner, names) in enumerate(zip(self.owners, present, strict=True)):
+            kind = (owner, *names)
+            if kind not in known:
+                kept = self._fitting(owner, names)
+                known[kind] = kept, tuple(name for name in names if name not in (owner, *kept) and name in self.place)
+            self.backups[slot], self.spare[slot] = known[kind]
+            for name in self.backups[slot]:
+                self.load[name] += 1
+
+    def _fitting(self, owner: str, names: Sequence[str]) -> tuple[str, ...]:
+        """Asked twice, as a second of one zone fits only after one of another."""
+        kept: tuple[str, ...] = ()
+        for name in (*names, *names):
+            if len(kept) < self.depth and name in self._candidates(owner, kept):
+                kept = (*kept, name)
+        return kept
 
     def fill(self) -> None:
-        for slot in range(len(self.owners)):
-            while len(self.backups[slot]) < self.depth:
-                self._add(slot, min(self._candidates(slot, None), key=lambda name: self.load[name]))
+        for slot, owner in enumerate(self.owners):
+            while len(backups := self.backups[slot]) < self.depth:
+                name = min(self._candidates(owner, backups), key=lambda name: self.load[name])
+                self.backups[slot] = (*backups, name)
+                self.load[name] += 1
 
     def level(self) -> None:
         """Until no chain of exchanges leads from a member with more to one with at least two fewer."""
+        for slot, (owner, names, spare) in enumerate(zip(self.owners, self.backups, self.spare, strict=True)):
+            self.kinds.setdefault((owner, self._sorted(names), spare), []).append(slot)
         while chain := self._any_chain():
-            for slot, old, new in chain:
-                self.backups[slot][self.backups[slot].index(old)] = new
+            for kind, old, new in chain:
+                self._exchange(kind, old, new)
                 self.load[old] -= 1
                 self.load[new] += 1
 
-    def result(self) -> tuple[tuple[str, ...], ...]:
-        place = {name: number for number, name in enumerate(self.members)}
-        return tuple(tuple(sorted(backups, key=lambda name: place[name])) for backups in self.backups)
+    def _exchange(self, kind: _Kind, old: str, new: str) -> None:
+        """In the last slot of this kind."""
+        owner, names, spare = kind
+        slot = self.kinds[kind].pop()
+        if not self.kinds[kind]:
+            del self.kinds[kind]
+        self.backups[slot] = self._sorted([name for name in names if name != old] + [new])
+        left = tuple(name for name in spare if name != new)
+        self.kinds.setdefault((owner, self.backups[slot], left), []).append(slot)
 
-    def _any_chain(self) -> list[tuple[int, str, str]]:
+    def result(self) -> tuple[tuple[str, ...], ...]:
+        return tuple(map(self._sorted, self.backups))
+
+    def _sorted(self, names: Sequence[str]) -> tuple[str, ...]:
+        return tuple(names) if len(names) < 2 else tuple(sorted(names, key=lambda name: self.place[name]))
+
+    def _any_chain(self) -> list[tuple[_Kind, str, str]]:
         least = min(self.load.values())
         busy = sorted(
             (name for name in self.members if self.load[name] >= least + 2), key=lambda name: -self.load[name]
         )
         return next((chain for name in busy if (chain := self._chain(name))), [])
 
-    def _add(self, slot: int, name: str) -> None:
-        self.backups[slot].append(name)
-        self.load[name] += 1
+    def _candidates(self, owner: str, others: tuple[str, ...]) -> list[str]:
+        """Who may (also) back up a slot: of the rarest zone there, not there already."""
+        there = (owner, *others)
+        found = self._candidates_of.get(there)
+        if found is None:
+            taken = [self.zones.get(name, "") for name in there]
+            free = [name for name in self.members if name not in there]
+            apart = [name for name in free if not self.zones[name] or self.zones[name] not in taken]
+            found = self._candidates_of[there] = apart or free
+        return found
 
-    def _candidates(self, slot: int, without: str | None) -> list[str]:
-        """Who may (also) back up a slot, were it not for `without`: of the rarest zone there, not there already."""
-        there = [self.owners[slot], *(name for name in self.backups[slot] if name != without)]
-        taken = [self.zones.get(name, "") for name in there]
-        free = [name for name in self.members if name not in there]
-        apart = [name for name in free if not self.zones[name] or self.zones[name] not in taken]
-        return apart or free
-
-    def _chain(self, start: str) -> list[tuple[int, str, str]]:
-        """The shortest chain of (slot, old, new) that takes one slot from `start` to a member with two fewer or more.
+    def _chain(self, start: str) -> list[tuple[_Kind, str, str]]:
+        """The shortest chain of (kind, old, new) that takes one slot from `start` to a member with two fewer or more;
+        of two as short ones, that to who has the slot already.
 
         Every slot is in a chain once: the members of a shortest chain differ, and each slot leads on from one of them.
         """
-        came: dict[str, tuple[int, str] | None] = {start: None}
+        came: dict[str, tuple[_Kind, str] | None] = {start: None}
         queue = deque([start])
-        used: set[int] = set()
+        used: dict[_Kind, int] = {}
         while queue:
             old = queue.popleft()
-            for slot, names in enumerate(self.backups):
-                if old not in names or slot in used:
-                    continue
-                for new in sorted(self._candidates(slot, old), key=lambda name: self.load[name]):
-                    if new in came:
+            for has_it in (True, False):
+                for kind, slots in self.kinds.items():
+                    owner, names, spare = kind
+                    if old not in names or used.get(kind, 0) == len(slots) or (has_it and not spare):
                         continue
-                    came[new] = (slot, old)
-                    used.add(slot)
-                    if self.load[new] <= self.load[start] - 2:
-                        return self._back(came, new)
-                    queue.append(new)
+                    others = tuple(name for name in names if name != old)
+                    fits = [name for name in self._candidates(owner, others) if name not in came]
+                    news = [name for name in fits if name in spare] if has_it else fits
+                    used[kind] = used.get(kind, 0) + bool(news)
+                    for new in sorted(news, key=lambda name: self.load[name]):
+                        came[new] = (kind, old)
+                        if self.load[new] <= self.load[start] - 2:
+                            return self._back(came, new)
+                        queue.append(new)
         return []
 
-    def _back(self, came: Mapping[str, tuple[int, str] | None], end: str) -> list[tuple[int, str, str]]:
+    def _back(self, came: Mapping[str, tuple[_Kind, str] | None], end: str) -> list[tuple[_Kind, str, str]]:
         chain = []
         new = end
         while (step := came[new]) is not None:
-            slot, old = step
-            chain.append((slot, old, new))
+            kind, old = step
+            chain.append((kind, old, new))
             new = old
         return chain
