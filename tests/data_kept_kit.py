@@ -13,8 +13,7 @@ from mesh.core.data import DataPlane
 from mesh.core.events import Effect, FlushSinks, SinkWritten, SlotsInstalled, WriteSink
 from mesh.core.giving import REPLICATION
 from mesh.core.keys import slot_of_key
-from mesh.core.messages import NodeId
-from mesh.core.table import ACTIVE, PENDING
+from mesh.core.table import ACTIVE, LOST, PENDING
 from tests.data_kit import Cluster, Node
 
 
@@ -139,7 +138,7 @@ class KeptCluster(Cluster):
         def changed(column: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
             return tuple(value if slot in slots else each for slot, each in enumerate(column))
 
-        term = now.term_of_slot[slots[0]] + (1 if status == PENDING else 0)
+        term = now.term_of_slot[slots[0]] + (status != ACTIVE or now.status_of_slot[slots[0]] == LOST)
         self.table = replace(
             now,
             epoch=now.epoch + 1,
@@ -161,18 +160,18 @@ class KeptCluster(Cluster):
         for number in told:
             self.give(self.nodes[number], self.table)
 
-    def go_on(self, *held: tuple[int, int], ticks: int = 0) -> None:
-        """Until nothing moves, also after some time, but on the links (from, to) that are held."""
-        ids = [(self.nodes[source].id, self.nodes[to].id) for source, to in held]
+    def go_on(self, *held: tuple[int, ...], ticks: int = 0) -> None:
+        """Until nothing moves, also after some time, but on what is held: (from, to), or (from, to, channel)."""
+        ids = [(self.nodes[each[0]].id, self.nodes[each[1]].id, *each[2:]) for each in held]
         for tick in range(ticks + 1):
             if tick:
                 self.tick()
             self._all_moves(ids)
 
-    def _all_moves(self, held: list[tuple[NodeId, NodeId]]) -> None:
+    def _all_moves(self, held: list[tuple[Any, ...]]) -> None:
         while True:
-            free = {key: queue for key, queue in self.links.items() if key[:2] not in held}
-            kept = {key: queue for key, queue in self.links.items() if key[:2] in held}
+            free = {key: queue for key, queue in self.links.items() if key[:2] not in held and key not in held}
+            kept = {key: queue for key, queue in self.links.items() if key not in free}
             self.links = free
             choices = self._choices()
             if choices:
