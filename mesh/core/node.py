@@ -38,6 +38,7 @@ from mesh.core.events import (
 from mesh.core.membership.tuning import Tuning
 from mesh.core.messages import Hello, Refused, Welcome
 from mesh.core.packing import BATCH_RECORDS, WINDOW_BYTES
+from mesh.core.storing import Store
 
 
 class Node:
@@ -52,12 +53,16 @@ class Node:
         stored: Mapping[str, bytes],
         window_bytes: int = WINDOW_BYTES,
         batch_records: int = BATCH_RECORDS,
+        store: Store | None = None,
     ) -> None:
+        """`store`: a worker's of a durable cluster."""
         self.id = identity.me.node
         self.identity = identity
         self.control = ControlPlane(identity, tuning, random, stored, window_bytes)
-        keeps = identity.copies > 1
-        self.data = DataPlane(self.id, plan, identity.slots, identity.seed, window_bytes, batch_records, keeps=keeps)
+        keeps = identity.copies > 1 or identity.durable
+        self.data = DataPlane(
+            self.id, plan, identity.slots, identity.seed, window_bytes, batch_records, keeps=keeps, store=store
+        )
         self.inbox: deque[Event | BaseException] = deque()  # for the data plane; bounded by the links' windows
 
     # -- the control side

@@ -95,7 +95,10 @@ class Embedded:
         home, boot = data_dir.start()
         store = place.open()
         data = DataPlane(me, plan, slots, seed, keeps=True, store=store)
-        self._first = replace(_table(me, slots), epoch=2 * boot, term_of_slot=(boot,) * slots, cluster_id=home)
+        terms = (boot,) * slots
+        self._first = replace(
+            _table(me, slots), epoch=2 * boot, term_of_slot=terms, since_of_slot=terms, cluster_id=home
+        )
         self._unclaimed = set(range(slots))
         return data, store, replace(self._first, donor_of_slot=(0,) * slots, status_of_slot=(PENDING,) * slots)
 
@@ -176,7 +179,10 @@ class Embedded:
 
 def _table(me: bytes, slots: int) -> TableAgreed:
     ones = (1,) * slots
-    return TableAgreed(1, (me,), (me,), (0,) * slots, (-1,) * slots, (ACTIVE,) * slots, ones, me, founders=(me,))
+    none, backups = (-1,) * slots, ((),) * slots
+    return TableAgreed(
+        1, (me,), (me,), (0,) * slots, none, (ACTIVE,) * slots, ones, me, (), (), (me,), ones, backups, none
+    )
 
 
 def _now() -> int:
