@@ -22,6 +22,7 @@ def contradictions(tree: dict[str, Any], good: Good) -> Found:
         nodes = []
     views = [_NodeView(index, raw, good) for index, raw in enumerate(nodes) if isinstance(raw, dict)]
     yield from _expectations(tree.get("cluster"), views, good)
+    yield from _stores(tree.get("cluster"), views, good)
     for view in views:
         yield from _advertised(view)
         yield from _own_ports(view)
@@ -98,6 +99,14 @@ def _expectations(cluster: Any, nodes: list[_NodeView], good: Good) -> Found:
     copies = cluster.get("copies", ClusterSection.model_fields["copies"].get_default())
     if good(("cluster", "copies")) and copies > expect:
         yield ("cluster", "copies"), f"copies = {copies}, but the cluster starts with only {expect} (expect)"
+
+
+def _stores(cluster: Any, nodes: list[_NodeView], good: Good) -> Found:
+    if not isinstance(cluster, dict) or not good(("cluster", "durability")) or cluster.get("durability") != "disk":
+        return
+    for node in nodes:
+        if node.role == "worker" and node.data_dir == "":
+            yield node.path, f'node {node.label} has no data_dir, which is where durability = "disk" keeps states'
 
 
 def _workers(number: int) -> str:

@@ -44,8 +44,12 @@ def _bad_address(endpoint: str) -> str:
     return ""
 
 
+def _option(key: str) -> str:
+    return f"--{key.replace('_', '-')}"
+
+
 def _typed(key: str, value: str | None) -> str:
-    return f"--{key.replace('_', '-')} {value}"
+    return f"{_option(key)} {value}"
 
 
 def _the_files_to_say(topology: Topology, name: str, key: str, value: str | None) -> Mistake:
@@ -54,7 +58,9 @@ def _the_files_to_say(topology: Topology, name: str, key: str, value: str | None
 
 
 def _all_there(topology: Topology, name: str, given: Mapping[str, str | None], join: Sequence[str]) -> None:
-    missing = [f"--{key}" for key in NEEDED if not (join if key == "join" else given[key] is not None)]
+    stores = topology.cluster.durability == "disk" and given["role"] != "witness"
+    needed = (*NEEDED, "data_dir") if stores else NEEDED
+    missing = [_option(key) for key in needed if not (join if key == "join" else given[key] is not None)]
     if not missing:
         return
     guess = did_you_mean(name, [each.name for each in topology.nodes])

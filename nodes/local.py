@@ -43,9 +43,13 @@ def node_names(count: int) -> list[str]:
     return [f"node-{number}" for number in range(1, count + 1)]
 
 
-def local_topology(app_name: str, ports: Sequence[int], http: Address | None, data_dir: str | None) -> str:
+def cluster_name(app_name: str) -> str:
+    """Two runs that meet on a port must not mix."""
+    return f"{app_name[:MAX_APP_NAME]}-{secrets.token_hex(3)}"
+
+
+def local_topology(cluster: str, ports: Sequence[int], http: Address | None, data_dir: str | None) -> str:
     """The text of a topology file: so many nodes on loopback. With `http`, node i has the i-th port from there on."""
-    cluster = f"{app_name[:MAX_APP_NAME]}-{secrets.token_hex(3)}"  # two runs that meet on a port must not mix
     text = f"[cluster]\nname = {json.dumps(cluster)}\n"
     for index, (name, port) in enumerate(zip(node_names(len(ports)), ports, strict=True)):
         door = Address(http.host, http.port + index) if http and http.port else http or Address(LOOPBACK, 0)

@@ -12,9 +12,10 @@ from mesh import ConnectorError
 from mesh.app.plan import Plan
 from mesh.core.events import Event
 from mesh.core.keys import Key, hash_key, interval_of_slot, slot_of_hash
+from mesh.core.storing import StoreError
 from mesh.runtime.config import ClusterConfig
-from mesh.runtime.embedded import Embedded, RunResult
-from mesh.runtime.errors import AppFailed
+from mesh.runtime.embedded import NAME, Embedded, RunResult
+from mesh.runtime.errors import AppFailed, StartError
 from mesh.runtime.listing import keys_page
 from mesh.runtime.status import (
     KeysPage,
@@ -38,13 +39,16 @@ from nodes.progress import RunProgress
 from nodes.signals import on_stop_signals
 from nodes.summary import Summary, tell_summary
 
-NAME = "node-1"
 
-
-def run_solo(cluster: ClusterConfig, plan: Plan, http: Address | None, *, keep: bool) -> tuple[int, Summary | None]:
-    """The exit code, and the summary if the job was done."""
+def run_solo(
+    cluster: ClusterConfig, plan: Plan, http: Address | None, *, keep: bool, data_dir: str = ""
+) -> tuple[int, Summary | None]:
+    """The exit code, and the summary if the job was done. With `data_dir` a later run goes on with this one."""
     log = logs.logger(node=NAME)
-    embedded = Embedded(plan, slots=cluster.slots, seed=cluster.seed, log=log)
+    try:
+        embedded = Embedded(plan, slots=cluster.slots, seed=cluster.seed, log=log, data_dir=data_dir, name=cluster.name)
+    except StartError as error:
+        raise Failure(2, str(error)) from None
     on_stop_signals(embedded.request_stop)
     with ExitStack() as stack:
         if http:
@@ -59,7 +63,7 @@ def run_solo(cluster: ClusterConfig, plan: Plan, http: Address | None, *, keep: 
                 log.info("node.left", **_counts(result))
         except ConnectorError as error:
             raise Failure(2, str(error)) from None
-        except AppFailed as error:
+        except (AppFailed, StoreError) as error:
             raise Failure(1, str(error)) from None
         except SystemExit as error:
             raise Failure(1, f"the application's code called sys.exit({error.code!r})") from None

@@ -53,6 +53,10 @@ def survived(topology: Topology) -> str:
     workers = [node for node in topology.nodes if node.role == "worker"]
     copies = topology.cluster.copies
     voters = len(topology.nodes)
+    if copies == 1 and topology.cluster.durability == "disk":
+        return (
+            "no death for good: a worker's part of the keys is unavailable until it is started again, with its data_dir"
+        )
     if copies == 1:
         return "no death: there is one copy of each key, so a dead worker's part of them is gone"
     if voters == 1:

@@ -75,6 +75,7 @@ def test_everything_that_can_be_said_is_taken(folder: Path) -> None:
         name = "b"
         listen = "tcp://[::1]:7401"
         http = ""
+        data_dir = "data/b"
         [[node]]
         name = "w"
         listen = "tcp://127.0.0.1:7402"
@@ -323,6 +324,16 @@ def test_copies_need_so_many_nodes_at_the_start(folder: Path) -> None:
     ]
 
 
+def test_a_worker_needs_a_directory_for_what_it_keeps_on_disk(folder: Path) -> None:
+    witness = '[[node]]\nname="w"\nlisten="tcp://127.0.0.1:3"\nrole="witness"\n'
+    one = nodes("127.0.0.1:1", data_dir="d")
+    two = nodes("127.0.0.1:2").replace("n0", "n1")
+    assert mistakes(folder, HEAD + 'durability = "disk"\n' + one + two + witness) == [
+        't.toml:10:1: node "n1" has no data_dir, which is where durability = "disk" keeps states'
+    ]
+    assert load(folder, HEAD + one + two).cluster.durability == "memory"
+
+
 def test_more_than_half_must_be_workers(folder: Path) -> None:
     text = HEAD + nodes("127.0.0.1:1") + '[[node]]\nname="w"\nlisten="tcp://127.0.0.1:2"\nrole="witness"\n'
     assert mistakes(folder, text) == [
@@ -398,7 +409,8 @@ def test_listen_addresses(folder: Path, listen: str, told: str) -> None:
 
 
 def test_what_this_version_cannot_do_is_said_and_not_done(folder: Path) -> None:
-    topology = load(folder, GOOD, "cluster.copies=2", "cluster.durability=disk")
+    text = GOOD.replace('name = "alpha"', 'name = "alpha"\ndata_dir = "a"').replace('"beta"', '"beta"\ndata_dir = "b"')
+    topology = load(folder, text, "cluster.copies=2", "cluster.durability=disk")
     assert not_yet(topology.cluster) == [
         "this version keeps one copy of all state, in memory; start it with copies = 1 instead of 2",
         'this version keeps one copy of all state, in memory; start it with durability = "memory" instead of "disk"',

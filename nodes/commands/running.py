@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import click
 
@@ -14,8 +17,9 @@ from nodes.application import load, missing_input, reads_stdin, takes_posts
 from nodes.commands import options
 from nodes.commands.starting import pass_on
 from nodes.job import Job
-from nodes.local import chosen_app, free_ports, local_topology, node_names
-from nodes.mistakes import Failure
+from nodes.kept_runs import kept_name
+from nodes.local import chosen_app, cluster_name, free_ports, local_topology, node_names
+from nodes.mistakes import Failure, Mistake
 from nodes.overrides import Override
 from nodes.starting import TYPE_INSECURE, refuse_to_start
 from nodes.summary import Summary
@@ -36,7 +40,10 @@ ATTEMPTS = 2  # somebody may take a port between the moment we find it free and 
 @click.option("--copies", type=int, help="How many nodes hold each key's state.")
 @click.option("--durability", type=click.Choice(("memory", "disk")), help="disk needs --data-dir.")
 @click.option(
-    "--data-dir", metavar="D", type=click.Path(file_okay=False), help="Each node has a folder of its own in it."
+    "--data-dir",
+    metavar="D",
+    type=click.Path(file_okay=False),
+    help="Where states are kept on disk; a run with the same directory goes on.",
 )
 @click.option(
     "--http", metavar="H:P", help="Node i answers at port P+i-1; without it, at free ports, or, with one node, nowhere."
@@ -61,36 +68,43 @@ def run(
     APP is file.py[:attr] or package.module[:attr]. Where a source is endless, or with --keep, it runs until Ctrl-C.
     """
     logs.configure()
-    _check_data_dir(nodes, durability, data_dir)
     door = _door(http, nodes, insecure=insecure)
     typed: list[Override] = [chosen_app(app)]
     typed += [Override(("cluster", "copies"), copies, f"--copies {copies}")] if copies is not None else []
     typed += [Override(("cluster", "durability"), durability, f"--durability {durability}")] if durability else []
     overrides = [*outside_values(sets), *typed]
-    draft = local_topology("run", [1 + index for index in range(nodes)], door, data_dir)
+    _check_data_dir(overrides, nodes, data_dir)
+    draft = local_topology(cluster_name("run"), [1 + index for index in range(nodes)], door, data_dir)
     topology, application = load(examine_topology("mesh run", overrides, draft))
     refuse_to_start(topology, topology.nodes, insecure=insecure)
     _check_sources(application.plan, nodes)
     _check_posts(application.plan, nodes, door)
+    disk = topology.cluster.durability == "disk"
+    app_name = application.plan.app_name
+    cluster = kept_name(data_dir, app_name, nodes) if disk and data_dir else cluster_name(app_name)
     if nodes == 1:
         from nodes.solo import run_solo  # a web server: no other command waits for its import
 
-        code, summary = run_solo(topology.cluster, application.plan, door, keep=keep)
+        config = replace(topology.cluster, name=cluster)
+        code, summary = run_solo(config, application.plan, door, keep=keep, data_dir=topology.nodes[0].data_dir)
     else:
         words = [*pass_on(sets, insecure=insecure), "--set", f"app.module={topology.app.module}"]
-        code, summary = _run_on_nodes(application.plan.app_name, nodes, door, data_dir, words, keep=keep)
+        words += [word for each in typed[1:] for word in ("--set", f"{'.'.join(each.path)}={each.value}")]
+        made = partial(local_topology, cluster, http=door, data_dir=data_dir)
+        code, summary = _run_on_nodes(app_name, nodes, made, door, words, keep=keep)
     if as_json and summary is not None:
         click.echo(summary.as_json())
     return code
 
 
-def _check_data_dir(nodes: int, durability: str | None, data_dir: str | None) -> None:
-    if durability == "disk" and not data_dir:
+def _check_data_dir(overrides: list[Override | Mistake], nodes: int, data_dir: str | None) -> None:
+    """The last one that says where states are kept counts."""
+    said = [each.value for each in overrides if isinstance(each, Override) and each.path == ("cluster", "durability")]
+    disk = bool(said) and said[-1] == "disk"
+    if disk and not data_dir:
         raise click.UsageError("--durability disk needs --data-dir")
-    if data_dir and nodes == 1:
-        raise Failure(
-            2, "a run in one process keeps nothing on disk in this version: leave --data-dir out, or use --nodes"
-        )
+    if data_dir and nodes == 1 and not disk:
+        raise Failure(2, "a run in one process keeps nothing on disk, but with --durability disk: leave --data-dir out")
 
 
 def _door(http: str | None, nodes: int, *, insecure: bool) -> Address | None:
@@ -122,13 +136,13 @@ def _check_posts(plan: Plan, nodes: int, door: Address | None) -> None:
 
 
 def _run_on_nodes(
-    app: str, nodes: int, door: Address | None, data_dir: str | None, words: list[str], *, keep: bool
+    app: str, nodes: int, topology: Callable[[list[int]], str], door: Address | None, words: list[str], *, keep: bool
 ) -> tuple[int, Summary | None]:
     with tempfile.TemporaryDirectory(prefix="mesh-run-") as folder:
         for attempt in range(1, ATTEMPTS + 1):
             file = os.path.join(folder, f"attempt-{attempt}.toml")
             with open(file, "w", encoding="utf-8") as stream:
-                stream.write(local_topology(app, free_ports(nodes), door, data_dir))
+                stream.write(topology(free_ports(nodes)))
             job = Job(file, node_names(nodes), words, app=app, keep=keep)
             code = job.run()
             if not (code == 2 and job.port_taken and door is None and attempt < ATTEMPTS):
