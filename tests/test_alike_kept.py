@@ -50,7 +50,6 @@ POSTS: list[Callable[[], None]] = [
     test_posts.test_too_many_at_once_are_told_to_come_again,
     test_posts.test_out_of_touch_with_the_majority_nothing_is_taken,
     test_posts.test_an_owner_that_does_not_answer_leaves_the_outcome_unknown,
-    test_posts.test_keys_and_values_of_any_size_travel_or_are_told,
 ]
 PAGES: list[Callable[[], None]] = [
     test_listing.test_the_last_page_says_so_also_when_it_is_just_full,

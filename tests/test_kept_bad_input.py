@@ -13,7 +13,7 @@ from mesh.app.plan import Plan
 from mesh.app.plan import compile as compiled
 from mesh.core.codec import MAX_INT, encode_with_values
 from mesh.core.columns import slots_to_bytes
-from mesh.core.events import Delivered, Effect, Rejected, SplitRead
+from mesh.core.events import Delivered, Effect, RecordAsked, Rejected, SplitRead
 from mesh.core.giving import REPLICATION
 from mesh.core.handoff import CONTROL
 from mesh.core.messages import Batch, BatchDone, LaneMark, Message, NumberedRun, OutputsKept, PackPart, PacksTaken
@@ -21,9 +21,11 @@ from mesh.core.numbers import Numbers
 from mesh.core.packs import Pack, encoded
 from mesh.core.replicas import FILLED, MOST_TOGETHER, SEALED
 from mesh.core.slot_splits import split_key
+from tests import test_posts
 from tests.data_kept_kit import KeptCluster
 from tests.data_kit import Given, Node, Nowhere
 from tests.packs_kit import keys_of_slot
+from tests.test_posts import KEYS, line, posted
 
 SLOTS = 8
 LEVEL = 1  # of the only stage: its channel
@@ -212,6 +214,45 @@ def test_an_offset_that_could_be_saved_nowhere_is_told_at_once(offset: Any) -> N
     read = next(each for each in node.pending if isinstance(each, SplitRead))
     with pytest.raises(ConnectorError, match=r'source "words" gave .* as an offset'):
         node.data.handle(SplitRead(read.source, read.split, ["a"], offset, False), 0)
+
+
+# -- requests
+
+
+class Two(test_posts.Two, KeptCluster):
+    def __init__(self) -> None:
+        super().__init__()
+        KeptCluster.__init__(self, test_posts.application(), Random(0), owners=2, copies=2)
+        self.run(lambda: not self._choices())
+
+
+CANNOT = ["\udcff", {"\ud800": 1}, [0] * 1_000_000]
+
+
+@pytest.mark.parametrize("value", CANNOT, ids=["text", "name", "large"])
+def test_a_value_that_could_not_be_copied_is_told_to_who_sent_it_whoever_owns_its_key(value: Any) -> None:
+    two = Two()
+    good = line(*((key, 1) for key in KEYS))
+    for key in KEYS[:6]:
+        outcome, body = two.told(posted([good, line((key, value)), good], producer="p"))
+        assert (outcome, body["line"]) == ("bad-line", 2)
+        assert two.told(RecordAsked(1, "list", key, [key, value]))[0] == "bad-line"
+    assert not two.lists()
+    assert not two.set_aside()
+    assert two.told(posted([good, good], producer="p")) == ("committed", {"committed": 2, "duplicates": 0})
+    assert two.told(posted([good, line((KEYS[0], 2))], producer="p"))[0] == "conflict"
+    assert two.lists() == {key: [1, 1] for key in KEYS}
+    two.come_to_rest()
+    two.check_copies()
+
+
+def test_large_keys_travel_and_are_copied() -> None:
+    two = Two()
+    big = {key * 150_000: 1 for key in KEYS[:4]}
+    assert two.told(posted([line(*big.items())], producer="p"))[0] == "committed"
+    assert two.lists() == {key: [1] for key in big}
+    two.come_to_rest()
+    two.check_copies()
 
 
 # -- what cannot travel

@@ -4,16 +4,23 @@ When the reign of a slot ends, what a producer with a name sent there is sent ag
 its numbers whether the former one had it committed. The whole piece is: whoever lives and has the rest of it knows
 that, too. Without a name nobody could know; then the piece waits, and who sent it is told in the end that nobody can
 say.
+
+A line that cannot travel is told to who sent it, wherever its owner is: what it became could not be copied.
 """
 
 from __future__ import annotations
 
-from mesh.core.events import Millis, TableAgreed
+from collections.abc import Sequence
+from typing import Any
+
+from mesh.core.codec import encode_with_values
+from mesh.core.events import Millis, RecordAsked, TableAgreed
 from mesh.core.ingest import Ingest
 from mesh.core.keys import slot_of_key
-from mesh.core.messages import LinesClaimed
+from mesh.core.messages import Inject, LinesClaimed
 from mesh.core.requests import Record, Request
 from mesh.core.router import Reign, reigns_of
+from mesh.core.values import NotSerializable
 
 
 class KeptIngest(Ingest):
@@ -28,6 +35,17 @@ class KeptIngest(Ingest):
         self._take_back(ended)
         super().set_table(table, now)
         self._forget_claims(ended, now)
+
+    def asked(self, event: RecordAsked, now: Millis) -> None:
+        problem = _cannot_travel([event.value], 1)
+        if problem is None:
+            super().asked(event, now)
+        else:
+            self._say(event.ticket, "bad-line", problem)
+
+    def _read(self, request: Request, lines: int) -> dict[str, Any] | None:
+        first = request.read
+        return _cannot_travel(request.values[first : first + lines], first + 1) or super()._read(request, lines)
 
     def _take_back(self, ended: dict[int, None]) -> None:
         """What is on its way to slots whose reign has ended; a late answer of theirs is nobody's."""
@@ -49,3 +67,15 @@ class KeptIngest(Ingest):
         for record in records:
             record.sent = True
         super()._refused(request, records)
+
+
+def _cannot_travel(lines: Sequence[Any], first: int) -> dict[str, Any] | None:
+    """What is wrong with a line, if anything."""
+    try:
+        encode_with_values(Inject(0, 0, [], list(lines), "", b"", b"", False))
+    except NotSerializable as error:
+        if len(lines) == 1:
+            return {"line": first, "detail": str(error)}
+        half = len(lines) // 2
+        return _cannot_travel(lines[:half], first) or _cannot_travel(lines[half:], first + half)
+    return None
