@@ -145,3 +145,17 @@ def test_a_piece_whose_slot_was_gone_in_its_midst_goes_on_with_nothing_of_that_s
     cluster.give(owner, cluster.table)
     cluster.go_on(ticks=3)
     assert lists(cluster, 1, slots) == {word: tuple(lines)}
+
+
+def test_a_claim_of_numbers_that_is_withdrawn_stands_in_nobodys_way() -> None:
+    cluster = cluster_of(3, [])
+    cluster.go_on(ticks=10)
+    slots = owned_by(cluster, 1)
+    name = words_in(slots)[0]
+    for ticket, owner in ((1, 0), (2, 2)):  # two lines under one number
+        word = words_in(owned_by(cluster, owner))[0]
+        cluster.give(cluster.nodes[2], LinesPosted(ticket, "posted", [word], name, 0, [ticket]))
+    cluster.go_on(PACKS)
+    cluster.promote(slots, 0, told=[0, 1])
+    cluster.go_on(ticks=3)
+    assert {ticket: outcome for ticket, (outcome, _) in outcomes(cluster, 2).items()} == {1: "committed", 2: "committed"}
