@@ -157,5 +157,7 @@ def test_a_claim_of_numbers_that_is_withdrawn_stands_in_nobodys_way() -> None:
         cluster.give(cluster.nodes[2], LinesPosted(ticket, "posted", [word], name, 0, [ticket]))
     cluster.go_on(PACKS)
     cluster.promote(slots, 0, told=[0, 1])
+    cluster.go_on()
+    tell(cluster, 2)
     cluster.go_on(ticks=3)
     assert {ticket: outcome for ticket, (outcome, _) in outcomes(cluster, 2).items()} == {1: "committed", 2: "committed"}
