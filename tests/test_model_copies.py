@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from mesh.core import table
@@ -67,3 +69,50 @@ def test_whatever_the_model_agrees_on_follows_by_succession(scope: str) -> None:
         following = Table(6, b"c" * 16, SEATS, (as_slot(after),), copies=3)
         following.invariants()
         assert fault(old, following) is None
+
+
+# -- with disks
+
+RETURNS = "two copies, and somebody returns"
+
+
+def durable(rule: str = "") -> tuple[Model, State]:
+    names, entries, _, chain, late, ends, held = SCOPES[RETURNS]
+    model = Model(names, entries, 4, rule, durable=True)
+    return model, model.start(chain, late, ends, held)
+
+
+def test_who_returns_and_goes_on_at_the_old_term_loses_something() -> None:
+    found, _, steps = search(*durable("returned rest"), 40_000)
+    assert "lacks ['p'], which was committed" in found
+    assert any("ends, and returns" in step for step in steps)
+
+
+def test_with_all_rules_nothing_is_lost_when_somebody_returns() -> None:
+    assert search(*durable(), 60_000)[0] == ""
+
+
+def of_lives(config: Config, epoch: int) -> Table:
+    seats = (
+        replace(seat, node=bytes([config.life(seat.name)]) + seat.node[1:], boot=1 + config.life(seat.name))
+        for seat in (replace(each, home=each.node) for each in SEATS)
+    )
+    return Table(epoch, b"c" * 16, tuple(seats), (as_slot(config),), copies=3, durable=True)
+
+
+def test_whatever_the_model_agrees_on_when_somebody_returns_follows_by_succession() -> None:
+    whole, start = durable()
+    waiting, seen = [start], {start: None}
+    steps: dict[tuple[Config, Config], None] = {}
+    while waiting and len(seen) < 10_000:
+        state = waiting.pop()
+        for _, new in whole.steps(state):
+            steps[state.chain[-1], new.chain[-1]] = None
+            if new not in seen:
+                seen[new] = None
+                waiting.append(new)
+    returns = [(before, after) for before, after in steps if before.lives != after.lives]
+    assert len(returns) > 8
+    for before, after in steps:
+        if before != after:
+            assert fault(of_lives(before, 5), of_lives(after, 6)) is None, (before, after)

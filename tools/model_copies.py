@@ -4,7 +4,9 @@
 What is modelled: a chain of agreed configurations, which any planner may extend at any time with whatever the rules
 allow, whoever it believes alive; processes that learn them late, and leap over some; packs, the chunks of a fill and
 the marks that seal a hand-over, in one FIFO lane a pair, of which any suffix may never arrive; processes that end. A
-process that starts again is another process, as it is in a table. Agreement itself is taken for correct.
+process that starts again is another process, as it is in a table. In a durable scope it returns with its disk, on which
+is all that it acknowledged and all that it committed, and of the rest anything; what was on its way to it is gone, and
+its seat is its own again once a configuration says so. Agreement itself is taken for correct.
 
     a process   the newest configuration that it knows; the entries that it holds; how far its fill of another has got
     an entry    applied by an owner -> packed into its lanes -> held by the copies -> committed: answered, given out
@@ -35,6 +37,10 @@ class Config(NamedTuple):
     status: str = ACTIVE
     donor: str = ""  # while PENDING; the owner itself in a promotion
     joining: str = ""  # while ACTIVE: who is being filled
+    lives: tuple[tuple[str, int], ...] = ()  # of those that have returned: which of its processes is meant
+
+    def life(self, name: str) -> int:
+        return dict(self.lives).get(name, 0)
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -61,6 +67,7 @@ class Process(NamedTuple):
     chunks: int = 0  # of this term's fill, sent to whoever joins
     claimed: int = 0  # the term at which it said that whoever joins is filled
     ended: bool = False
+    life: int = 0
 
 
 class State(NamedTuple):
@@ -129,6 +136,14 @@ RULES = {  # name: (what it says, a scope in which it is missed)
         "a PENDING configuration names all members of the last ACTIVE one",
         "three copies",
     ),
+    "returned rest": (
+        "who returns with its disk goes on with nothing at the term at which it ended",
+        "two copies, and somebody returns",
+    ),
+    "mark when durable": (
+        "a donor's marks wait until all that it has applied is on its own disk",
+        "two copies, and somebody returns",
+    ),
     "another process": (
         "who starts again with an empty memory is another process",
         "two copies",
@@ -139,11 +154,12 @@ RULES = {  # name: (what it says, a scope in which it is missed)
 class Model:
     """The transitions of a state; `without` is a rule's name."""
 
-    def __init__(self, names: str, entries: str, configurations: int, without: str = "") -> None:
+    def __init__(self, names: str, entries: str, configurations: int, without: str = "", durable: bool = False) -> None:
         self.names = names
         self.entries = entries
         self.configurations = configurations
         self.without = without
+        self.durable = durable
 
     def has(self, rule: str) -> bool:
         assert rule in RULES
@@ -162,7 +178,7 @@ class Model:
         )
         empty: tuple[tuple[object, ...], ...] = ()
         lanes = (empty,) * len(self.names) ** 2
-        acks = frozenset(((last.source, 0), entry, name) for entry in held for name in last.members)
+        acks = frozenset(((last.source, 0, 0), entry, name) for entry in held for name in last.members)
         return State(chain, processes, lanes, acks, frozenset(), frozenset(held), ends)
 
     # -- what can happen
@@ -182,6 +198,11 @@ class Model:
         process = state.processes[self.place(name)]
         return process, state.chain[process.knows]
 
+    def _reign(self, state: State, name: str) -> tuple[str, int, int]:
+        """Whose packs, and since when, and which of its lives."""
+        process = state.processes[self.place(name)]
+        return name, process.since, process.life
+
     def _with(self, state: State, name: str, **changes: object) -> State:
         place = self.place(name)
         process = state.processes[place]._replace(**changes)
@@ -197,7 +218,8 @@ class Model:
         process, before = self._me(state, name)
         for epoch in range(process.knows + 1, len(state.chain)):
             config = state.chain[epoch]
-            since = process.since if config.source == before.source else process.knows + 1
+            same = config.source == before.source and config.life(config.source) == before.life(before.source)
+            since = process.since if same else process.knows + 1
             new = self._with(state, name, knows=epoch, since=since)
             if before.term != config.term and (self.has("fills of this term") or before.joining != config.joining):
                 new = self._with(new, name, chunks=0, claimed=0)
@@ -214,21 +236,25 @@ class Model:
         held = process.held or frozenset()
         if config.status == ACTIVE and name == config.owner and is_new:
             # what it begins with is at all copies
-            reign = (name, process.since)
+            reign = self._reign(state, name)
             return state._replace(acks=state.acks | {(reign, e, c) for e in held for c in config.backups})
+        if process.life != config.life(name):
+            return state
         if config.status == PENDING and config.owner == name == config.donor:
             return state._replace(claims=state.claims | {(config.term, name)})
         if config.hands_over and name == config.donor:
             for other in config.members:
                 if other != name:
                     epoch = state.processes[self.place(name)].knows
-                    state = self._send(state, name, other, "mark", epoch, config.term)
+                    state = self._send(state, name, other, "mark", epoch, process.life, config.term)
+            if self.has("mark when durable"):
+                state = state._replace(acks=state.acks | {(self._reign(state, name), entry, name) for entry in held})
         return state
 
     def _works(self, state: State, name: str) -> Iterator[tuple[str, State]]:
         process, config = self._me(state, name)
         reigns = config.owner if config.status == ACTIVE else config.donor if config.hands_over else ""
-        if reigns != name or process.held is None:
+        if reigns != name or process.held is None or process.life != config.life(name):
             return
         if config.status == ACTIVE or not self.has("donor stops"):
             yield from self._applies(state, name, process, config)
@@ -236,7 +262,7 @@ class Model:
         if config.joining and process.chunks == len(self.entries) and self.has("wait for who is filled"):
             others.append(config.joining)
         for entry in sorted(process.held - state.committed):
-            if all(((name, process.since), entry, other) in state.acks for other in others):
+            if all((self._reign(state, name), entry, other) in state.acks for other in others):
                 yield f"{name} commits {entry}", state._replace(committed=state.committed | {entry})
         if config.joining:
             yield from self._fills(state, name, process, config)
@@ -248,7 +274,7 @@ class Model:
                 new = self._with(state, name, held=process.held | {entry})
                 for other in (*config.members, *config.joining):
                     if other != name:
-                        new = self._send(new, name, other, "pack", process.knows, (name, process.since), entry)
+                        new = self._send(new, name, other, "pack", process.knows, self._reign(state, name), entry)
                 yield f"{name} applies {entry}", new
 
     def _fills(self, state: State, name: str, process: Process, config: Config) -> Iterator[tuple[str, State]]:
@@ -257,7 +283,7 @@ class Model:
             key = self.entries[process.chunks]  # each entry has a key of its own
             content = process.held & {key}
             new = self._with(state, name, chunks=process.chunks + 1)
-            of = (name, process.since)
+            of = self._reign(state, name)
             new = self._send(new, name, config.joining, "chunk", process.knows, config.term, of, key, content)
             yield f"{name} sends {config.joining} what it has of key {key}", new
         elif not process.claimed and all((-config.term, key, config.joining) in state.acks for key in self.entries):
@@ -282,21 +308,24 @@ class Model:
     def _take(self, state: State, name: str, sender: str, message: tuple[object, ...]) -> State:
         process, config = self._me(state, name)
         held = process.held or frozenset()
+        life = config.life(sender)
+        if process.life != config.life(name):
+            return state
         match message:
             case ("pack", epoch, of, entry):
-                copy = name in config.members or name == config.joining
+                copy = (name in config.members or name == config.joining) and of[2] == life  # type: ignore[index]
                 if copy and config.source == sender and epoch >= process.since:  # type: ignore[operator]
                     new = self._with(state, name, held=held | {entry})
                     return new._replace(acks=state.acks | {(of, entry, name)})
                 if not self.has("refuse the deposed"):
                     return state._replace(acks=state.acks | {(of, entry, name)})
-            case ("chunk", _, term, of, key, content) if (config.term, config.owner, config.joining) == (
-                term, sender, name,
+            case ("chunk", _, term, of, key, content) if (config.term, config.owner, config.joining, life) == (
+                term, sender, name, of[2],  # type: ignore[index]
             ):  # fmt: skip
                 new = self._with(state, name, held=(held - {key}) | content)  # type: ignore[operator]
                 acks: set[tuple[object, object, str]] = {(of, entry, name) for entry in content}  # type: ignore[attr-defined]
                 return new._replace(acks=state.acks | acks | {(-config.term, key, name)})
-            case ("mark", _, term) if config.hands_over and (config.term, config.donor) == (term, sender):
+            case ("mark", _, of, term) if config.hands_over and (config.term, config.donor, life) == (term, sender, of):
                 return state._replace(claims=state.claims | {(config.term, name)})
         return state
 
@@ -304,35 +333,70 @@ class Model:
         if not state.ends:
             return
         left = state._replace(ends=state.ends - 1)
+        if self.durable:
+            yield from self._returns(left, name)
+            return
         yield f"{name} ends", self._with(left, name, ended=True, held=None)
         if not self.has("another process"):
             yield f"{name} starts again, empty", self._with(left, name, held=None, chunks=0, claimed=0)
+
+    def _returns(self, state: State, name: str) -> Iterator[tuple[str, State]]:
+        process, _ = self._me(state, name)
+        kept = state.committed | {entry for _, entry, who in state.acks if who == name}
+        lanes = [
+            () if number % len(self.names) == self.place(name) else lane for number, lane in enumerate(state.lanes)
+        ]
+        for held in {process.held, process.held and frozenset(each for each in process.held if each in kept)}:
+            new = self._with(state, name, held=held, chunks=0, claimed=0, life=process.life + 1)
+            yield f"{name} ends, and returns with {sorted(held or ())}", new._replace(lanes=tuple(lanes))
 
     # -- what may be agreed on
 
     def _next_configs(self, state: State) -> Iterator[Config]:
         now = state.chain[-1]
+        for name in self.names:
+            life = state.processes[self.place(name)].life
+            if now.life(name) != life:
+                yield from self._seated(now, name, tuple(sorted(dict([*now.lives, (name, life)]).items())))
         if now.status == ACTIVE:
             yield from self._of_the_same_owner(state, now)
             for owner in now.backups:
                 rest = tuple(name for name in now.members if name != owner)
                 if not self.has("name all"):
                     rest = rest[:1]
-                yield Config(now.term + 1, now.since, owner, rest, PENDING, now.owner)
+                yield Config(now.term + 1, now.since, owner, rest, PENDING, now.owner, "", now.lives)
             yield from self._promotions(now, now.backups)
         elif now.hands_over:
             needed = [name for name in now.members if name != now.donor]
             if not self.has("all claims"):
                 needed = [now.owner]
             if all(self._said(state, now.term, name) for name in needed):
-                yield Config(now.term, now.term, now.owner, now.backups)
+                yield Config(now.term, now.term, now.owner, now.backups, lives=now.lives)
             rest = tuple(name for name in now.members if name != now.donor)
-            yield Config(now.term + 1, now.term + 1, now.donor, rest)  # called off
+            yield Config(now.term + 1, now.term + 1, now.donor, rest, lives=now.lives)  # called off
             yield from self._promotions(now, now.members)
         else:
             if self._said(state, now.term, now.owner):
-                yield Config(now.term, now.term, now.owner, () if self.has("promote alone") else now.backups)
+                rest = () if self.has("promote alone") else now.backups
+                yield Config(now.term, now.term, now.owner, rest, lives=now.lives)
             yield from self._promotions(now, tuple(name for name in now.members if name != now.owner))
+
+    def _seated(self, now: Config, name: str, lives: tuple[tuple[str, int], ...]) -> Iterator[Config]:
+        """Its seat passes to who has returned."""
+        after = now._replace(lives=lives)
+        promotes = now.status == PENDING and not now.hands_over
+        rests = name not in (*now.members, now.joining) or (promotes and name != now.owner)
+        if rests or not self.has("returned rest"):
+            yield after
+            return
+        term = now.term + 1
+        if now.status == ACTIVE and name != now.owner:
+            left = tuple(each for each in now.backups if each != name)
+            yield after._replace(term=term, backups=left, joining="")
+        if now.hands_over and name != now.donor:
+            left = tuple(each for each in now.members if each not in (name, now.donor))
+            yield Config(term, term, now.donor, left, lives=lives)
+        yield from self._promotions(after, now.members)
 
     def _of_the_same_owner(self, state: State, now: Config) -> Iterator[Config]:
         for name in self.names:
@@ -350,9 +414,9 @@ class Model:
         for name in (*names, *(now.joining if not self.has("promote members") else "")):
             rest = tuple(each for each in now.members if each != name)
             if not self.has("ask the promoted"):
-                yield Config(now.term + 1, now.term + 1, name, ())
+                yield Config(now.term + 1, now.term + 1, name, (), lives=now.lives)
             else:
-                yield Config(now.term + 1, now.term + 1, name, rest, PENDING, name)
+                yield Config(now.term + 1, now.term + 1, name, rest, PENDING, name, "", now.lives)
 
     def _said(self, state: State, term: int, name: str) -> bool:
         if self.has("claims of this term"):
@@ -375,7 +439,8 @@ class Model:
     def wrong(self, state: State) -> str:
         now = state.chain[-1]
         owner = state.processes[self.place(now.owner)]
-        if now.status == ACTIVE and owner.knows == len(state.chain) - 1 and not owner.ended:
+        knows = owner.knows == len(state.chain) - 1 and not owner.ended and owner.life == now.life(now.owner)
+        if now.status == ACTIVE and knows:
             missing = state.committed - (owner.held or frozenset())
             if missing:
                 return f"{now.owner} is ACTIVE and lacks {sorted(missing)}, which was committed"
@@ -430,7 +495,11 @@ SCOPES: dict[str, tuple[str, str, int, tuple[Config, ...], str, int, str]] = {
     "a hand-over has begun": ("ABC", "p", 5, (THREE, HANDING_OVER), "A", 0, ""),
     "three copies and a change of owner": ("ABC", "p", 5, (THREE, PROMOTING), "ABC", 0, ""),
     "a deposed owner that is late": ("ABC", "p", 4, PASSED_ON, "A", 1, ""),
+    "one copy, and somebody returns": ("AB", "p", 5, (ALONE,), "", 1, ""),
+    "two copies, and somebody returns": ("AB", "p", 5, (TWO,), "", 1, ""),
+    "a copy joins, and somebody returns": ("AB", "p", 4, (JOINING_ONE,), "", 1, ""),
 }
+DURABLE = [scope for scope in SCOPES if "returns" in scope]
 
 
 def main() -> int:
@@ -441,7 +510,7 @@ def main() -> int:
         print(f"without: {rule} ({told})" if rule else told, flush=True)
         for scope in [only] if rule else SCOPES:
             names, entries, most, chain, late, ends, held = SCOPES[scope]
-            model = Model(names, entries, most, rule)
+            model = Model(names, entries, most, rule, scope in DURABLE)
             found, seen, steps = search(model, model.start(chain, late, ends, held))
             print("\n      ".join([f"  {scope}: {found or 'nothing wrong'} [{seen:,} states]", *steps]), flush=True)
             failed |= bool(steps) != bool(rule)
