@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
@@ -78,11 +78,11 @@ def shapes(draw: st.DrawFn) -> Shape:
     return Shape(sources, tuple(stages))
 
 
+@dataclass
 class Kept:
     """A state that changes in place, before the step fails."""
 
-    def __init__(self) -> None:
-        self.values: list[int] = []
+    values: list[int] = field(default_factory=list)
 
     def on_record(self, value: int) -> int:
         self.values.append(value)

@@ -264,3 +264,25 @@ def test_marks_that_cannot_travel_are_left_out_and_named() -> None:
     done = encoded(pack, 1, 1)
     assert done.payloads == []
     assert len(done.left_out) == 2
+
+
+class Alien:
+    """A state that no other node would know."""
+
+    def on_record(self, value: str) -> str:
+        return value
+
+
+def test_a_state_that_could_not_be_copied_is_told_at_the_key_s_first_record_and_is_not_there() -> None:
+    app = mesh.App("aliens")
+    app.source("words", Given([["a", "b", "a"]])).key_by(lambda word: word).stateful("kept", Alien).to(Nowhere())
+    cluster = KeptCluster(compiled(app), Random(0), owners=2, copies=2, slots=SLOTS)
+    cluster.run()
+    assert cluster.states("kept") == {}
+    assert cluster.items(0) == []
+    assert sum(node.data.set_aside.count for node in cluster.nodes) == 3
+    told = [str(log.fields["error"]) for node in cluster.nodes for log in node.logs]
+    assert told
+    assert all("Alien cannot travel between nodes" in each for each in told)
+    cluster.come_to_rest()
+    cluster.check_copies()

@@ -60,7 +60,9 @@ class GuardedRun:
         keys: list[Any],
         items: list[Any],
         applied: Applied,
+        must_travel: bool = False,
     ) -> None:
+        """`must_travel`: of a key's first state this is found out at once, as of one that cannot be guarded."""
         self._states = states
         self._new = new
         self._step = step
@@ -68,6 +70,7 @@ class GuardedRun:
         self._keys = keys
         self._items = items
         self._applied = applied
+        self._must_travel = must_travel
         self.lost_one = False  # a state that was there before could not be made again
         self._images: dict[Any, _Image] = {}  # invariant: no record of the key has failed since its image was taken
 
@@ -109,6 +112,8 @@ class GuardedRun:
             out = list(out)  # here and now: it may change the state
         if key not in self._states:
             _image(state, 0)  # told at the first record, not at some later batch
+            if self._must_travel:
+                values.pack(state)
         wanted = self._wants_outputs and out is not None
         if wanted:
             out = _detached(out)

@@ -40,6 +40,7 @@ class StageStates:
         self.name = plan.name
         self.states: dict[Any, Any] = {}  # invariant: all plain until the stage is guarded
         self.step = _normal_step(plan)
+        self.must_travel = False  # a state that cannot be copied is its record's fault
         self._guarded = False
         self._wants_outputs = False
         self._shift = shift
@@ -78,7 +79,9 @@ class StageStates:
             return
 
     def _guard(self, keys: list[Any], items: list[Any], applied: Applied) -> GuardedRun:
-        return GuardedRun(self.states, self.plan.new, self.step, self._wants_outputs, keys, items, applied)
+        return GuardedRun(
+            self.states, self.plan.new, self.step, self._wants_outputs, keys, items, applied, self.must_travel
+        )
 
     def _run_guarded(self, guard: GuardedRun, start: int) -> None:
         guard.run(start)
@@ -173,6 +176,8 @@ class Owner:
         self.stages = tuple(self._stage(plan, shift, seed) for plan in stages)
         self.windows = Windows()
         parts: tuple[SlotPart, ...] = (*self.stages, self.windows)
+        for stage in self.stages:
+            stage.must_travel = splits is not None
         self.splits = splits
         self.parts = parts if splits is None else (*parts, splits)  # of a slot, when it moves
 
