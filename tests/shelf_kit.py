@@ -19,9 +19,10 @@ from mesh.core.data import DataPlane
 from mesh.core.events import CommitStore, Effect, Event, StoreCommitted
 from mesh.core.messages import ALIVE, DEAD, Member
 from mesh.core.shelf import STAGES_END
+from mesh.core.shelved_states import packed_keys
 from mesh.core.storing import CHUNK, Change, Chunk, Cursor, StoreFull
 from mesh.core.table import WORKER, Table
-from mesh.core.values import pack, unpack
+from mesh.core.values import unpack
 from mesh.runtime.store import MemoryStore
 from tests.kept_checks import Job, plan_of
 from tests.kept_kit import Node, World
@@ -144,7 +145,7 @@ class StoredWorld(World):
 
     def state_at(self, node: Node, slot: int, stage: int, key: Any) -> Any:
         """On its disk."""
-        state = self.homes[node.name].store.kept.get(slot, stage, pack(key))
+        state = self.homes[node.name].store.kept.get(slot, stage, packed_keys([key])[0])
         return () if state is None else unpack(state)
 
     def seen_by_members(self, slot: int) -> list[tuple[str, Callable[[int, Any], Any]]]:

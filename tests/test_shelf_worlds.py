@@ -100,6 +100,19 @@ def puts_no_marks(patch: Patch) -> None:
     patch.setattr(Shelving, "_keep_marks", lambda self, pack: None)
 
 
+def puts_marks_as_a_pack_says_them(patch: Patch) -> None:
+    """Of records that were known, sent again, and are answered again, it says lower ones than there are."""
+    keep = Shelving._keep_marks
+
+    def literal(self: Any, pack: Any) -> None:
+        given = {stream: numbers for stream, _, numbers in pack.splits}
+        with pytest.MonkeyPatch.context() as inner:
+            inner.setattr(StageMarks, "of_split", lambda self, stream, slots: given[stream])
+            keep(self, pack)
+
+    patch.setattr(Shelving, "_keep_marks", literal)
+
+
 def puts_no_windows(patch: Patch) -> None:
     patch.setattr(Shelving, "_keep_windows", lambda self, pack: None)
 
@@ -168,6 +181,7 @@ MUTANTS = [
     forgets_at_once_that_a_copy_is_filled,
     puts_no_outputs,
     puts_no_marks,
+    puts_marks_as_a_pack_says_them,
     puts_no_windows,
     puts_marks_in_a_put_of_their_own,
     begins_its_numbers_anew,

@@ -16,8 +16,7 @@ from mesh.core.marks import Marks, SplitStream
 from mesh.core.messages import NodeId
 from mesh.core.owner import Owner
 from mesh.core.packs import Pack
-from mesh.core.shelved_states import ShelvedStates
-from mesh.core.values import unpack
+from mesh.core.shelved_states import ShelvedStates, unpacked_key
 
 CHUNK_BYTES = 128 << 10  # a few milliseconds of packing
 FIRST_KEYS = 256  # of a piece, before anything is known of the states' sizes
@@ -145,7 +144,7 @@ class OwnerSnapshot:
             return [], []  # that was the last page
         names, packed, fill.after = part.page(fill.slot, fill.after)
         fill.keys, fill.key = (), 0 if fill.after is None else -1  # -1: there are more
-        keys = [*map(unpack, names)]
+        keys = [*map(unpacked_key, names)]
         return keys, [part.unpacked(key, state) for key, state in zip(keys, packed, strict=True)]
 
     def _of_windows(self, fill: Fill) -> tuple[list[Any], list[Any]]:

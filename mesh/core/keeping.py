@@ -61,7 +61,6 @@ class Keeping:
         self._shelving = shelving
         self.committing = Committing(me, snapshot, window_bytes, part_bytes, shape.stages)
         self._adopted: list[tuple[int, Outputs]] = []
-        self._adopted_by = 0  # the put that must be durable before they are given out
         self._told: dict[tuple[int, str], None] = {}  # what has no copy, as it cannot travel
         if shelving is not None:
             self._begin(shelving)
@@ -94,7 +93,7 @@ class Keeping:
             self._shelving.seated(self._me)
         effects = self.replicas.judge_arrived() + self.take_effects()
         if self._shelving is not None:
-            self._adopted_by = self._shelving.flush()
+            self._shelving.flush()
         return effects
 
     def _leave(self, slot: int, now: Configuration) -> None:
@@ -119,8 +118,6 @@ class Keeping:
 
     def adopted(self) -> list[tuple[int, Outputs]]:
         """What a former owner gave out of slots that are this node's since the last call, by stage, in order."""
-        if self._adopted_by > self.committing.durable:
-            return []
         adopted, self._adopted = self._adopted, []
         return adopted
 
@@ -200,6 +197,8 @@ class Keeping:
         """After every event: what is to be made durable, and what is wrong."""
         if self._shelving is None:
             return []
+        if not self.committing.busy():
+            self._shelving.flush()  # that outputs are over goes with the next pack, if there is one
         self._shelving.shelf.retry(now)
         return self._shelving.shelf.take_effects()
 

@@ -97,6 +97,15 @@ class StageMarks:
         row = self._stages.get(first, {}).get(slot)
         return row is not None and number <= row[second]
 
+    def of_split(self, stream: SplitStream, slots: Sequence[int]) -> list[int]:
+        """The marks of these slots: what a column that says some of them again must not lower in a store."""
+        return list(map(self._split(stream).__getitem__, slots))
+
+    def of_stage(self, stage: int, origins: Sequence[int], slots: Sequence[int]) -> list[int]:
+        """Likewise, by pairs."""
+        rows = self._rows(stage, slots)
+        return [rows[slot][origin] for origin, slot in zip(origins, slots, strict=True)]
+
     def raise_split(self, stream: SplitStream, slots: Sequence[int], numbers: Sequence[int]) -> None:
         if stream in self._ended:
             return

@@ -16,7 +16,7 @@ Invariant puts reach the store in the order of their numbers. An error that is n
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from mesh.core.events import CommitStore, Effect, Log, Millis
@@ -35,14 +35,21 @@ SPLITS, WINDOWS, MARKS = STAGES_END + 1, STAGES_END + 2, STAGES_END + 3
 
 @dataclass(slots=True)
 class _Put:
-    """The last change of each place; first of all these slots are dropped."""
+    """The last change of a place counts; first of all these slots are dropped."""
 
     number: int = 0
-    size: int = 0
-    changes: dict[tuple[int, int, bytes], bytes | None] = field(default_factory=dict)
+    changes: list[Change] = field(default_factory=list)
     metas: dict[int, bytes] = field(default_factory=dict)
     drop: dict[int, None] = field(default_factory=dict)
-    touched: dict[int, None] = field(default_factory=dict)  # slots
+
+    def touches(self, slot: int) -> bool:
+        return slot in self.metas or any(each[0] == slot for each in self.changes)
+
+    def size(self) -> int:
+        return sum(len(key) + (0 if value is None else len(value)) for _, _, key, value in self.changes)
+
+    def of(self, slot: int, stage: int, key: bytes) -> Change | None:
+        return next((each for each in reversed(self.changes) if each[:3] == (slot, stage, key)), None)
 
 
 class Shelf:
@@ -65,37 +72,36 @@ class Shelf:
     # -- drafts
 
     def change(self, slot: int, stage: int, key: bytes, value: bytes | None) -> None:
-        draft = self._draft
-        draft.changes[slot, stage, key] = value
-        draft.touched[slot] = None
-        draft.size += len(key) + (0 if value is None else len(value))
+        self._draft.changes.append((slot, stage, key, value))
+
+    def changes(self, changes: Iterable[Change]) -> None:
+        self._draft.changes.extend(changes)
 
     def meta(self, slot: int, value: bytes) -> None:
         self._draft.metas[slot] = value
-        self._draft.touched[slot] = None
 
     def drop(self, slot: int) -> None:
-        if slot in self._draft.touched:
+        if self._draft.touches(slot):
             self.flush()  # in one put drops come first
         self._draft.drop[slot] = None
 
     def flush(self) -> int:
         """Put what is drafted; the number of the newest put."""
         draft = self._draft
-        if draft.touched or draft.drop:
+        if draft.changes or draft.metas or draft.drop:
             self._draft = _Put()
             self.last += 1
             draft.number = self.last
-            self._sizes.append((draft.number, draft.size))
-            self._bytes += draft.size
+            size = draft.size()
+            self._sizes.append((draft.number, size))
+            self._bytes += size
             if self._waiting or not self._put(draft):
                 self._waiting.append(draft)
         return self.last
 
     def _put(self, put: _Put) -> bool:
-        changes: list[Change] = [(*place, value) for place, value in put.changes.items()]
         try:
-            self._store.put(changes, put.metas, [*put.drop])
+            self._store.put(put.changes, put.metas, [*put.drop])
         except TryAgain as error:
             if isinstance(error, StoreFull) and not self._told_full:
                 self._told_full = True
@@ -149,10 +155,11 @@ class Shelf:
     # -- reads
 
     def get(self, slot: int, stage: int, key: bytes) -> bytes | None:
-        assert not self._draft.touched, "a read before all of a pack is put"
+        assert not self._draft.changes, "a read before all of a pack is put"
         for put in reversed(self._waiting):
-            if (slot, stage, key) in put.changes:
-                return put.changes[slot, stage, key]
+            change = put.of(slot, stage, key)
+            if change is not None:
+                return change[3]
             if slot in put.drop:
                 return None
         return self._store.get(slot, stage, key)

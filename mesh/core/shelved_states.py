@@ -88,8 +88,9 @@ class ShelvedStates(StageStates):
 
     def _load_cold(self, keys: list[Any]) -> dict[Any, None]:
         absent: dict[Any, None] = {}
-        for key, slot in zip(keys, columns.slots_of(keys, self._seed, self._shift), strict=True):
-            packed = self._shelf.get(slot, self.plan.index, values.pack(key))
+        slots, names = columns.slots_of(keys, self._seed, self._shift), packed_keys(keys)
+        for key, slot, name in zip(keys, slots, names, strict=True):
+            packed = self._shelf.get(slot, self.plan.index, name)
             if packed is None:
                 absent[key] = None
                 continue
@@ -116,14 +117,18 @@ class ShelvedStates(StageStates):
             self._large[key] = size
             self._warm.bytes += 2 * size
 
-    def weigh(self, key: Any, size: int) -> None:
-        """It has been put, and is so large now."""
-        if key in self.absent:
-            self._entered(key, size)
-        elif size > SMALL or key in self._large:
-            self._warm.bytes += 2 * (size - self._large.get(key, 0))
-            self._large[key] = size
-        self._pinned.pop(key, None)
+    def weigh(self, keys: Sequence[Any], packed: Sequence[bytes | None]) -> None:
+        """The first of these have been put, and are like this now; those that could not be stay pinned."""
+        absent, large = self.absent, self._large
+        for key in absent:
+            self._entered(key, 0)
+        if not large and max(map(len, filter(None, packed)), default=0) <= SMALL:
+            return
+        for key, state in zip(keys, packed, strict=False):
+            size = 0 if state is None else len(state)
+            if size > SMALL or key in large:
+                self._warm.bytes += 2 * (size - large.get(key, 0))
+                large[key] = size
 
     def pin(self, key: Any) -> None:
         self._pinned[key] = None
@@ -164,7 +169,26 @@ class ShelvedStates(StageStates):
         return [key for key, _ in mine], [state for _, state in mine], None if ends else mine[-1][0]
 
 
-LAST = b"\xff" * 16  # behind the keys of a stage: what is packed begins with 0xff only when it is a small number
+LAST = b"\xff"  # behind all keys of a stage
+
+
+def packed_keys(keys: Sequence[Any]) -> list[bytes]:
+    """How keys are called in the store."""
+    if set(map(type, keys)) == {str}:
+        return [b"s" + key.encode() for key in keys]
+    return [_packed_key(key) for key in keys]
+
+
+def _packed_key(key: Any) -> bytes:
+    if type(key) is str:
+        return b"s" + key.encode()
+    return b"b" + key if type(key) is bytes else b"i%d" % key
+
+
+def unpacked_key(name: bytes) -> Any:
+    if name[:1] == b"s":
+        return name[1:].decode()
+    return name[1:] if name[:1] == b"b" else int(name[1:])
 
 
 class ShelvedOwner(Owner):

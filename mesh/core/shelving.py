@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 from mesh.app.plan import Plan
@@ -30,7 +31,7 @@ from mesh.core.messages import NodeId
 from mesh.core.owner import SlotPart
 from mesh.core.packs import Outputs, Pack
 from mesh.core.shelf import GIVEN, KEPT, MARKS, NODE, SPLITS, STAGES_END, WINDOWS, Shelf
-from mesh.core.shelved_states import ShelvedOwner, ShelvedStates
+from mesh.core.shelved_states import ShelvedOwner, ShelvedStates, packed_keys
 from mesh.core.storing import Cursor
 from mesh.core.values import NotSerializable
 from mesh.core.windows import INDEX_BITS, Windows, numbers_from_bytes, numbers_to_bytes
@@ -55,6 +56,7 @@ class Shelving:
     """Of one node."""
 
     def __init__(self, shelf: Shelf, states: Sequence[ShelvedStates], windows: Windows) -> None:
+        self._marks = Marks(0, 0)  # `begin` says whose
         self.shelf = shelf
         self._states = states  # by stage
         self._stages = stages = len(states)
@@ -94,48 +96,58 @@ class Shelving:
         self._keep_windows(pack)
 
     def _keep_own(self, pack: Pack) -> None:
-        stage, states, change = pack.stage, self._states[pack.stage], self.shelf.change
-        absent, weigh, new = states.absent, states.weigh, list[tuple[int, bytes]]()
-        for slot, key, state in zip(pack.slots, pack.keys, pack.states, strict=False):
-            name = values.pack(key)
-            try:
-                value = values.pack(state)
-            except NotSerializable as error:
-                states.pin(key)
-                alone = Pack(pack.maker, pack.pack, stage, [slot], [key], [state])
-                self.left_out.append((alone, error.with_traceback(None)))
-                continue
-            change(slot, stage, name, value)
-            weigh(key, len(value))
-            if key in absent:
-                new.append((slot, name))
+        stage, states = pack.stage, self._states[pack.stage]
+        absent = states.absent
+        names = packed_keys(pack.keys)
+        packed = self._packed_states(pack)
+        columns = zip(pack.slots, names, packed, strict=False)
+        self.shelf.changes((slot, stage, name, value) for slot, name, value in columns if value is not None)
+        states.weigh(pack.keys, packed)
         gone = len(pack.states)
-        for slot, key in zip(pack.slots[gone:], pack.keys[gone:], strict=True):
-            change(slot, stage, values.pack(key), None)
+        for slot, key, name in zip(pack.slots[gone:], pack.keys[gone:], names[gone:], strict=True):
+            self.shelf.change(slot, stage, name, None)
             if key not in absent:
-                self._counted(slot, stage, values.pack(key), -1)
-        for slot, name in new:
-            self._counted(slot, stage, name, 1)
+                self._counted(slot, stage, name, -1)
+        if absent:
+            for slot, key, name, value in zip(pack.slots, pack.keys, names, packed, strict=False):
+                if key in absent and value is not None:
+                    self._counted(slot, stage, name, 1)
         states.absent = {}
 
+    def _packed_states(self, pack: Pack) -> Sequence[bytes | None]:
+        """None for what cannot be packed: it stays in memory."""
+        try:
+            return values.pack_all(pack.states)
+        except NotSerializable:
+            return [self._packed_or_pinned(pack, place) for place in range(len(pack.states))]
+
+    def _packed_or_pinned(self, pack: Pack, place: int) -> bytes | None:
+        slot, key, state = pack.slots[place], pack.keys[place], pack.states[place]
+        try:
+            return values.pack(state)
+        except NotSerializable as error:
+            self._states[pack.stage].pin(key)
+            alone = Pack(pack.maker, pack.pack, pack.stage, [slot], [key], [state])
+            self.left_out.append((alone, error.with_traceback(None)))
+            return None
+
     def _keep_others(self, pack: Pack) -> None:
-        stage, change = pack.stage, self.shelf.change
-        for slot, key, state in zip(pack.slots, pack.keys, pack.states, strict=False):
-            change(slot, stage, values.pack(key), values.pack(state))
-        gone = len(pack.states)
-        for slot, key in zip(pack.slots[gone:], pack.keys[gone:], strict=True):
-            change(slot, stage, values.pack(key), None)
+        packed: list[bytes | None] = [*values.pack_all(pack.states)]
+        packed += [None] * (len(pack.keys) - len(packed))
+        self.shelf.changes(zip(pack.slots, repeat(pack.stage), packed_keys(pack.keys), packed))
 
     def _keep_marks(self, pack: Pack) -> None:
-        head, change = pack.stage.to_bytes(2, "big"), self.shelf.change
-        for (source, split), slots, numbers in pack.splits:
+        """As they are: of a record that was known a pack has its own number again, which may be lower."""
+        head, marks = pack.stage.to_bytes(2, "big"), self._marks.stages[pack.stage]
+        for (source, split), slots, _ in pack.splits:
             name = head + b"\0" + source.to_bytes(2, "big") + split.encode("utf-8", "surrogatepass")
-            for slot, number in zip(slots, numbers, strict=True):
-                change(slot, MARKS, name, number.to_bytes(8, "big"))
-        for producer, origins, slots, numbers in pack.stages:
+            numbers = _eights(marks.of_split((source, split), slots))
+            self.shelf.changes((slot, MARKS, name, number) for slot, number in zip(slots, numbers, strict=True))
+        for producer, origins, slots, _ in pack.stages:
             name = head + b"\1" + producer.to_bytes(2, "big")
-            for origin, slot, number in zip(origins, slots, numbers, strict=True):
-                change(slot, MARKS, name + origin.to_bytes(2, "big"), number.to_bytes(8, "big"))
+            names = {origin: name + origin.to_bytes(2, "big") for origin in dict.fromkeys(origins)}
+            columns = zip(slots, origins, _eights(marks.of_stage(producer, origins, slots)), strict=True)
+            self.shelf.changes((slot, MARKS, names[origin], number) for slot, origin, number in columns)
 
     def _keep_windows(self, pack: Pack) -> None:
         """The chunks of ids in which something is new, as they are now."""
@@ -249,6 +261,7 @@ class Shelving:
 
     def begin(self, me: NodeId, marks: Marks, splits: SlotPart, kept: KeptOutputs) -> list[int]:
         """Take in what the store has; the slots that are whole."""
+        self._marks = marks
         half = []
         for slot, meta in self.shelf.metas().items():
             if slot < GIVEN:
@@ -293,7 +306,7 @@ class Shelving:
                 of_stage, producer = int.from_bytes(key[:2], "big"), key[2:-9].decode()
                 self._windows.merge([f"{slot} {of_stage} 0 {producer}"], [values.unpack(value)])
             elif stage == MARKS:
-                _restore_mark(slot, key, int.from_bytes(value, "big"), marks)
+                _restore_mark(slot, key, int.from_bytes(value, "little"), marks)
 
     def _restore_outputs(self, place: int, kept: KeptOutputs) -> None:
         found = [*self.shelf.all_of(place)]
@@ -304,6 +317,12 @@ class Shelving:
                 kept.add(name, stage, Outputs(target, *columns, keys, keys if others is None else others))
             if place == GIVEN:
                 self.shelf.change(place, 0, key, None)
+
+
+def _eights(numbers: Sequence[int]) -> list[bytes]:
+    """Each in 8 bytes."""
+    data = numbers_to_bytes(numbers)
+    return [data[place : place + 8] for place in range(0, len(data), 8)]
 
 
 def _restore_mark(slot: int, key: bytes, number: int, marks: Marks) -> None:

@@ -23,8 +23,7 @@ from mesh.core.holdings import Holdings
 from mesh.core.messages import NodeId
 from mesh.core.owner import FILED_AT_ONCE, Owner, StageStates
 from mesh.core.places import Place, place_of, size_of
-from mesh.core.shelved_states import ShelvedStates
-from mesh.core.values import unpack
+from mesh.core.shelved_states import ShelvedStates, unpacked_key
 
 MAX_SEARCHES = 256  # each is an HTTP request, at some node, that waits
 PART_BYTES = 256 << 10  # of keys in one answer: records are on the same link
@@ -152,7 +151,7 @@ class SlotKeys:
         if isinstance(stage, ShelvedStates):
             if search.needs_page():
                 names, _, after = stage.page(search.slot, search.page_after)
-                search.turn_to([*map(unpack, names)], after)
+                search.turn_to([*map(unpacked_key, names)], after)
         elif not search.has_begun(stage.keys_of(search.slot)):
             if not stage.file_some(FILED_AT_ONCE):
                 return False

@@ -20,7 +20,7 @@ import reprlib
 import sys
 import types
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -51,6 +51,15 @@ def pack(value: Any) -> bytes:
         raise
     except Exception as error:  # msgpack's own, but also whatever the value's methods raise
         raise NotSerializable(f"{show(value)} cannot be serialized: {type(error).__name__}: {error}"[:1000]) from None
+
+
+def pack_all(many: Sequence[Any]) -> list[bytes]:
+    """Each of them as `pack` does, several times quicker. Raises `NotSerializable`."""
+    one = msgpack.Packer(default=_EXTENDERS[MAX_DEPTH], strict_types=True).pack
+    try:
+        return [one(value) for value in many]
+    except Exception:
+        return [pack(value) for value in many]  # says which, and why
 
 
 def _pack(value: Any, depth: int) -> bytes:
