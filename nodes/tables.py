@@ -40,7 +40,7 @@ def _title(status: Mapping[str, Any]) -> Text:
 
 def _nodes(status: Mapping[str, Any]) -> Table:
     with_backups = any(node["backups"] for node in status["nodes"])
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(box=None, pad_edge=False, padding=(0, 1 if with_backups else 2, 0, 0))
     for heading in ("node", "state", "role"):
         table.add_column(heading, no_wrap=True, overflow="ellipsis")
     for heading in ("slots", *["backups"] * with_backups, "keys"):
