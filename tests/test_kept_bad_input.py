@@ -16,9 +16,10 @@ from mesh.core.columns import slots_to_bytes
 from mesh.core.events import Delivered, Effect, RecordAsked, Rejected, SplitRead
 from mesh.core.giving import REPLICATION
 from mesh.core.handoff import CONTROL
+from mesh.core.kept_outputs import Unfinished
 from mesh.core.messages import Batch, BatchDone, LaneMark, Message, NumberedRun, OutputsKept, PackPart, PacksTaken
 from mesh.core.numbers import Numbers
-from mesh.core.packs import Pack, encoded
+from mesh.core.packs import Outputs, Pack, encoded
 from mesh.core.replicas import FILLED, MOST_TOGETHER, SEALED
 from mesh.core.slot_splits import split_key
 from tests import test_posts
@@ -286,3 +287,19 @@ def test_a_state_that_could_not_be_copied_is_told_at_the_key_s_first_record_and_
     assert all("Alien cannot travel between nodes" in each for each in told)
     cluster.come_to_rest()
     cluster.check_copies()
+
+
+def test_an_output_that_nobody_takes_for_long_costs_no_memory_for_those_that_are_taken() -> None:
+    me, packs = b"\1" * 16, 5_000
+    unfinished = Unfinished(me, 1)
+    for pack in range(1, packs + 1):
+        unfinished.made(pack, 0, [Outputs(0, [0, 0], [2 * pack, 2 * pack + 1], ["a", "b"], ["a", "b"])])
+        if pack % 1_000:  # else it waits
+            assert unfinished.names_of(0, [0, 0], [2 * pack, 2 * pack + 1]) == {(me, pack): 2}
+            assert unfinished.over((me, pack), 2)
+        assert sum(map(len, unfinished._firsts)) < 1_100
+    for pack in range(1_000, packs + 1, 1_000):
+        assert unfinished.names_of(0, [0], [2 * pack + 1]) == {(me, pack): 1}
+        assert unfinished.over((me, pack), 1) is False
+        assert unfinished.over((me, pack), 1)
+    assert not unfinished

@@ -12,6 +12,7 @@ from mesh.core.packs import Outputs
 
 PackName: TypeAlias = tuple[NodeId, int]  # who made it, and its number there
 FORGOTTEN_AT_ONCE = 64
+FEW = 1 << 10  # packs
 SlotOutputs: TypeAlias = list[tuple[NodeId, int, int, Outputs]]  # maker, pack, stage, and what it gave
 
 
@@ -130,8 +131,13 @@ class Unfinished:
         return True
 
     def _forget_first(self) -> None:
-        """Packs of which all is over, at the front: few are out of turn."""
+        """Packs of which all is over: at the front, where most are, or all of them, if many are out of turn, as when
+        one output waits for a slot that nobody has."""
         for firsts, packs in zip(self._firsts, self._packs, strict=True):
+            if len(packs) > 2 * len(self._left) + FEW:
+                left = [place for place, pack in enumerate(packs) if (self._me, pack) in self._left]
+                firsts[:] = [firsts[place] for place in left]
+                packs[:] = [packs[place] for place in left]
             gone = 0
             while gone < len(packs) and (self._me, packs[gone]) not in self._left:
                 gone += 1
