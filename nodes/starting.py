@@ -11,16 +11,14 @@ from nodes.mistakes import Failure, Mistake, Mistaken
 from nodes.topology import Topology
 
 TYPE_INSECURE = "type --insecure if that is meant"
-ONE_COPY = "this version keeps one copy of all state, in memory; "
+IN_MEMORY = "this version keeps all state in memory; "
 
 
 def not_yet(cluster: ClusterConfig) -> list[str]:
     """What the file format has and this version has not, a sentence each."""
     sentences = []
-    if cluster.copies > 1:
-        sentences.append(f"{ONE_COPY}start it with copies = 1 instead of {cluster.copies}")
     if cluster.durability != "memory":
-        sentences.append(f'{ONE_COPY}start it with durability = "memory" instead of "{cluster.durability}"')
+        sentences.append(f'{IN_MEMORY}start it with durability = "memory" instead of "{cluster.durability}"')
     return sentences
 
 
