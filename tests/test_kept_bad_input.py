@@ -11,15 +11,27 @@ import mesh
 from mesh.app.connectors import Chunk, ConnectorError, Split
 from mesh.app.plan import Plan
 from mesh.app.plan import compile as compiled
-from mesh.core.codec import MAX_INT, encode_with_values
+from mesh.core.codec import MAX_INT, decode_with_values, encode_with_values
 from mesh.core.columns import slots_to_bytes
-from mesh.core.events import Delivered, Effect, RecordAsked, Rejected, SplitRead
+from mesh.core.events import Delivered, Effect, RecordAsked, Rejected, SplitRead, Transmit
 from mesh.core.giving import REPLICATION
 from mesh.core.handoff import CONTROL
 from mesh.core.kept_outputs import Unfinished
-from mesh.core.messages import Batch, BatchDone, LaneMark, Message, NumberedRun, OutputsKept, PackPart, PacksTaken
+from mesh.core.messages import (
+    Batch,
+    BatchDone,
+    Found,
+    LaneMark,
+    Lookup,
+    Message,
+    NumberedRun,
+    OutputsKept,
+    PackPart,
+    PacksTaken,
+)
 from mesh.core.numbers import Numbers
 from mesh.core.packs import Outputs, Pack, encoded
+from mesh.core.reads_kept import ANSWER_BYTES, WAITING_BYTES
 from mesh.core.replicas import FILLED, MOST_TOGETHER, SEALED
 from mesh.core.slot_splits import split_key
 from tests import test_posts
@@ -303,3 +315,20 @@ def test_an_output_that_nobody_takes_for_long_costs_no_memory_for_those_that_are
         assert unfinished.over((me, pack), 1) is False
         assert unfinished.over((me, pack), 1)
     assert not unfinished
+
+
+def test_reads_that_nobody_confirms_are_bounded_in_bytes_and_answered_when_somebody_does() -> None:
+    three = Three()
+    key = keys_of_slot(three.slot_of(three.a), 1)[0]
+    effects = []
+    for number in range(1, 40_001):
+        lookup = encode_with_values(Lookup(number, "count", [key]))
+        effects += three.a.data.handle(Delivered(three.liar.id, CONTROL, lookup), 0)
+    answers = [each for each in effects if isinstance(each, Transmit) and each.to == three.liar.id]
+    waiting = 40_000 - len(answers)
+    assert 0 < waiting <= WAITING_BYTES // ANSWER_BYTES
+    lane: Any = next(iter(three.a.data.handoff.committing.lanes()))  # type: ignore[union-attr]
+    taken = encode_with_values(PacksTaken(lane.last_number, 1))
+    effects = three.a.data.handle(Delivered(lane.node, CONTROL, taken), 0)
+    found = [decode_with_values(each.payload) for each in effects if isinstance(each, Transmit)]
+    assert [each.outcome for each in found if isinstance(each, Found)] == ["absent"] * waiting

@@ -4,11 +4,14 @@ What an owner has applied may not be committed yet, and may be taken from it; an
 have taken more. So an answer waits until all that was applied before it is committed, and until the backups of the
 key's slot have acknowledged something that was sent after the question came. If the slot went to another owner
 meanwhile, nothing was read.
+
+Bounds    answers that wait here weigh WAITING_BYTES at most; who asks for more while a backup is silent is told that
+          there is no answer now.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from mesh.core.events import Answered, Effect, LookupAsked, Millis
@@ -16,6 +19,9 @@ from mesh.core.lookups import UNAVAILABLE
 from mesh.core.messages import Found, Lookup, NodeId
 from mesh.core.reads import Reads, sent
 from mesh.core.tokens import Wait
+
+WAITING_BYTES = 32 << 20
+ANSWER_BYTES = 1 << 10  # of one in memory, beside what was read
 
 
 class KeptReads(Reads):
@@ -25,6 +31,7 @@ class KeptReads(Reads):
         super().__init__(*args)
         self._wait = wait
         self._effects = effects
+        self._waiting_bytes = 0
 
     def _answer_here(self, asked: LookupAsked, now: Millis) -> list[Effect]:
         """Like a peer's, since it may take as long."""
@@ -44,9 +51,15 @@ class KeptReads(Reads):
     def _when_settled(self, lookup: Lookup, tell: Callable[[Found], None]) -> None:
         """What is here now, unless it is not this node's when it counts."""
         outcome, state = self._read_here(lookup.stage, lookup.key[0])
-        if outcome == UNAVAILABLE:
-            tell(Found(lookup.number, outcome, state))
+        found, lost = Found(lookup.number, outcome, state), Found(lookup.number, UNAVAILABLE, b"")
+        size = len(state) + ANSWER_BYTES
+        if outcome == UNAVAILABLE or self._waiting_bytes + size > WAITING_BYTES:
+            tell(lost)
             return
-        lost = Found(lookup.number, UNAVAILABLE, b"")
-        found = Found(lookup.number, outcome, state)
-        self._wait([self._slot_of(lookup.key[0])], lambda withdrawn: tell(lost if withdrawn else found))
+        self._waiting_bytes += size
+
+        def settled(withdrawn: Collection[int]) -> None:
+            self._waiting_bytes -= size
+            tell(lost if withdrawn else found)
+
+        self._wait([self._slot_of(lookup.key[0])], settled)
