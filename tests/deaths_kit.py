@@ -1,6 +1,7 @@
 """Nodes of a cluster with copies that are killed, paused, joined and drained, in an order drawn from a seed.
 
-At most `copies - 1` die at once: the next one is killed when every slot has all its copies again.
+At most `copies - 1` die at once: the next one is killed when every slot has all its copies again. With `disk` whoever
+was killed comes back with its directory, and then also all die at once.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import signal
 from http.client import HTTPException
 from random import Random
+from typing import Any
 
 from tests.cluster_kit import Cluster, NodeProcess, eventually
 
@@ -18,8 +20,8 @@ FEWEST = 3  # so that a majority is left when one dies
 class Deaths:
     """Who is a member, and what is done to them."""
 
-    def __init__(self, made: Cluster, random: Random, copies: int) -> None:
-        self.made, self.random, self.copies = made, random, copies
+    def __init__(self, made: Cluster, random: Random, copies: int, *, disk: bool = False) -> None:
+        self.made, self.random, self.copies, self.disk = made, random, copies, disk
         self.members = [*made.names]
         self.killed: list[str] = []  # names that are free
         self.kills = 0
@@ -30,6 +32,7 @@ class Deaths:
             may = [self._join, *[self._leave, self._kill, self._kill] * (len(self.members) > FEWEST)]
             if change == 0:
                 may += [self._kill_and_replace, self._kill_and_replace, self._pause]
+                may += [self._kill_all, self._kill_all] * self.disk
             self.random.choice(may if len(self.members) < MOST else may[1:])(f"new-{number}-{change}")
             if self.kills and not self.at_rest():
                 break  # one death at a time
@@ -38,9 +41,13 @@ class Deaths:
     def at_rest(self) -> bool:
         """One partition of the members, every slot ACTIVE, with all its copies."""
         try:
-            return self.made.settled(*self.members) and self._has_all_copies()
+            return self._are_ready() and self.made.settled(*self.members) and self._has_all_copies()
         except (OSError, HTTPException):
             return False
+
+    def _are_ready(self) -> bool:
+        """Who has only just come back knows the partition of before."""
+        return not self.disk or all(self.made[name].get("/readyz").code == 200 for name in self.members)
 
     def _has_all_copies(self) -> bool:
         wanted = min(self.copies, len(self.members)) - 1
@@ -58,8 +65,7 @@ class Deaths:
 
     def _join(self, name: str) -> None:
         at = self._here()
-        names = [name, *self.killed[-1:]]
-        self._begin(self.random.choice(names), at)
+        self._begin(self.random.choice([name, *self.killed[-1:]]), at)
 
     def _begin(self, name: str, at: NodeProcess) -> None:
         print(f"{name} joins at {at.name}")
@@ -68,8 +74,11 @@ class Deaths:
         if name in self.made.names:
             self.made.start(name, options=("--join", at.listen))
         else:
-            self.made.join(name, at.name)
+            self.made.join(name, at.name, *self._directory(name))
         self.members.append(name)
+
+    def _directory(self, name: str) -> tuple[str, ...]:
+        return ("--data-dir", directory(name)) if self.disk else ()
 
     def _leave(self, _: str) -> None:
         leaver = self._here()
@@ -88,6 +97,16 @@ class Deaths:
         self.killed.append(victim.name)
         # its seat stays until somebody has its name, or an operator says otherwise
         self._begin(victim.name, self._here())
+
+    def _kill_all(self, _: str) -> None:
+        """The power is gone for a moment."""
+        print(f"{', '.join(self.members)} are killed")
+        dead, self.members = self.members, []
+        for name in dead:
+            self.made[name].kill()
+        self.kills += len(dead)
+        for name in self.random.sample(dead, len(dead)):
+            self._begin(name, self.made[self.random.choice(dead)])
 
     def _kill_and_replace(self, _: str) -> None:
         victim = self._here()
@@ -112,3 +131,14 @@ class Deaths:
             eventually(lambda: len(watch.all_of(said)) > before, f"{watch.name} logs {said}")
         finally:
             paused.signal(signal.SIGCONT)
+
+
+def directory(name: str) -> str:
+    """Where a node keeps what it has; in the cluster's folder."""
+    return f"{name}.data"
+
+
+def on_disk(*names: str, copies: int) -> dict[str, Any]:
+    """The settings of a cluster whose nodes have directories."""
+    extra = {name: f'data_dir = "{directory(name)}"' for name in names}
+    return {"extra": extra, "durability": "disk", "copies": copies}

@@ -1,0 +1,135 @@
+"""Real nodes that keep their states on disk, killed with -9 one at a time and all at once, and started again with their
+directories: nothing that was acknowledged is lost, nothing counts twice, outputs are there once."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.cluster_kit import Cluster, eventually
+from tests.deaths_kit import Deaths, directory, on_disk
+from tests.flowing_kit import flowing
+from tests.test_cluster_rounds import the_same_as_in_one_process
+from tests.windows_kit import Producer, events, windows
+
+THREE = ("alpha", "beta", "gamma")
+STEPS = 4
+WRONG = ("partition.lost", "node.crashed", "record.set_aside", "store.failed", "slot.no_copy")
+
+
+def committed(made: Cluster, sent: list[tuple[str, int]]) -> None:
+    for node in made.running():
+        for key, number in sent:
+            said = node.get("/v1/state/window", key=key)
+            assert said.code == 200, said
+            assert (said.body["state"]["sum"], said.body["state"]["count"]) == (number, 1)
+        assert events(node.door, sent, "p").body == {"committed": len(sent), "duplicates": len(sent)}
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+def test_what_was_committed_survives_the_death_of_all(tmp_path: Path, copies: int) -> None:
+    with windows(tmp_path, *THREE, **on_disk(*THREE, copies=copies)) as made:
+        deaths = Deaths(made, Random(1), copies, disk=True)
+        deaths.until_at_rest()
+        sent = [(f"key-{number}", number) for number in range(60)]
+        assert events(made["alpha"].door, sent, "p").body == {"committed": 60, "duplicates": 0}
+        for node in made:
+            node.kill()
+        made.start()
+        deaths.until_at_rest()
+        committed(made, sent)
+        the_same_as_in_one_process(made, sent, Random(1))
+        assert made.alarms_of(*WRONG) == []
+        assert made.noise() == []
+
+
+def test_the_slots_of_a_dead_node_wait_for_its_directory(tmp_path: Path) -> None:
+    """With one copy."""
+    with windows(tmp_path, *THREE, **on_disk(*THREE, copies=1)) as made:
+        sent = [(f"key-{number}", number) for number in range(60)]
+        assert events(made["alpha"].door, sent, "p").body == {"committed": 60, "duplicates": 0}
+        victim = made.owner_of("key-7")
+        watch = made[next(name for name in THREE if name != victim)]
+        made[victim].kill()
+        eventually(lambda: watch.get("/v1/state/window", key="key-7").code == 503, "its slots are unavailable")
+        made.start(victim)
+        eventually(lambda: made.settled(*THREE), "it has them again")
+        committed(made, sent)
+        assert made.alarms_of(*WRONG) == []
+
+
+@pytest.mark.parametrize(("copies", "seed"), [(1, 1), (2, 2)])
+def test_producers_lose_nothing_while_nodes_die_and_come_back(tmp_path: Path, copies: int, seed: int) -> None:
+    print(f"seed {seed}")
+    random = Random(seed)
+    with windows(tmp_path, *THREE, **on_disk(*THREE, copies=copies)) as made:
+        deaths = Deaths(made, random, copies, disk=True)
+        deaths.until_at_rest()
+        producers = [Producer(f"p{number}", made, Random(random.random())) for number in range(2)]
+        for producer in producers:
+            producer.start()
+        for number in range(STEPS):
+            deaths.step(number)
+        for producer in producers:
+            producer.stop()
+            print(producer.name, dict(producer.answers), f"{producer.reads} reads, {len(producer.sent)} lines")
+        assert deaths.kills
+        the_same_as_in_one_process(made, [line for producer in producers for line in producer.sent], random)
+        assert made.alarms_of(*WRONG) == []
+        assert made.noise() == []
+
+
+@pytest.mark.parametrize(("copies", "seed"), [(1, 1), (2, 2)])
+def test_words_of_files_are_counted_once_while_nodes_die_and_come_back(tmp_path: Path, copies: int, seed: int) -> None:
+    print(f"seed {seed}")
+    with flowing(tmp_path, *THREE, **on_disk(*THREE, copies=copies)) as words:
+        deaths = Deaths(words.made, Random(seed), copies, disk=True)
+        deaths.until_at_rest()
+        for number in range(STEPS):
+            deaths.step(number)
+            words.in_flow()
+        words.enough()
+        assert deaths.kills
+        assert words.made.alarms_of(*WRONG) == []
+        assert words.made.noise() == []
+
+
+def test_an_old_copy_of_a_directory_is_refused(tmp_path: Path) -> None:
+    with windows(tmp_path, *THREE, **on_disk(*THREE, copies=1)) as made:
+        sent = [(f"key-{number}", number) for number in range(60)]
+        assert events(made["alpha"].door, sent[:30], "p").code == 200
+        made["gamma"].kill()
+        here, old = tmp_path / directory("gamma"), tmp_path / "old"
+        shutil.copytree(here, old)
+        made.start("gamma")
+        eventually(lambda: made.settled(*THREE), "it is there again")
+        assert events(made["alpha"].door, sent[30:], "p", 30).code == 200
+        made["gamma"].kill()
+        newest = here.rename(tmp_path / "newest")
+        old.rename(here)
+        made.start("gamma")
+        assert "is an old copy" in made["gamma"].until("node.refused")["detail"]
+        assert made["gamma"].end() == 2
+        here.rename(old)
+        newest.rename(here)
+        made.start("gamma")
+        eventually(lambda: made.settled(*THREE), "with the newest one it is there again")
+        committed(made, sent)
+
+
+def test_another_application_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    with windows(tmp_path, *THREE, **on_disk(*THREE, copies=1)) as made:
+        assert made["alpha"].end(15) == 0
+        made.start("alpha", text=made.text.replace('name = "tested"', 'name = "tested"\nseed = 5'))
+        assert (
+            "was made for seed 0, and this node is started for seed 5" in made["alpha"].until("node.refused")["detail"]
+        )
+        assert made["alpha"].end() == 2
+        made.start("alpha", text=made.text.replace('durability = "disk"', 'durability = "memory"'))
+        assert 'has a store, and this node is started with durability = "memory"' in str(
+            made["alpha"].until("node.refused")
+        )
+        assert made["alpha"].end() == 2
