@@ -88,8 +88,8 @@ class Producer:
     """Numbers the lines of keys that are its alone, and sends each body until it is committed, to whom it chooses.
 
     Now and then it waits for an answer for a moment only, or sends again what was committed, or reads what it wrote.
-    Where owners die (`deaths`), the node that was asked sends lines again by itself; of one that was known then nobody can
-    say whether it was by the first sending of this very request, so such a line is not counted as a duplicate.
+    Where owners die (`deaths`), the node that was asked sends lines again by itself; of one that is known then nobody
+    can say whether it is so by this very request, and it is not counted as a duplicate.
     """
 
     def __init__(self, name: str, made: Cluster, random: Random, keys: int = 12, *, deaths: bool = False) -> None:
