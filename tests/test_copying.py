@@ -83,7 +83,7 @@ def test_who_has_ended_is_named_no_more(
 def test_a_slot_is_brought_to_its_target_without_ever_having_fewer_copies() -> None:
     slot, seen = Slot(1, 0, (1,)), []
     for _ in range(9):
-        new = settled(slot, 2, (3,), True, True)
+        new = settled(slot, 2, (3,))
         new = urgent(new, True, ALL) if new.asked() else new
         if new == slot:
             break
@@ -92,9 +92,8 @@ def test_a_slot_is_brought_to_its_target_without_ever_having_fewer_copies() -> N
     assert seen == [(0, (1, 2)), (0, (1, 2, 3)), (2, (0, 1, 3)), (2, (3,))]
 
 
-def test_a_fill_goes_on_whatever_else_is_wanted_and_bounds_are_kept() -> None:
-    assert settled(JOINED, 2, (0,), True, True) == JOINED
-    assert settled(OWNED, 3, (0,), False, True) == settled(OWNED, 1, (0,), True, False) == OWNED
+def test_a_fill_goes_on_whatever_else_is_wanted() -> None:
+    assert settled(JOINED, 2, (0,)) == JOINED
 
 
 def test_places_are_renumbered_and_stay_in_order() -> None:
@@ -266,7 +265,7 @@ def test_a_leaver_gives_its_slots_away_without_ever_fewer_copies() -> None:
 
 
 def test_only_so_many_are_filled_at_once() -> None:
-    world = Copies(Random(1), workers=1, slots=256)
+    world = Copies(Random(1), workers=1, slots=2 * MAX_FILLING)
     world.start("n1")
     filling = []
     for _ in range(8):
@@ -275,7 +274,7 @@ def test_only_so_many_are_filled_at_once() -> None:
         world.transfer()
     assert max(filling) == MAX_FILLING
     world.settle()
-    assert world.table.owned_counts() == world.table.backup_counts() == (128, 128)
+    assert world.table.owned_counts() == world.table.backup_counts() == (MAX_FILLING, MAX_FILLING)
 
 
 def test_a_recovery_promotes_whoever_lives_of_a_slots_copies() -> None:

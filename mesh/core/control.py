@@ -139,6 +139,7 @@ class ControlPlane:
     ) -> None:
         self.identity = identity
         me = identity.me
+        self._judged: tuple[tuple[int, bytes | None, bytes], str | None] = (0, None, b""), ""  # each is asked of often
         introduction = Introduction(
             identity.cluster, identity.slots, identity.seed, identity.graph, identity.started, False, 1, me
         )
@@ -184,7 +185,10 @@ class ControlPlane:
         return min((due for due in deadlines if due is not None), default=None)
 
     def _value_fault(self, epoch: int, before: bytes | None, value: bytes) -> str | None:
-        return value_fault(epoch, before, value, self.identity.slots)
+        question = epoch, before, value
+        if question != self._judged[0]:
+            self._judged = question, value_fault(*question, self.identity.slots)
+        return self._judged[1]
 
     # -- events to machines
 
@@ -301,7 +305,9 @@ class ControlPlane:
                     effects.extend(self.agreement.handle(effect, now))
                     effects.extend(self.contact.handle(effect, now))
                     self.planner.agreed(now)
-                case Claimed() | CaughtUp() | GivenUp():
+                case Claimed():
+                    self.planner.claimed(now)
+                case CaughtUp() | GivenUp():
                     self.planner.stir(now)
                 case StartLeaving():
                     effects.extend(self.membership.handle(effect, now))
@@ -319,7 +325,7 @@ class ControlPlane:
         self.admission.founding = table.cluster_id
         if table.seat_of(self.identity.me.node) is not None:
             self.admission.formed = True  # one that restarted with its directory holds no state until it has a seat
-        self.planner.agreed(now)
+        self.planner.agreed(now, asks=table.fills and table.asks())
         self.claims.agreed(table)
         self.losses.agreed(table, now)
         if before is None:

@@ -22,7 +22,7 @@ from functools import lru_cache
 from mesh.core.rebalance import PINNED, assign_backups
 from mesh.core.table import ACTIVE, LOST, PENDING, Slot
 
-MAX_FILLING = 64  # slots with somebody joining at once
+MAX_FILLING = 1024  # slots with somebody joining at once; the bytes on their way have a bound of their own
 
 
 def urgent(
@@ -82,17 +82,16 @@ def promoted(slot: Slot, there: Sequence[bool], gone: Collection[int] = (), retu
     return Slot(slot.term + 1, heir, others, PENDING, heir)
 
 
-def settled(slot: Slot, owner: int, backups: Sequence[int], may_fill: bool, may_pause: bool) -> Slot:
+def settled(slot: Slot, owner: int, backups: Sequence[int]) -> Slot:
     """One step of an ACTIVE slot, of which all are up, towards these."""
     if slot.joining is not None:
         return slot
     missing = [place for place in (owner, *backups) if place not in slot.members]
     if missing:
-        return _reigning(slot, slot.owner, slot.backups, missing[0]) if may_fill else slot
+        return _reigning(slot, slot.owner, slot.backups, missing[0])
     if owner != slot.owner:
         others = tuple(sorted(place for place in slot.members if place != owner))
-        handing = Slot(slot.term + 1, owner, others, PENDING, slot.owner, slot.since)
-        return handing if may_pause else slot
+        return Slot(slot.term + 1, owner, others, PENDING, slot.owner, slot.since)
     wanted = tuple(sorted(backups))
     return slot if wanted == slot.backups else _reigning(slot, owner, wanted)
 
@@ -103,7 +102,8 @@ def backups_for(
     """The backups of each slot as they shall be, by name, none for what is PINNED; `owners` are as they shall be, and
     `names` are those of all places; `members` name -> zone, are eligible."""
     numbers = [number for number, owner in enumerate(owners) if owner != PINNED]
-    present = tuple(tuple(names[place] for place in _copies(slots[number])) for number in numbers)
+    kinds = {id(slot): tuple(names[place] for place in _copies(slot)) for slot in {id(s): s for s in slots}.values()}
+    present = tuple(kinds[id(slots[number])] for number in numbers)
     found = _assigned(tuple(owners[number] for number in numbers), tuple(members.items()), copies, present)
     of_slot = dict(zip(numbers, found, strict=True))
     return [of_slot.get(number, ()) for number in range(len(owners))]

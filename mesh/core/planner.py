@@ -35,6 +35,7 @@ from mesh.core.transitions import Facts, new_seat, next_table, spokesman, which_
 GRACE = 300  # ms from `expect` live workers to a founding without the absent
 TURN = 2_000  # ms that each further worker or voter waits for those before it
 PAUSE = 20  # ms between two looks at a formed cluster: what is ready together is proposed together
+REVISE = 100  # ms that what is proposed goes its way, where slots have copies, though more is claimed
 MOURNING = 1_000  # ms from an end until anything is called lost; see the header
 ABSENCE = 15_000  # ms from a worker's death until its share is levelled among the others; see the header
 
@@ -89,6 +90,10 @@ class Planner:
         self._proposed = b""  # to what end, at the founding and in this epoch
         self._stirred: Millis | None = None  # since when there may be something to do in this epoch
         self._looked = -PAUSE
+        self._claims_from: Millis = 0  # claims are looked at from then on
+        self._seen: Facts | None = None  # with which `_found` follows `_seen_table`
+        self._seen_table: Table | None = None
+        self._found: Table | None = None
         self._ended: dict[NodeId, Millis] = {}  # since when
         self._down: dict[NodeId, Millis] = {}  # workers, since when
 
@@ -138,16 +143,25 @@ class Planner:
 
     # -- a formed cluster
 
-    def agreed(self, now: Millis) -> None:
-        """There is a new epoch."""
+    def agreed(self, now: Millis, *, asks: bool = False) -> None:
+        """There is a new epoch; `asks`: slots that have copies wait for claims, which then come together."""
         self._proposed = b""
-        self._stirred = self._due = now
+        self._stirred = now
+        self._due = self._claims_from = now + PAUSE if asks else now
 
     def stir(self, now: Millis) -> None:
         """Who is there, what is installed, or who is caught up has changed."""
         if self._stirred is None:
             self._stirred = now
         self._due = now
+
+    def claimed(self, now: Millis) -> None:
+        """What is installed has changed."""
+        if self._stirred is None:
+            self._stirred = now
+        goes_its_way = self._proposed and self._seen_table is not None and self._seen_table.fills
+        due = self._looked + REVISE if goes_its_way else max(now, self._claims_from)
+        self._due = due if self._due is None else min(due, self._due)
 
     def follow(self, table: Table, facts: Facts, now: Millis) -> list[Effect]:
         """What should come after `table`, if it is time to look."""
@@ -183,7 +197,7 @@ class Planner:
             since + ABSENCE for since in self._down.values()
         ]
         self._due = min((due for due in waits if due > now), default=None)
-        follower = next_table(table, facts)
+        follower = self._next(table, facts)
         if follower is None:
             self._stirred = None if self._due is None else now
             return self._withdraw(table)
@@ -193,10 +207,26 @@ class Planner:
         self._proposed = value
         return [Propose(follower.epoch, value)]
 
+    def _next(self, table: Table, facts: Facts) -> Table | None:
+        """It takes milliseconds: not twice for the same."""
+        now = _copied(facts)
+        if table is not self._seen_table or now != self._seen:
+            self._found = next_table(table, facts)
+            self._seen_table, self._seen = table, now
+        return self._found
+
     def _withdraw(self, table: Table) -> list[Effect]:
         """What was proposed for the next epoch is not wanted any more, or others are to say what is."""
         wanted, self._proposed = self._proposed, b""
         return [Withdraw(table.epoch + 1)] if wanted else []
+
+
+def _copied(facts: Facts) -> Facts:
+    """As they are now: what is in them goes on changing."""
+    return Facts(
+        {**facts.members}, {**facts.installed}, [*facts.caught_up], facts.mourned, {**facts.accepted}, facts.absent,
+        {**facts.rooted}, {**facts.given_up},
+    )  # fmt: skip
 
 
 def _is_down(seat: Seat, members: Mapping[NodeId, Member]) -> bool:

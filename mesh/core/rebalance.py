@@ -203,10 +203,11 @@ class _Cover:
                 self.load[name] += 1
 
     def level(self) -> None:
-        """Until no chain of exchanges leads from a member with more to one with at least two fewer."""
+        """Until no chain of exchanges leads from a member with more to one with at least two fewer: first by those
+        that give slots to who has them already."""
         for slot, (owner, names, spare) in enumerate(zip(self.owners, self.backups, self.spare, strict=True)):
             self.kinds.setdefault((owner, self._sorted(names), spare), []).append(slot)
-        while chain := self._any_chain():
+        while chain := self._any_chain((True,)) or self._any_chain((True, False)):
             for kind, old, new in chain:
                 self._exchange(kind, old, new)
                 self.load[old] -= 1
@@ -228,12 +229,12 @@ class _Cover:
     def _sorted(self, names: Sequence[str]) -> tuple[str, ...]:
         return tuple(names) if len(names) < 2 else tuple(sorted(names, key=lambda name: self.place[name]))
 
-    def _any_chain(self) -> list[tuple[_Kind, str, str]]:
+    def _any_chain(self, have_it: tuple[bool, ...]) -> list[tuple[_Kind, str, str]]:
         least = min(self.load.values())
         busy = sorted(
             (name for name in self.members if self.load[name] >= least + 2), key=lambda name: -self.load[name]
         )
-        return next((chain for name in busy if (chain := self._chain(name))), [])
+        return next((chain for name in busy if (chain := self._chain(name, have_it))), [])
 
     def _candidates(self, owner: str, others: tuple[str, ...]) -> list[str]:
         """Who may (also) back up a slot: of the rarest zone there, not there already."""
@@ -246,9 +247,9 @@ class _Cover:
             found = self._candidates_of[there] = apart or free
         return found
 
-    def _chain(self, start: str) -> list[tuple[_Kind, str, str]]:
+    def _chain(self, start: str, have_it: tuple[bool, ...]) -> list[tuple[_Kind, str, str]]:
         """The shortest chain of (kind, old, new) that takes one slot from `start` to a member with two fewer or more;
-        of two as short ones, that to who has the slot already.
+        `have_it`: (True, ..) to who has the slot already, (.., False) to anybody.
 
         Every slot is in a chain once: the members of a shortest chain differ, and each slot leads on from one of them.
         """
@@ -257,7 +258,7 @@ class _Cover:
         used: dict[_Kind, int] = {}
         while queue:
             old = queue.popleft()
-            for has_it in (True, False):
+            for has_it in have_it:
                 for kind, slots in self.kinds.items():
                     owner, names, spare = kind
                     if old not in names or used.get(kind, 0) == len(slots) or (has_it and not spare):

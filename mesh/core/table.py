@@ -159,6 +159,10 @@ class Table:
         """Whether a slot goes to another owner by a copy that is filled, or else by being shipped."""
         return self.copies > 1 or self.durable
 
+    def asks(self) -> bool:
+        """Does any slot wait for somebody's word?"""
+        return any(slot.asked() for slot in {id(slot): slot for slot in self.slots}.values())
+
     # -- who has what
 
     def owner_of(self, slot: int) -> Seat:
@@ -262,6 +266,9 @@ class Table:
     def to_bytes(self) -> bytes:
         """The same bytes on every machine."""
         self.invariants()
+        return self._encoded()
+
+    def _encoded(self) -> bytes:
         members = [
             [s.name, s.node, s.endpoint, s.http, s.role, s.zone, s.voter, s.up, s.home, s.boot] for s in self.members
         ]
@@ -294,7 +301,7 @@ def _runs(items: Sequence[Any]) -> Iterator[tuple[int, int, Any]]:
     """(first, count, item) of each run of equal items."""
     first = 0
     for item, group in groupby(items):
-        count = sum(1 for _ in group)
+        count = len(list(group))
         yield first, count, item
         first += count
 
@@ -323,9 +330,10 @@ def _fault(table: Table) -> str | None:
         return f"{table.copies} copies, not 1 to {MAX_COPIES}"
     if not 1 <= size <= MAX_SLOTS or size & (size - 1):
         return f"{size} slots, not a power of two up to {MAX_SLOTS}"
-    if any(table.durable and slot.moves for _, _, slot in _runs(table.slots)):
+    distinct = {id(slot): slot for slot in table.slots}.values()
+    if table.durable and any(slot.moves for slot in distinct):
         return "what is durable is shipped"
-    return next((fault for _, _, slot in _runs(table.slots) if (fault := _slot_fault(slot, workers))), None)
+    return next((fault for slot in distinct if (fault := _slot_fault(slot, workers))), None)
 
 
 def _slot_fault(slot: Slot, workers: list[int]) -> str | None:
@@ -373,7 +381,7 @@ def _parsed(data: bytes) -> Table:
     except Exception as error:  # msgpack raises ValueError's children, but also others
         raise ValueError(f"a table that is not msgpack: {error}") from None
     table = _table(plain)
-    if table.to_bytes() != data:
+    if table._encoded() != data:
         raise ValueError("a table that is not in its canonical form")
     return table
 
@@ -407,12 +415,15 @@ def _seat(plain: Any) -> Seat:
 
 def _slots(plain: Any) -> tuple[Slot, ...]:
     slots: list[Slot] = []
+    known: dict[bytes, Slot] = {}
     for each in _list(plain, None, MAX_SLOTS):
         count, *fields = _list(each, 8)
         if len(slots) + _count(count, 1, MAX_SLOTS) > MAX_SLOTS:
             raise ValueError(f"a table of more than {MAX_SLOTS} slots")
-        slot = _slot(fields)
-        slots.extend([slot] * count)
+        name = msgpack.packb(fields)
+        if name not in known:
+            known[name] = _slot(fields)
+        slots.extend([known[name]] * count)
     return tuple(slots)
 
 

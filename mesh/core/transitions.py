@@ -25,14 +25,17 @@ LOST while a process that may have it lives; there is always a worker.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 from mesh.core.copying import MAX_FILLING, backups_for, renumbered, settled, urgent
 from mesh.core.electorate import MAX_VOTERS, electorate
 from mesh.core.messages import ALIVE, DEAD, LEFT, READY, STAYING, SUSPECT, Member, NodeId
 from mesh.core.rebalance import PINNED, rebalance
 from mesh.core.table import ACTIVE, LOST, MAX_LEFT, MAX_MEMBERS, PENDING, WITNESS, WORKER, Seat, Slot, Table
+
+T = TypeVar("T")
 
 MAX_MOVING = 128  # slots PENDING at once: only these pause
 
@@ -85,6 +88,20 @@ def next_table(table: Table, facts: Facts) -> Table | None:
     return draft.result()
 
 
+def _once(method: Callable[[_Draft, Slot], T]) -> Callable[[_Draft, Slot], T]:
+    """Equal configurations are usually one object, and what is asked of one depends on nothing that a draft changes."""
+
+    def asked(draft: _Draft, slot: Slot) -> T:
+        known = draft.known.setdefault(method, {})
+        found = known.get(id(slot))
+        if found is None:
+            found = known[id(slot)] = slot, method(draft, slot)
+        answer: T = found[1]
+        return answer
+
+    return asked
+
+
 class _Draft:
     """Places are those of the present table until `result`; new seats come after them."""
 
@@ -100,6 +117,8 @@ class _Draft:
         self.slots = list(table.slots)
         self.busy: dict[int, None] = {}  # slots that this step has changed
         self.losers: dict[int, None] = {}  # places whose slots become LOST in this step
+        self.shares: dict[int, str] = {}  # by place, the names of those that shall own the slots
+        self.known: dict[object, dict[int, tuple[Slot, Any]]] = {}  # see `_once`; slots are kept: no other has their id
 
     def _is_there(self, place: int, seat: Seat) -> bool:
         """The process itself."""
@@ -134,8 +153,9 @@ class _Draft:
 
     def welcome(self) -> None:
         """New members whose name is free, or becomes free as its former process has ended: they start in its place."""
-        bound = self._bound()
-        for _, claimants in sorted(self._claimants().items()):
+        claims = self._claimants()
+        bound = self._bound() if claims else set()
+        for _, claimants in sorted(claims.items()):
             member = claimants[0]
             if len(claimants) == 1 and member.leaving == STAYING and self._has_room(member, bound):
                 self.seats.append(new_seat(member, voter=self._inherits(member)))
@@ -189,22 +209,27 @@ class _Draft:
     def follow(self) -> None:
         """Activate what has arrived, and whatever else cannot wait."""
         gone = self._going()
-        for number, slot in enumerate(self.slots):
+        known: dict[tuple[int, bool], Slot] = {}
+        for number, slot in enumerate(self.table.slots):
             claimed = self.facts.installed.get(number) == slot.term
-            if slot.status == PENDING and not slot.backups and not self.table.durable:
-                new = slot.activated() if claimed and self.there[slot.owner] else slot
-            else:
-                lost = self._is_lost(slot)
-                new = slot if lost else urgent(slot, claimed, self.there, gone, self.returned)
-            if self._is_given_up(number, slot):
+            new = known.get((id(slot), claimed))
+            if new is None:
+                new = known[id(slot), claimed] = self._followed(slot, claimed, gone)
+            if self.facts.given_up and self._is_given_up(number, slot):
                 new = self._lost(slot, slot.owner)
-            if new != slot:
+            if new is not slot:
                 self.slots[number] = new
                 self.busy[number] = None
 
+    def _followed(self, slot: Slot, claimed: bool, gone: Collection[int]) -> Slot:
+        if slot.status == PENDING and not slot.backups and not self.table.durable:
+            return slot.activated() if claimed and self.there[slot.owner] else slot
+        new = slot if self._is_lost(slot) else urgent(slot, claimed, self.there, gone, self.returned)
+        return slot if new == slot else new
+
     def _going(self) -> set[int]:
         """Places that no slot shall name any more after this step, so that they go: of those that have ended."""
-        if self.waiting or not self._eligible() or self.table.durable:
+        if self.waiting or not any(self.ended) or not self._eligible() or self.table.durable:
             return set()
         doomed = [slot for slot in self.slots if slot.status != LOST and all(self.ended[each] for each in slot.members)]
         held = {place for slot in doomed if not self._is_lost(slot) for place in slot.members}
@@ -215,6 +240,7 @@ class _Draft:
         eligible = {self.seats[place].name: place for place in self._eligible()}
         if self.waiting or not eligible:
             return  # who follows shall find its share where it is
+        self.shares = {place: name for name, place in eligible.items()}
         target = self._target(eligible)
         if self.table.fills:
             self._level_copies(target, eligible)
@@ -223,7 +249,7 @@ class _Draft:
 
     def _target(self, eligible: Mapping[str, int]) -> Sequence[str]:
         """Who shall own each slot."""
-        holders = [self._holder(number, slot, eligible) for number, slot in enumerate(self.slots)]
+        holders = [self._holder(number, slot) for number, slot in enumerate(self.slots)]
         if not self.facts.absent:
             return rebalance(holders, list(eligible))
         target = rebalance([PINNED if name else name for name in holders], list(eligible))
@@ -249,25 +275,28 @@ class _Draft:
         backups = backups_for(self.slots, target, names, zones, self.table.copies)
         moving = sum(slot.hands_over for slot in self.slots)
         filling = sum(slot.joining is not None for slot in self.slots)
+        known: dict[tuple[int, str, tuple[str, ...]], Slot] = {}
         for number, (slot, name) in enumerate(zip(self.slots, target, strict=True)):
             if name == PINNED or number in self.busy:
                 continue
             if slot.status == LOST or self._is_lost(slot):
                 self.slots[number] = self._towards(slot, eligible[name], number)
             elif slot.status == ACTIVE:
-                places = [eligible[each] for each in backups[number]]
-                new = settled(slot, eligible[name], places, filling < MAX_FILLING, moving < MAX_MOVING)
-                moving, filling = (
-                    moving + new.hands_over,
-                    filling + (new.joining is not None) - (slot.joining is not None),
-                )
-                self.slots[number] = new
+                kind = id(slot), name, backups[number]  # busy slots stay: this one is the table's
+                new = known.get(kind)
+                if new is None:
+                    new = known[kind] = settled(slot, eligible[name], [eligible[each] for each in backups[number]])
+                fills, pauses = new is not slot and new.joining is not None, new.hands_over
+                if (filling < MAX_FILLING or not fills) and (moving < MAX_MOVING or not pauses):
+                    self.slots[number] = new
+                    moving, filling = moving + pauses, filling + fills
 
     def _is_given_up(self, number: int, slot: Slot) -> bool:
         """A durable slot that an operator does not want to wait for."""
         asked = self.facts.given_up.get(number) == slot.term and slot.status != LOST and self.table.durable
         return asked and not any(self.there[each] for each in slot.members)
 
+    @_once
     def _is_lost(self, slot: Slot) -> bool:
         """All processes that may have the state have ended, and what they sent has arrived or never will."""
         if self.table.durable:
@@ -283,6 +312,7 @@ class _Draft:
         """Its owner-to-be has ended; whoever it is given to instead waits for the donor."""
         return slot.status == PENDING and self.ended[slot.owner] and not slot.backups and not self.table.durable
 
+    @_once
     def _is_pinned(self, slot: Slot) -> bool:
         """It can only wait, for a member that is down or for a claim."""
         if slot.backups or self.table.durable:
@@ -293,17 +323,23 @@ class _Draft:
 
     def _root(self, number: int, slot: Slot) -> int | None:
         """The place of who has this slot, is there, and cannot give it away."""
+        if not self.facts.rooted:
+            return None
         has_it = slot.owner if slot.donor is None else slot.donor
         rooted = slot.status != LOST and self.facts.rooted.get(number) == self.seats[has_it].node
         return has_it if rooted and self.there[has_it] else None
 
-    def _holder(self, number: int, slot: Slot, eligible: Mapping[str, int]) -> str | None:
-        """Whose share a slot is counted to before it is levelled: where it is going, else where it comes from."""
-        if self._is_pinned(slot) or self._root(number, slot) is not None:
+    def _holder(self, number: int, slot: Slot) -> str | None:
+        """Whose share a slot is counted to before it is levelled."""
+        return self._sharer(slot) if self._root(number, slot) is None else PINNED
+
+    @_once
+    def _sharer(self, slot: Slot) -> str | None:
+        """Where it is going, else where it comes from."""
+        if self._is_pinned(slot):
             return PINNED
         places = [] if self._is_lost(slot) else [slot.owner, slot.donor, *slot.backups]
-        names = [self.seats[place].name for place in places if place is not None and place in eligible.values()]
-        return names[0] if names else None
+        return next((self.shares[place] for place in places if place in self.shares), None)
 
     def _towards(self, slot: Slot, owner: int, number: int) -> Slot:
         if self._is_lost(slot):
@@ -343,7 +379,8 @@ class _Draft:
 
     def _gone(self) -> list[int]:
         """Places of those that have ended, or may go, and that no slot names; one worker that is up always stays."""
-        named: set[int | None] = {place for slot in self.slots for place in (*slot.members, slot.joining)}
+        distinct = {id(slot): slot for slot in self.slots}.values()
+        named: set[int | None] = {place for slot in distinct for place in (*slot.members, slot.joining)}
         workers = [place for place, seat in enumerate(self.seats) if self.there[place] and seat.role == WORKER]
         gone: list[int] = []
         for place, seat in enumerate(self.seats):
@@ -379,8 +416,8 @@ def _follows(member: Member, seat: Seat) -> bool:
 
 
 def _renumbered(slots: Sequence[Slot], place_of: Mapping[int, int]) -> tuple[Slot, ...]:
-    known = {slot: renumbered(slot, place_of) for slot in dict.fromkeys(slots)}
-    return tuple(known[slot] for slot in slots)
+    known = {name: renumbered(slot, place_of) for name, slot in {id(slot): slot for slot in slots}.items()}
+    return tuple(known[id(slot)] for slot in slots)
 
 
 def new_seat(member: Member, *, voter: bool) -> Seat:
