@@ -2,7 +2,7 @@
 nothing is given up while a process that has a copy lives (I7). And how a slot must stand in the end (I17).
 
 Whom the proposer knew to be leaving, or to be dead, cannot be seen: who was asked to leave need not be counted, and who
-is not up in the new table is not there.
+is not up in the new table, or has ended and is waited for, is not there.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def copies_fault(
     """What is wrong with this step, as a sentence; `may_return`: what a process had may be there again."""
     if after.generation > before.generation:
         return None
-    up = [seat.node for seat in after.members if seat.up and seat.role == WORKER]
+    up = [seat.node for seat in after.members if seat.up and seat.role == WORKER and may_return(seat.node)]
     staying = [node for node in up if node not in asked_to_leave]
     for number, (old, new) in enumerate(zip(before.slots, after.slots, strict=True)):
         if old is new or old == new:
