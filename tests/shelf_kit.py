@@ -91,6 +91,7 @@ class Home:
     boot: int = 1
     known: int = 0  # tables that its last process knew
     begun: int = 0  # puts that the commit under way covers
+    slow: float = 0.0  # how often a commit takes longer
 
 
 class StoredWorld(World):
@@ -122,7 +123,8 @@ class StoredWorld(World):
     def start(self, name: str, role: str = WORKER) -> Node:
         home = self.homes.get(name)
         if home is None:
-            home = self.homes[name] = Home(bytes([100 + len(self.homes)]) * 16, ForgetfulStore())
+            slow = self.random.choice((0.0, 0.0, 0.9))
+            home = self.homes[name] = Home(bytes([100 + len(self.homes)]) * 16, ForgetfulStore(), slow=slow)
         else:
             home.boot += 1
         me = bytes([len(self.nodes) + 1]) * 16
@@ -209,6 +211,11 @@ class StoredWorld(World):
                 self.bring_back(name)
         super().settle()
 
+    def _hurry(self) -> None:
+        super()._hurry()
+        for home in self.homes.values():
+            home.slow = 0.0
+
     def _leaves_nobody(self, table: Table) -> bool:
         return False
 
@@ -226,7 +233,7 @@ class StoredWorld(World):
     def give(self, node: Node, event: Event) -> None:
         if isinstance(event, StoreCommitted):
             home = self.homes[node.name]
-            if home.store.full:
+            if home.store.full or self.random.random() < home.slow:
                 node.pending.append(event)  # the driver tries again
                 return
             home.store.commit(home.begun)

@@ -96,6 +96,8 @@ class Committing:
         self.applied = 0  # packs; a read of what they made waits until as many
         self.committed = 0  # are
         self.durable = 0  # puts into this node's own store
+        self._newest_put = 0  # of what was applied
+        self._unmarked: list[tuple[int, NodeId, dict[int, int]]] = []  # sealed slots' terms, when a put is durable
         self._effects: list[Effect] = []
         self.left_out: list[tuple[Pack, NotSerializable]] = []  # one key, or output, each: nobody has a copy of it
 
@@ -123,8 +125,8 @@ class Committing:
                 for node in (now.owner, *now.backups):
                     if now.owner != self._me and now.has_copy(node):
                         sealed.setdefault(node, {})[slot] = now.term
-        for node, terms in sealed.items():
-            self._effects.append(self._lane(node).mark(SEALED, epoch, terms))
+        self._unmarked += [(self._newest_put, node, terms) for node, terms in sealed.items()]
+        self._mark_sealed()
         for node in [node for node in self._lanes if node not in workers]:
             assert not self._lanes[node].needed, "a table names a backup that is no worker"
             del self._lanes[node]
@@ -188,6 +190,22 @@ class Committing:
                 for node, number in entry.need.items()
                 if node in self._lanes and any(slot in self._lanes[node].needed for slot in left)
             }
+
+    def _mark_sealed(self) -> None:
+        """Whoever goes on takes all that comes before the mark for held by all, this node too."""
+        later = []
+        for put, node, terms in self._unmarked:
+            if put > self.durable:
+                later.append((put, node, terms))
+                continue
+            asked = {slot: term for slot, term in terms.items() if self._still_asks(slot, term, node)}
+            if asked:
+                self._effects.append(self._lane(node).mark(SEALED, self._epoch, asked))
+        self._unmarked = later
+
+    def _still_asks(self, slot: int, term: int, node: NodeId) -> bool:
+        now = self._slots.get(slot)
+        return now is not None and now.status == PENDING and now.term == term and now.has_copy(node)
 
     def _lane(self, node: NodeId) -> CopyLane:
         if node not in self._lanes:
@@ -260,7 +278,12 @@ class Committing:
 
     def needs(self, put: int) -> None:
         """What was added last counts when this put is durable."""
-        self._queue[-1].put = put
+        self._queue[-1].put = self._newest_put = put
+
+    def has_put(self, durable: int) -> None:
+        """This node's own store has all up to this one for good."""
+        self.durable = durable
+        self._mark_sealed()
 
     def open_for(self) -> bool:
         """May more be applied?"""

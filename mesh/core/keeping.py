@@ -187,8 +187,8 @@ class Keeping:
         """All puts up to this one are."""
         assert self._shelving is not None
         self._shelving.shelf.committed(number)
-        self.committing.durable = self._shelving.shelf.durable
-        return self.replicas.said()
+        self.committing.has_put(self._shelving.shelf.durable)
+        return self.replicas.said() + self.take_effects()
 
     def retry_at(self) -> Millis | None:
         return None if self._shelving is None else self._shelving.shelf.retry_at()
