@@ -212,6 +212,20 @@ RARE: dict[str, tuple[int, dict[str, object]]] = {  # from which seed on, and in
             "kinds": ["die", "crash", "replace", "replace", "replace"],
         },
     ),
+    "keeps_what_is_not_its_own_any_more": (
+        0,
+        {
+            "nodes": 3, "copies": 2, "faults": 25, "every": 60, "warm": 1 << 20, "slots": 4,
+            "kinds": ["slander", "cut"],
+        },
+    ),
+    "puts_no_windows": (
+        0,
+        {
+            "nodes": 2, "copies": 1, "faults": 25, "every": 20, "slots": 4,
+            "kinds": ["crash", "replace", "replace"], "job": Job((), ((3, 3, 3, 3), (12, 3, 1)), keys=(5, 3)),
+        },
+    ),
     "marks_a_hand_over_before_all_is_durable": (
         15,
         {
