@@ -10,7 +10,18 @@ from hypothesis import strategies as st
 from mesh.core.electorate import founding_electorate
 from mesh.core.events import Effect, Propose, Withdraw
 from mesh.core.messages import ALIVE, DEAD, LEFT, SUSPECT, Member
-from mesh.core.planner import GRACE, MOURNING, PAUSE, REVISE, TURN, Declared, Planner, first_table, founding_fault
+from mesh.core.planner import (
+    GATHER,
+    GRACE,
+    MOURNING,
+    PAUSE,
+    REVISE,
+    TURN,
+    Declared,
+    Planner,
+    first_table,
+    founding_fault,
+)
 from mesh.core.table import LOST, PENDING, Slot, Table, voters_of
 from mesh.core.transitions import Facts
 
@@ -235,19 +246,22 @@ def test_what_is_new_within_a_short_while_is_looked_at_together() -> None:
 def test_where_slots_have_copies_claims_come_together_and_what_is_proposed_goes_its_way_first() -> None:
     first = first_table(ALL, bytes(16), 64, copies=2)
     table = replace(first, slots=(*[Slot(2, 0, (1,), since=1, joining=2)] * 2, *first.slots[2:]))
-    assert table.asks()
+    assert table.asking() == 2
     alpha = planner("alpha", copies=2)
     alpha.agreed(0, asks=True)
     one = replace(facts(*ALL), installed={0: 2})
-    alpha.claimed(1)
-    assert alpha.next_deadline() == PAUSE
+    alpha.claimed(1, all_heard=False)
+    assert alpha.next_deadline() == GATHER
     assert alpha.follow(table, one, 1) == []
-    assert len(next_of(alpha.follow(table, one, PAUSE)).slots[0].backups) == 2
-    alpha.claimed(PAUSE + 1)
-    assert alpha.next_deadline() == PAUSE + REVISE
+    assert len(next_of(alpha.follow(table, one, GATHER)).slots[0].backups) == 2
+    alpha.claimed(GATHER + 1, all_heard=True)
+    assert alpha.next_deadline() == GATHER + REVISE
     more = replace(one, installed={0: 2, 1: 2})
-    assert alpha.follow(table, more, PAUSE + REVISE - 1) == []
-    assert len(next_of(alpha.follow(table, more, PAUSE + REVISE)).slots[1].backups) == 2
+    assert alpha.follow(table, more, GATHER + REVISE - 1) == []
+    assert len(next_of(alpha.follow(table, more, GATHER + REVISE)).slots[1].backups) == 2
+    alpha.agreed(1_000, asks=True)
+    alpha.claimed(1_001, all_heard=True)
+    assert alpha.next_deadline() == 1_001
 
 
 def test_the_lowest_named_live_voter_proposes_and_the_others_wait_their_turn() -> None:

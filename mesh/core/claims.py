@@ -40,6 +40,7 @@ class Claims:
         self._table: Table | None = None
         self._own: dict[int, int] = {}
         self._repeat_at: Millis | None = None
+        self.asking = 0  # slots that wait for a word in this table
         self._said: dict[tuple[int, NodeId], int] = {}
         self.heard: dict[int, int] = {}
         self.rooted: dict[int, NodeId] = {}
@@ -49,13 +50,16 @@ class Claims:
 
     def agreed(self, table: Table) -> None:
         """What the table has answered is forgotten."""
-        self._table = table
+        self._table, self.asking = table, table.asking()
         self._said = {(slot, who): term for (slot, who), term in self._said.items() if self._is_asked(slot, term, who)}
         self.heard = {slot: term for slot, term in self.heard.items() if self._complete(slot, term)}
         self.rooted = {slot: node for slot, node in self.rooted.items() if _who_has(table, slot) == node}
         self._own = {slot: term for slot, term in self._own.items() if self._may_claim(slot, term, self._me)}
         if not self._own:
             self._repeat_at = None
+
+    def all_heard(self) -> bool:
+        return len(self.heard) == self.asking
 
     def handle(self, event: Event, now: Millis) -> list[Effect]:
         """Understands SlotsInstalled, SlotsRooted, Received (Installed), Woke."""

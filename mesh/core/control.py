@@ -306,7 +306,7 @@ class ControlPlane:
                     effects.extend(self.contact.handle(effect, now))
                     self.planner.agreed(now)
                 case Claimed():
-                    self.planner.claimed(now)
+                    self.planner.claimed(now, all_heard=self.claims.all_heard())
                 case CaughtUp() | GivenUp():
                     self.planner.stir(now)
                 case StartLeaving():
@@ -325,8 +325,8 @@ class ControlPlane:
         self.admission.founding = table.cluster_id
         if table.seat_of(self.identity.me.node) is not None:
             self.admission.formed = True  # one that restarted with its directory holds no state until it has a seat
-        self.planner.agreed(now, asks=table.fills and table.asks())
         self.claims.agreed(table)
+        self.planner.agreed(now, asks=table.fills and self.claims.asking > 0)
         self.losses.agreed(table, now)
         if before is None:
             self._miss_at = now + MISSED_AFTER

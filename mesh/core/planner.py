@@ -35,6 +35,7 @@ from mesh.core.transitions import Facts, new_seat, next_table, spokesman, which_
 GRACE = 300  # ms from `expect` live workers to a founding without the absent
 TURN = 2_000  # ms that each further worker or voter waits for those before it
 PAUSE = 20  # ms between two looks at a formed cluster: what is ready together is proposed together
+GATHER = 50  # ms from a new epoch in which claims come together, where slots have copies
 REVISE = 100  # ms that what is proposed goes its way, where slots have copies, though more is claimed
 MOURNING = 1_000  # ms from an end until anything is called lost; see the header
 ABSENCE = 15_000  # ms from a worker's death until its share is levelled among the others; see the header
@@ -147,7 +148,7 @@ class Planner:
         """There is a new epoch; `asks`: slots that have copies wait for claims, which then come together."""
         self._proposed = b""
         self._stirred = now
-        self._due = self._claims_from = now + PAUSE if asks else now
+        self._due = self._claims_from = now + GATHER if asks else now
 
     def stir(self, now: Millis) -> None:
         """Who is there, what is installed, or who is caught up has changed."""
@@ -155,12 +156,12 @@ class Planner:
             self._stirred = now
         self._due = now
 
-    def claimed(self, now: Millis) -> None:
-        """What is installed has changed."""
+    def claimed(self, now: Millis, *, all_heard: bool) -> None:
+        """What is installed has changed; `all_heard`: nothing more is waited for."""
         if self._stirred is None:
             self._stirred = now
         goes_its_way = self._proposed and self._seen_table is not None and self._seen_table.fills
-        due = self._looked + REVISE if goes_its_way else max(now, self._claims_from)
+        due = self._looked + REVISE if goes_its_way else now if all_heard else max(now, self._claims_from)
         self._due = due if self._due is None else min(due, self._due)
 
     def follow(self, table: Table, facts: Facts, now: Millis) -> list[Effect]:

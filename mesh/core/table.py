@@ -159,9 +159,10 @@ class Table:
         """Whether a slot goes to another owner by a copy that is filled, or else by being shipped."""
         return self.copies > 1 or self.durable
 
-    def asks(self) -> bool:
-        """Does any slot wait for somebody's word?"""
-        return any(slot.asked() for slot in {id(slot): slot for slot in self.slots}.values())
+    def asking(self) -> int:
+        """How many slots wait for somebody's word."""
+        asks = {name: bool(slot.asked()) for name, slot in {id(slot): slot for slot in self.slots}.items()}
+        return sum(asks[id(slot)] for slot in self.slots) if any(asks.values()) else 0
 
     # -- who has what
 
