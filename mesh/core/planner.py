@@ -15,8 +15,8 @@ Where slots have copies, or are durable, nothing is levelled in the first ABSENC
 or another process in its place, and what moved away would move again. What it owned is promoted, and filled, without
 waiting.
 
-There, too, claims come from many nodes for many slots: for GATHER they are waited for together, but no longer than until
-all have claimed, and while a table is on its way only who is there can make another one of it, until REVISE.
+There, too, claims come from many nodes for many slots: for GATHER they are waited for together, but no longer than
+until all have claimed; and what is proposed goes its way for REVISE, whatever else is claimed meanwhile.
 
 A proposal that nothing speaks for any more is withdrawn: a minority's view of who is dead must not be decided when the
 network heals.
