@@ -42,7 +42,9 @@ def python(code: str) -> subprocess.Popen[str]:
     return subprocess.Popen(_command(code), stdout=subprocess.PIPE, text=True, env=_environment(), cwd=ROOT)
 
 
-def run_python(code: str, before: tuple[str, ...] = (), **environment: str) -> tuple[int, list[str]]:
+def run_python(
+    code: str, before: tuple[str, ...] = (), *, seconds: float = 100, **environment: str
+) -> tuple[int, list[str]]:
     """Exit code and lines of a child; it is killed if it does not end."""
     done = subprocess.run(
         [*before, *_command(code)],
@@ -50,7 +52,7 @@ def run_python(code: str, before: tuple[str, ...] = (), **environment: str) -> t
         text=True,
         env=_environment() | environment,
         cwd=ROOT,
-        timeout=100,
+        timeout=seconds,
         check=False,
     )
     return done.returncode, done.stdout.splitlines()

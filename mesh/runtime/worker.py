@@ -31,6 +31,7 @@ from mesh.core.events import (
     Woke,
     WriteSink,
 )
+from mesh.core.kept_reading import SAVE_MS
 from mesh.core.lookups import UNAVAILABLE
 from mesh.core.storing import Store
 from mesh.runtime.connections import Connections
@@ -155,6 +156,8 @@ class Worker:
             self.connections.flush()
             for written in self.connections.written():
                 self._perform(self.data.handle(written, now), now, outward)
+            now += SAVE_MS  # how far sources are read by now is due
+            self._perform(self.data.handle(Woke(), now), now, outward)
             durable = self._store.end()
         goes_on = self._store is not None and not (self.job_done and self.data.quiet() and durable)
         self.connections.close(goes_on=goes_on)
