@@ -160,4 +160,7 @@ def test_a_claim_of_numbers_that_is_withdrawn_stands_in_nobodys_way() -> None:
     cluster.go_on()
     tell(cluster, 2)
     cluster.go_on(ticks=3)
-    assert {ticket: outcome for ticket, (outcome, _) in outcomes(cluster, 2).items()} == {1: "committed", 2: "committed"}
+    assert {ticket: outcome for ticket, (outcome, _) in outcomes(cluster, 2).items()} == {
+        1: "committed",
+        2: "committed",
+    }
