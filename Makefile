@@ -30,6 +30,7 @@ bench: install       ## the numbers in ARCHITECTURE.md and docs/operations.md
 	$(BIN)/python -P tools/bench.py
 	$(BIN)/python -P tools/bench_columns.py
 	$(BIN)/python -P tools/bench_membership.py
+	$(BIN)/python -P tools/bench_copies.py
 
 simulate: install    ## seeded clusters on a broken network
 	$(BIN)/python -P tools/simulate.py --seeds 500
