@@ -55,6 +55,10 @@ def test_a_promotion_is_no_move_and_a_hand_over_is_one() -> None:
     needless = table(Slot(4, 1, (0,), PENDING, 0, 3), *level.slots[1:], epoch=6)
     assert moves_fault(level, needless, []) == "1 slots move, and 0 would do"
     assert moves_fault(level, needless, [SEATS[0].node]) is None
+    lost = [Slot(3, 1, (), LOST), Slot(3, 1, (), LOST)]
+    heavy = table(*lost, *(Slot(3, 1, (place,)) for place in (0, 2, 3)), *(Slot(3, place, (1,)) for place in (0, 2, 3)))
+    lighter = table(*lost, Slot(4, 0, (1,), PENDING, 1, 3), *heavy.slots[3:], epoch=6)
+    assert moves_fault(heavy, lighter, []) is None
     uneven = table(*(Slot(3, 0, (1,)) for _ in range(4)))
     assert moves_fault(uneven, table(Slot(4, 1, (0,), PENDING, 0, 3), *uneven.slots[1:], epoch=6), []) is None
 

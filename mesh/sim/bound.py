@@ -60,9 +60,9 @@ def _holder(before: Table, old: Slot, new: Slot, up: Collection[NodeId], staying
 
 def _copy_holder(before: Table, after: Table, old: Slot, new: Slot, staying: Collection[NodeId]) -> bytes | None:
     """With copies: whoever of them is there, the owner first; before a hand-over, but after a promotion."""
-    if new.status == LOST:
+    if new.status == LOST != old.status:
         return b""
-    table, slot = (before, old) if _sets_out(old, new) else (after, new)
+    table, slot = (before, old) if _sets_out(old, new) or new.status == LOST else (after, new)
     nodes = [table.members[place].node for place in slot.members]
     up = [table.members[place].up for place in slot.members]
     return next((node for node in nodes if node in staying), b"" if any(up) else None)
