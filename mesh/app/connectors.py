@@ -91,8 +91,13 @@ class NamedWriter(Writer[T_contra], Protocol[T_contra]):
 
     def write_named(self, items: Sequence[T_contra], names: Sequence[ItemName]) -> None: ...
 
+
+@runtime_checkable
+class Pausing(Protocol):
+    """A writer that can end while its run goes on later: what it knows of names stays known."""
+
     def pause(self) -> None:
-        """In place of `close`, where a later process of the same run may give items again: names stay known."""
+        """In place of `close`."""
         ...
 
 

@@ -25,6 +25,7 @@ from mesh.app.connectors import (
     ItemName,
     NamedSink,
     NamedWriter,
+    Pausing,
     Reader,
     Sink,
     Split,
@@ -212,8 +213,8 @@ class Connections:
         for sink, writer in self._writers.items():
             with self._named("sink", self._plan.sinks[sink].name):
                 writer.flush()
-                if goes_on and self._takes_names(self._plan.sinks[sink].connector):
-                    cast(NamedWriter[Any], writer).pause()
+                if goes_on and isinstance(writer, Pausing):
+                    writer.pause()
                 else:
                     writer.close()
         self._writers.clear()
