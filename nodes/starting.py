@@ -1,25 +1,16 @@
-"""What stands between a good topology file and a running node: what this version cannot do, and what is not safe."""
+"""What stands between a good topology file and a running node: what is not safe; and what it will survive."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from mesh.runtime.config import ClusterConfig, NodeConfig
+from mesh.runtime.config import NodeConfig
 from nodes.addresses import parse_host_port, parse_listen
-from nodes.mistakes import Failure, Mistake, Mistaken
+from nodes.mistakes import Mistake, Mistaken
 from nodes.topology import Topology
 
 TYPE_INSECURE = "type --insecure if that is meant"
-IN_MEMORY = "this version keeps all state in memory; "
-
-
-def not_yet(cluster: ClusterConfig) -> list[str]:
-    """What the file format has and this version has not, a sentence each."""
-    sentences = []
-    if cluster.durability != "memory":
-        sentences.append(f'{IN_MEMORY}start it with durability = "memory" instead of "{cluster.durability}"')
-    return sentences
 
 
 def exposures(node: NodeConfig) -> list[str]:
@@ -37,8 +28,6 @@ def exposures(node: NodeConfig) -> list[str]:
 
 def refuse_to_start(topology: Topology, nodes: Sequence[NodeConfig], *, insecure: bool) -> None:
     """Raises `Failure` or `Mistaken` if these nodes must not be started as they are."""
-    if sentences := not_yet(topology.cluster):
-        raise Failure(2, *sentences)
     places = dict(zip((each.name for each in topology.nodes), topology.node_places, strict=True))
     typed = Mistake("--listen, --http", 0, 0, "")  # by a node that the file does not name
     found = [replace(places.get(node.name, typed), text=text) for node in nodes for text in exposures(node)]

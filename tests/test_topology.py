@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from mesh.runtime.config import ClusterConfig, NodeConfig
-from nodes.mistakes import Failure, Mistaken
-from nodes.starting import exposures, not_yet, refuse_to_start, survived
+from nodes.mistakes import Mistaken
+from nodes.starting import exposures, refuse_to_start, survived
 from nodes.topology import Topology, examine_topology, load_topology, outside_values
 
 TOPOLOGIES = sorted((Path(__file__).parents[1] / "topologies").glob("*.toml"))
@@ -406,17 +406,6 @@ def test_listen_addresses(folder: Path, listen: str, told: str) -> None:
 
 
 # -- what stands between a good file and a start
-
-
-def test_what_this_version_cannot_do_is_said_and_not_done(folder: Path) -> None:
-    text = GOOD.replace('name = "alpha"', 'name = "alpha"\ndata_dir = "a"').replace('"beta"', '"beta"\ndata_dir = "b"')
-    topology = load(folder, text, "cluster.copies=2", "cluster.durability=disk")
-    assert not_yet(topology.cluster) == [
-        'this version keeps all state in memory; start it with durability = "memory" instead of "disk"',
-    ]
-    with pytest.raises(Failure, match="in memory") as refused:
-        refuse_to_start(topology, topology.nodes, insecure=True)
-    assert refused.value.code == 2
 
 
 @pytest.mark.parametrize(

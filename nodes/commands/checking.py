@@ -12,7 +12,7 @@ from mesh.app.plan import SinkPlan, SourcePlan
 from nodes.application import Application, load, missing_input
 from nodes.commands import options
 from nodes.local import SOLO, chosen_app
-from nodes.starting import exposures, not_yet, survived
+from nodes.starting import exposures, survived
 from nodes.topology import Topology, examine_topology, outside_values
 
 
@@ -82,7 +82,7 @@ def _listed(heading: str, items: list[str]) -> list[str]:
 
 
 def _notes(topology: Topology | None, application: Application) -> list[str]:
-    sentences = list(not_yet(topology.cluster)) if topology else []
+    sentences: list[str] = []
     for node in topology.nodes if topology else ():
         sentences += exposures(node)
     sentences += [f"on this machine, {sentence}" for sentence in missing_input(application.plan)]
