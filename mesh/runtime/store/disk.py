@@ -234,6 +234,11 @@ def _options(lib: Any) -> Any:
 def _tables(lib: Any) -> Any:
     tables = lib.BlockBasedOptions()
     tables.set_bloom_filter(10, False)
+    # In parts: the whole filter of a large file fits no shard of the cache, and would be read anew by every get.
+    tables.set_index_type(lib.BlockBasedIndexType.two_level_index_search())
+    tables.set_partition_filters(True)
+    tables.set_metadata_block_size(4 << 10)
+    tables.set_pin_top_level_index_and_filter(True)
     tables.set_block_cache(lib.Cache(_CACHE))
     tables.set_cache_index_and_filter_blocks(True)
     tables.set_pin_l0_filter_and_index_blocks_in_cache(True)
