@@ -426,11 +426,15 @@ class Moving(Cluster):
             if self.finished() if until is None else until():
                 return
             self.step()
-            state = len(self.history), sum(map(len, self.applied.values())), self._choices() == []
+            state = len(self.history), sum(map(len, self.applied.values())), self._choices() == [], self.progress()
             idle = idle + 1 if state == last else 0
             last = state
             assert idle < 5_000, f"nothing moves: {self.shown()}"
         raise AssertionError(f"it does not end: {self.shown()}")
+
+    def progress(self) -> object:
+        """Whatever else moves."""
+        return None
 
     def finished(self) -> bool:
         here = self.present()

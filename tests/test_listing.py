@@ -474,6 +474,9 @@ class Walked(Moving):
         assert not set(walker.there) - set(walker.found), "a key that was there all the time is missing"
         assert not set(walker.found) - set(self._there(walker.stage)), "a key that nobody made"
 
+    def progress(self) -> object:
+        return self.tickets, len(self.walkers), [len(walker.found) for walker in self.walkers]
+
     def finished(self) -> bool:
         return super().finished() and self.tickets == 6 and not self.walkers
 

@@ -15,9 +15,11 @@ import pytest
 from mesh.core import codec, control
 from mesh.core.agreement import Agreement
 from mesh.core.ballots import Vote
+from mesh.core.cargo import Cargo
 from mesh.core.data import DataPlane
 from mesh.core.electorate import Electorate, Voter
-from mesh.core.events import Delivered, Effect, TableAgreed
+from mesh.core.events import Delivered, Effect, TableAgreed, Transmit
+from mesh.core.handoff import CONTROL
 from mesh.core.intake import Intake
 from mesh.core.link import Links
 from mesh.core.membership import roster
@@ -109,15 +111,16 @@ def routes_to_the_wrong_owner(patch: Patch) -> None:
 
 
 def acknowledges_before_it_applies(patch: Patch) -> None:
-    delivered = DataPlane._delivered
+    delivered = Cargo.delivered
 
     def eager(self: Any, event: Delivered) -> None:
         delivered(self, event)
         if event.channel:
             batch: Any = codec.decode_with_values(event.payload)
-            self._transmit(event.sender, BatchDone(batch.stage, batch.number, batch.epoch, b"", ()))
+            done = BatchDone(batch.stage, batch.number, batch.epoch, b"", ())
+            self._effects.append(Transmit(event.sender, CONTROL, codec.encode_with_values(done)))
 
-    patch.setattr(DataPlane, "_delivered", eager)
+    patch.setattr(Cargo, "delivered", eager)
 
 
 def applies_twice(patch: Patch) -> None:
