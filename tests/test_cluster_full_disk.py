@@ -1,14 +1,22 @@
-"""A node whose disk has no room stands still, says so, and goes on by itself when there is some: nothing that was
-acknowledged is lost."""
+"""A node whose disk has no room stands still, says so, and goes on by itself when there is some; one whose disk fails
+ends with a sentence. Nothing that was acknowledged is lost."""
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+import subprocess
+from http.client import HTTPException
 from pathlib import Path
 
 import pytest
 
+from tests.cluster_kit import eventually
+from tests.commands import ENVIRONMENT
+from tests.deaths_kit import on_disk
 from tests.store_kit import run_python
-from tests.test_store_full import can_mount
+from tests.test_store_full import FAILING_FSYNC, can_mount
+from tests.windows_kit import events, windows
 
 FULL = """
 import os, subprocess
@@ -75,3 +83,27 @@ def test_a_full_disk_stalls_a_node_until_there_is_room(tmp_path: Path) -> None:
         pytest.skip("no small disk can be made here")
     code, said = run_python(FULL.format(folder=str(tmp_path)), ("unshare", "-rm"), seconds=250)
     assert (code, said[-1:]) == (0, ["went on"])
+
+
+def test_a_disk_that_fails_ends_the_node_with_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler, so no fsync can be made to fail")
+    (tmp_path / "fails.c").write_text(FAILING_FSYNC.replace("int fsync(", "int another("))  # the database's own only
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", "fails.so", "fails.c", "-ldl"], cwd=tmp_path, check=True)
+    monkeypatch.setitem(ENVIRONMENT, "LD_PRELOAD", str(tmp_path / "fails.so"))
+    monkeypatch.setitem(ENVIRONMENT, "NO_SYNC_FILE", str(tmp_path / "no-sync"))
+    with windows(tmp_path / "nodes", "alpha", **on_disk("alpha", copies=1)) as made:
+        sent = [(f"key-{number}", number) for number in range(60)]
+        assert events(made["alpha"].door, sent, "p").code == 200
+        (tmp_path / "no-sync").touch()
+        with contextlib.suppress(OSError, HTTPException):
+            assert events(made["alpha"].door, [("more", 1)], "p", 60).code != 200
+        said = made["alpha"].until("store.failed")["error"]
+        assert said.startswith("the store failed, and what is on the disk is not known: IO error: ")
+        assert made["alpha"].end() == 1
+        assert made.noise() == []
+        (tmp_path / "no-sync").unlink()
+        made.start()
+        eventually(lambda: made["alpha"].get("/readyz").code == 200, "it is ready again")
+        assert events(made["alpha"].door, sent, "p").body == {"committed": 60, "duplicates": 60}

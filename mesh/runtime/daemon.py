@@ -50,7 +50,7 @@ from mesh.core.membership.tuning import LAN, LOOPBACK, WAN, Tuning
 from mesh.core.messages import ALIVE, STAYING, SUSPECT, Member
 from mesh.core.node import Node
 from mesh.core.planner import Declared
-from mesh.core.storing import StoreError
+from mesh.core.storing import StoreError, StoreFailed
 from mesh.runtime import view
 from mesh.runtime.config import ClusterConfig, NodeConfig
 from mesh.runtime.data_dir import DataDir
@@ -285,8 +285,7 @@ class Daemon:
                 case Envelope(endpoint, parts):
                     self._transport.send(endpoint, parts)
                 case Persist(name, value):
-                    if self._data_dir:
-                        self._data_dir.write(name, value)
+                    self._write(name, value)
                     self._perform(self.node.handle_control(Persisted(name), self._now()))
                 case Log(event, fields, level):
                     getattr(self._log, level)(event, **fields)
@@ -303,6 +302,14 @@ class Daemon:
                     self._exit_code = exit_code
                 case _:
                     raise AssertionError(f"nobody performs {effect}")
+
+    def _write(self, name: str, value: bytes) -> None:
+        if self._data_dir is None:
+            return
+        try:
+            self._data_dir.write(name, value)
+        except OSError as error:
+            raise StoreFailed(f"the data directory {self.config.data_dir} failed: {error.strerror}") from None
 
     def _connect_anew(self, effects: list[Effect]) -> None:
         """To whom was just met, before anything is said to them: a connection that was tried in vain until now would
