@@ -46,10 +46,16 @@ store.commit()
 committed += 1
 shown = subprocess.run([sys.executable, "-c", '''
 import shutil
+from mesh.runtime.errors import StartError
 from mesh.runtime.store import DiskStore
 from tests.store_kit import everything
-shutil.copytree({folder!r} + "/store", {folder!r} + "/copy")
-store = DiskStore({folder!r} + "/copy")
+for attempt in range(20):  # upkeep may take files away between two that are copied
+    try:
+        shutil.copytree({folder!r} + "/store", {folder!r} + "/copy-%d" % attempt)
+        store = DiskStore({folder!r} + "/copy-%d" % attempt)
+        break
+    except (StartError, shutil.Error, FileNotFoundError):
+        shutil.rmtree({folder!r} + "/copy-%d" % attempt)
 print(sorted(store.metas().values()), len(everything(store, range(4))), set(everything(store, range(4)).values()))
 '''], stdout=subprocess.PIPE, text=True).stdout
 wanted = b"%d" % committed
