@@ -2,7 +2,8 @@
 
 The job is done when every node has logged `app.done`, or has left in good order after handing over. Then the summary,
 and all nodes are stopped, unless they shall be kept. A node that ends otherwise before that fails the job: what it held
-is gone, so the others are stopped too.
+is gone, so the others are stopped too. One that is killed and can be spared is not waited for; what it had counted is
+not in the summary.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ class Job(Upkeep):
     """One run."""
 
     def __init__(
-        self, topology_file: str, names: Sequence[str], options: Sequence[str], *, app: str, keep: bool
+        self, topology_file: str, names: Sequence[str], options: Sequence[str], *, app: str, keep: bool, spare: int = 0
     ) -> None:
-        super().__init__(topology_file, names, options)
+        super().__init__(topology_file, names, options, spare=spare)
         self.summary: Summary | None = None  # once done
         self.port_taken = False
         self._app = app
@@ -49,7 +50,13 @@ class Job(Upkeep):
             self._done.setdefault(name, fields)
         if fields["event"] == "app.done":
             self._done.setdefault(name, fields)
-        if self.summary is None and len(self._done) == len(self._names):
+        self._finish_if_done()
+
+    def on_spared(self) -> None:
+        self._finish_if_done()
+
+    def _finish_if_done(self) -> None:
+        if self.summary is None and self._done and self._done.keys() | self.spared.keys() == {*self._names}:
             self._finish()
 
     def needs(self, name: str) -> bool:

@@ -37,7 +37,6 @@ def refuse_to_start(topology: Topology, nodes: Sequence[NodeConfig], *, insecure
 
 def survived(topology: Topology) -> str:
     """What a cluster of this file can lose and go on."""
-    workers = [node for node in topology.nodes if node.role == "worker"]
     copies = topology.cluster.copies
     voters = len(topology.nodes)
     if copies == 1 and topology.cluster.durability == "disk":
@@ -53,5 +52,11 @@ def survived(topology: Topology) -> str:
             "of two nodes the death of the lighter voter only; when the other dies, all stops. Three nodes, or two "
             "and a witness, survive the death of any one"
         )
-    lost = min(copies - 1, (voters - 1) // 2, len(workers) - 1)
+    lost = spare_nodes(topology)
     return f"the death of any {lost} at once, with {copies} copies of each key" if lost else "no death"
+
+
+def spare_nodes(topology: Topology) -> int:
+    """So many, whichever they are, may die at once, and the others go on with all that there was."""
+    workers = sum(node.role == "worker" for node in topology.nodes)
+    return min(topology.cluster.copies - 1, (len(topology.nodes) - 1) // 2, workers - 1)

@@ -2,7 +2,8 @@
 
 Every node's log lines appear as if they were this process's own. Ctrl-C asks all nodes to stop, a second one kills
 them. A node that dies takes its part of the keys with it, so its slots are named; what then happens to the others is
-`on_loss`'s to say: `mesh up` lets them go on.
+`on_loss`'s to say: `mesh up` lets them go on. Where slots have copies, so many nodes may be killed that the others have
+all that there was (`spare`): they go on, and that is no failure.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ ASK_SECONDS = 1.0  # a busy node may answer late, and the log has to go on
 class Upkeep:
     """The nodes of one command, from start to end."""
 
-    def __init__(self, topology_file: str, names: Sequence[str], options: Sequence[str]) -> None:
+    def __init__(self, topology_file: str, names: Sequence[str], options: Sequence[str], *, spare: int = 0) -> None:
+        self.spared: dict[str, None] = {}  # nodes that were killed, and whose part the others have
+        self._spare = spare
         self.fleet = Fleet(topology_file, tuple(names), tuple(options))
         self.log = logs.logger()
         self.code = 0
@@ -94,6 +97,9 @@ class Upkeep:
     def on_loss(self) -> None:
         """A node ended that should not have."""
 
+    def on_spared(self) -> None:
+        """A node was killed, and the others go on without it."""
+
     def stop(self) -> None:
         if not self.stopping:
             self.stopping = True
@@ -118,15 +124,20 @@ class Upkeep:
         elif code == 2:  # its own line said why
             self.code = self.code or 2
             self.on_loss()
+        elif code < 0 and len(self.spared) < self._spare:
+            self.spared[name] = None
+            self._tell_death(name, code, "the others have copies of its slots, and go on")
+            self.on_spared()
         else:
             self._tell_death(name, code)
             self.code = 1
             self.on_loss()
 
-    def _tell_death(self, name: str, code: int) -> None:
+    def _tell_death(self, name: str, code: int, what_of_it: str = "") -> None:
         slots = self._slots_of(name)
         cause = f"by signal {-code}" if code < 0 else f"with exit code {code}"
-        self.log.error("node.died", name=name, slots=slots, detail=f"{name} ended {cause}; {_loss(slots)}")
+        detail = f"{name} ended {cause}; {what_of_it or _loss(slots)}"
+        (self.log.warning if what_of_it else self.log.error)("node.died", name=name, slots=slots, detail=detail)
 
     def _slots_of(self, name: str) -> str:
         """As those that are up know it; they have moved since the founding."""

@@ -52,6 +52,43 @@ app = mesh.App("ticks")
 app.source("ticks", Ticks()).key_by(lambda word: word).fold("count", int, lambda n, _: n + 1)
 """
 
+SLOW = """\
+import mesh
+import time
+from pathlib import Path
+
+output = mesh.param("output", default=Path("out"), kind=Path)
+
+
+class Slow:
+    endless = False
+    blocking = False
+
+    def splits(self):
+        return [mesh.Split(f"split-{number}") for number in range(4)]
+
+    def open(self, split, offset):
+        return Reader(offset)
+
+
+class Reader:
+    def __init__(self, offset):
+        self.offset = offset
+
+    def read(self, max_bytes):
+        time.sleep(0.01)
+        self.offset += 1
+        return mesh.Chunk(["tick", "tock"], self.offset, self.offset == 300)
+
+    def close(self):
+        pass
+
+
+app = mesh.App("slow")
+counts = app.source("ticks", Slow()).key_by(lambda word: word).fold("count", int, lambda n, _: n + 1)
+counts.items().to(mesh.jsonl(output))
+"""
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -224,6 +261,20 @@ def test_a_node_that_dies_fails_the_run_and_its_slots_are_named(folder: Path) ->
         assert run.end() == 1
         assert (died["name"], died["slots"]) == ("node-2", "342-682")
         assert "342-682" in died["detail"]
+
+
+def test_a_run_with_copies_goes_on_without_a_node_that_is_killed(folder: Path) -> None:
+    (folder / "slow.py").write_text(SLOW, encoding="utf-8")
+    with running("run", "slow.py", "--nodes", "3", "--copies", "2", "--json", "--set", "output=out", cwd=folder) as run:
+        run.until("node.ready", 3)
+        os.kill(run.children()[1], signal.SIGKILL)
+        died = run.until("node.died")[0]
+        assert (died["level"], died["name"]) == ("warning", "node-2")
+        assert "the others have copies" in died["detail"]
+        assert run.end() == 0
+        assert json.loads(run.out)["records_in"] == 4 * 2 * 300
+    lines = [json.loads(line) for part in (folder / "out").glob("*.jsonl") for line in part.read_text().splitlines()]
+    assert sorted(lines) == [[word, count] for word in ("tick", "tock") for count in range(1, 1201)]
 
 
 def test_a_node_that_leaves_before_the_end_fails_the_run(folder: Path) -> None:

@@ -21,7 +21,7 @@ from nodes.kept_runs import kept_name
 from nodes.local import chosen_app, cluster_name, free_ports, local_topology, node_names
 from nodes.mistakes import Failure, Mistake
 from nodes.overrides import Override
-from nodes.starting import TYPE_INSECURE, refuse_to_start
+from nodes.starting import TYPE_INSECURE, refuse_to_start, spare_nodes
 from nodes.summary import Summary
 from nodes.topology import examine_topology, outside_values
 
@@ -91,7 +91,7 @@ def run(
         words = [*pass_on(sets, insecure=insecure), "--set", f"app.module={topology.app.module}"]
         words += [word for each in typed[1:] for word in ("--set", f"{'.'.join(each.path)}={each.value}")]
         made = partial(local_topology, cluster, http=door, data_dir=data_dir)
-        code, summary = _run_on_nodes(app_name, nodes, made, door, words, keep=keep)
+        code, summary = _run_on_nodes(app_name, nodes, made, door, words, keep=keep, spare=spare_nodes(topology))
     if as_json and summary is not None:
         click.echo(summary.as_json())
     return code
@@ -136,14 +136,21 @@ def _check_posts(plan: Plan, nodes: int, door: Address | None) -> None:
 
 
 def _run_on_nodes(
-    app: str, nodes: int, topology: Callable[[list[int]], str], door: Address | None, words: list[str], *, keep: bool
+    app: str,
+    nodes: int,
+    topology: Callable[[list[int]], str],
+    door: Address | None,
+    words: list[str],
+    *,
+    keep: bool,
+    spare: int,
 ) -> tuple[int, Summary | None]:
     with tempfile.TemporaryDirectory(prefix="mesh-run-") as folder:
         for attempt in range(1, ATTEMPTS + 1):
             file = os.path.join(folder, f"attempt-{attempt}.toml")
             with open(file, "w", encoding="utf-8") as stream:
                 stream.write(topology(free_ports(nodes)))
-            job = Job(file, node_names(nodes), words, app=app, keep=keep)
+            job = Job(file, node_names(nodes), words, app=app, keep=keep, spare=spare)
             code = job.run()
             if not (code == 2 and job.port_taken and door is None and attempt < ATTEMPTS):
                 break

@@ -9,7 +9,7 @@ from nodes.application import Application, load, reads_stdin
 from nodes.commands import options
 from nodes.joining import chosen_node
 from nodes.mistakes import Failure
-from nodes.starting import refuse_to_start
+from nodes.starting import refuse_to_start, spare_nodes
 from nodes.topology import Topology, examine_topology, outside_values
 from nodes.upkeep import Upkeep
 
@@ -62,7 +62,8 @@ def up(topology: str, sets: tuple[str, ...], insecure: bool) -> int:
     refuse_to_start(loaded, loaded.nodes, insecure=insecure)
     if reads_stdin(application.plan):
         raise Failure(2, "the app reads standard input, which only one process can: use `mesh run` or `mesh node`")
-    return Upkeep(topology, [each.name for each in loaded.nodes], pass_on(sets, insecure=insecure)).run()
+    names = [each.name for each in loaded.nodes]
+    return Upkeep(topology, names, pass_on(sets, insecure=insecure), spare=spare_nodes(loaded)).run()
 
 
 def _load(topology: str, sets: tuple[str, ...]) -> tuple[Topology, Application]:
