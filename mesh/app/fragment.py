@@ -58,12 +58,14 @@ def untraced(_keys: Keys, _values: list[Any], _origins: list[int], _out: TracedE
 class Fragment:
     """The stateless tree below one producer. `run(keys, values, out)`: keys is None below a source.
 
-    `trace(keys, values, origins, out)`: the same, with an int beside every record; see `tracing`."""
+    `trace(keys, values, origins, out)`: the same, with an int beside every record; see `tracing`. `one_way`: no target
+    is reached in two ways, so that `run` gives each its records in the same order."""
 
     run: Run
     stages: tuple[int, ...]  # that it feeds, ascending
     sinks: tuple[int, ...]
     trace: Trace = untraced
+    one_way: bool = False
 
     @property
     def empty(self) -> bool:

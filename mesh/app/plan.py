@@ -149,8 +149,9 @@ class _Compiler:
         both = self.below(producer, stages, sinks)
         if both is None:
             return Fragment(_nothing, (), ())
-        trace = tracing.in_order(both.trace, _several(stages), _several(sinks))
-        return Fragment(both.run, tuple(sorted(stages)), tuple(sorted(sinks)), trace)
+        several = _several(stages), _several(sinks)
+        trace = tracing.in_order(both.trace, *several)
+        return Fragment(both.run, tuple(sorted(stages)), tuple(sorted(sinks)), trace, not any(several))
 
     def below(self, node: Node, stages: Counter[int], sinks: Counter[int]) -> _Both | None:
         """What happens to the records of `node`; None when nobody would see it. Counts the ways to each target."""

@@ -313,11 +313,12 @@ class Replicas:
         self.next_output[stage] = max(self.next_output[stage], pack.next_output)
 
     def _keep_states(self, pack: Pack) -> None:
+        of_slot = {slot: self.copies[slot].states[pack.stage] for slot in dict.fromkeys(pack.slots)}
         for slot, key, state in zip(pack.slots, pack.keys, pack.states, strict=False):
-            self.copies[slot].states[pack.stage][key] = state
+            of_slot[slot][key] = state
         gone = len(pack.states)
         for slot, key in zip(pack.slots[gone:], pack.keys[gone:], strict=True):
-            self.copies[slot].states[pack.stage].pop(key, None)
+            of_slot[slot].pop(key, None)
 
     def _freed(self, sender: NodeId, epoch: int, packs: list[tuple[NodeId, int]]) -> None:
         self.outputs.free(packs, lambda origin: self._is_from_its_source(origin, sender, epoch))
