@@ -29,6 +29,9 @@ for number in range({first}, 10**9):
 """
 
 
+LAST_BLOCK = 32 << 10  # bytes at a log's end where a length that became larger looks like half a record
+
+
 def states() -> list[Change]:
     return [(each % 4, 0, b"key-%d" % each, random.Random(each).randbytes(50)) for each in range(2000)]
 
@@ -88,7 +91,22 @@ def test_kill_in_the_middle_leaves_whole_packs_and_every_committed_one(tmp_path:
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_a_flipped_bit_is_told_or_harmless(origin: Path, place: float, bit: int) -> None:
     for kind in ("*.sst", "*.log", "MANIFEST-*", "CURRENT"):
-        check_damage(origin, kind, lambda data: flipped(data, int(place * len(data)), bit))
+        end = LAST_BLOCK if kind == "*.log" else 0
+        check_damage(origin, kind, lambda data, end=end: flipped(data, int(place * (len(data) - end)), bit))
+
+
+def test_a_record_of_a_kind_that_the_database_would_read_for_ever_is_told(tmp_path: Path) -> None:
+    """Kind 1, a whole record, becomes 5 by one bit: the first of a log of another number, to RocksDB."""
+    path = in_log(tmp_path / "store")
+    for pattern in ("MANIFEST-*", "*.log"):
+        (file,) = path.glob(pattern)
+        whole = file.read_bytes()
+        assert whole[6] == 1
+        file.write_bytes(flipped(whole, 6, 2))
+        with pytest.raises(StartError, match=rf"damaged: {file.name} has a record of kind 5 at 0, which nobody wrote"):
+            DiskStore(str(path))
+        file.write_bytes(whole)
+    DiskStore(str(path)).close()
 
 
 def flipped(data: bytes, at: int, bit: int) -> bytes:

@@ -34,10 +34,9 @@ from mesh.core.storing import (
 )
 from mesh.runtime.errors import StartError
 from mesh.runtime.store import records
+from mesh.runtime.store.log_files import refuse_endless
 
-_MEMTABLE = (
-    16 << 20
-)  # what is written in memory before it goes to a file: fits the processor's cache, replayed in 0.3 s
+_MEMTABLE = 16 << 20  # bytes in memory before they go to a file: fits the processor's cache, replayed in 0.3 s
 _CACHE = 32 << 20  # blocks, indexes and filters that were read
 _OPEN_FILES = 256
 _LOG = 4 << 20  # the database's own diary
@@ -62,6 +61,7 @@ class DiskStore:
         try:
             _make_directory(Path(path))
             _refuse_remains(Path(path))
+            refuse_endless(Path(path))
             self._db = self._lib.Rdict(path, _options(self._lib))
         except Exception as error:
             raise StartError(_why_not_open(path, error)) from None
