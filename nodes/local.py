@@ -14,6 +14,8 @@ from nodes.overrides import Override
 
 SOLO = '[cluster]\nname = "solo"\n[[node]]\nname = "node-1"\nlisten = "tcp://127.0.0.1:1"\n'  # nothing binds it
 LOOPBACK = "127.0.0.1"
+PORTS = range(16_384, 32_768)
+TRIES = 100
 MAX_APP_NAME = 50  # characters of it in the cluster's name
 
 
@@ -28,15 +30,30 @@ def chosen_app(spec: str) -> Override:
 
 
 def free_ports(count: int) -> list[int]:
-    """Different ports that nobody listens on now; somebody may before we do."""
-    sockets = [socket.socket() for _ in range(count)]
+    """Different ports that nobody listens on now; somebody may before we do.
+
+    Below those that systems hand out by themselves (from 32768 on Linux, 49152 on macOS): else any connection that is
+    made meanwhile may get one of them.
+    """
+    sockets: list[socket.socket] = []
     try:
-        for each in sockets:
-            each.bind((LOOPBACK, 0))
+        while len(sockets) < count:
+            sockets.append(_bound())
         return [int(each.getsockname()[1]) for each in sockets]
     finally:
         for each in sockets:
             each.close()
+
+
+def _bound() -> socket.socket:
+    for port in [*secrets.SystemRandom().sample(PORTS, TRIES), 0]:
+        made = socket.socket()
+        try:
+            made.bind((LOOPBACK, port))
+            return made
+        except OSError:
+            made.close()
+    raise Failure(1, f"no free port on {LOOPBACK}")
 
 
 def node_names(count: int) -> list[str]:

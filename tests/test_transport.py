@@ -21,6 +21,7 @@ import zmq
 
 from mesh.core import codec
 from mesh.runtime.transport import MAX_ENDPOINTS, SKIPPED_AT_ONCE, Transport, TransportError, check_library
+from nodes.local import free_ports
 from tests.sim_kit import SimulatedPair
 
 ROUNDS = 400  # of 50 ms: how long something that must come may take
@@ -251,14 +252,8 @@ def test_one_thread_waits_while_another_sends_and_receives(node: Transport) -> N
     assert got == [numbered(number) for number in range(pumped)]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def test_what_is_sent_before_the_other_listens_arrives_without_further_calls() -> None:
-    endpoint = f"tcp://127.0.0.1:{free_port()}"
+    endpoint = f"tcp://127.0.0.1:{free_ports(1)[0]}"
     with closing(Transport("tcp://127.0.0.1:0", A)) as sender:
         for number in range(100):
             assert sender.send(endpoint, numbered(number))
@@ -291,7 +286,7 @@ def test_a_forgotten_endpoint_may_be_used_again(node: Transport) -> None:
 def test_a_full_queue_is_told_and_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mesh.runtime.transport.HIGH_WATER_MARK", 10)
     with closing(Transport("tcp://127.0.0.1:0", A)) as sender:
-        nobody = f"tcp://127.0.0.1:{free_port()}"
+        nobody = f"tcp://127.0.0.1:{free_ports(1)[0]}"
         taken = [sender.send(nobody, numbered(number)) for number in range(20)]
     assert taken == [True] * 10 + [False] * 10
     assert sender.unsent == 10

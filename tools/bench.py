@@ -15,7 +15,6 @@ import json
 import os
 import platform
 import random
-import socket
 import statistics
 import sys
 import tempfile
@@ -29,6 +28,7 @@ from mesh.app.load import load_app
 from mesh.app.plan import compile as compile_app
 from mesh.runtime.embedded import Embedded
 from nodes.fleet import Exited, Fleet, Logged
+from nodes.local import free_ports
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "word_count.py"
 DISTINCT = 100_000
@@ -86,17 +86,9 @@ def daemons(path: Path, count: int) -> tuple[int, float]:
 def _topology(names: list[str], path: Path) -> str:
     lines = ["[cluster]", 'name = "bench"', "[app]", f"module = {json.dumps(str(EXAMPLE))}"]
     lines += ["[app.params]", f"input = {json.dumps(str(path))}"]
-    for name, port in zip(names, _free_ports(len(names)), strict=True):
+    for name, port in zip(names, free_ports(len(names)), strict=True):
         lines += ["[[node]]", f'name = "{name}"', f'listen = "tcp://127.0.0.1:{port}"', 'http = "127.0.0.1:0"']
     return "\n".join(lines)
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def _wait_for_done(fleet: Fleet, count: int) -> list[dict[str, object]]:
