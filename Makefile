@@ -17,8 +17,9 @@ $(VENV)/.developer: $(VENV)/.installed
 demo: install        ## count every word of Python's standard library on three nodes
 	@$(BIN)/python -P tools/demo.py
 
+# Three at a time also on two cores: real nodes mostly wait. The tests of a file share what they started.
 test: $(VENV)/.developer    ## all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 lint: $(VENV)/.developer    ## style, types, floors
 	$(BIN)/ruff check .

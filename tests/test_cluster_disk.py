@@ -16,7 +16,7 @@ from tests.test_cluster_rounds import the_same_as_in_one_process
 from tests.windows_kit import Producer, events, windows
 
 THREE = ("alpha", "beta", "gamma")
-STEPS = 4
+STEPS = 3
 WRONG = ("partition.lost", "node.crashed", "record.set_aside", "store.failed", "slot.no_copy")
 
 
@@ -68,7 +68,7 @@ def test_producers_lose_nothing_while_nodes_die_and_come_back(tmp_path: Path, co
     with windows(tmp_path, *THREE, **on_disk(*THREE, copies=copies)) as made:
         deaths = Deaths(made, random, copies, disk=True)
         deaths.until_at_rest()
-        producers = [Producer(f"p{number}", made, Random(random.random())) for number in range(2)]
+        producers = [Producer(f"p{number}", made, Random(random.random()), deaths=True) for number in range(2)]
         for producer in producers:
             producer.start()
         for number in range(STEPS):
