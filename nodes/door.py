@@ -2,6 +2,9 @@
 
 A connection is a file descriptor, and the mesh needs some as well. So connections past a limit are told to come back,
 and one that says nothing is closed. The server's own limit would refuse everybody while there are too many.
+
+The parser takes heads, and requests behind others, of any length, and keeps them all; so what a connection says
+is counted here, and one that never comes to the point is closed.
 """
 
 from __future__ import annotations
@@ -11,11 +14,13 @@ import errno
 import resource
 import socket
 import threading
+from typing import cast
 
+import httptools
 import uvicorn
-from starlette.applications import Starlette
 from starlette.responses import Response
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from nodes.addresses import Address
 from nodes.mistakes import Failure
@@ -23,6 +28,9 @@ from nodes.mistakes import Failure
 _FILES = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 CONNECTIONS = 2048 if _FILES == resource.RLIM_INFINITY else min(2048, _FILES // 2)  # the rest is the mesh's and sinks'
 IDLE_SECONDS = 5  # for a first request as well
+MOST_HEAD = 64 << 10  # bytes of a head, of what ends a body, or of what stands between its chunks
+MOST_BEHIND = 8  # requests that have come before the one in front was answered
+GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
 STOP_SECONDS = 2  # for answers under way at the end; then connections are cut
 
 
@@ -49,14 +57,79 @@ def bound_address(server: socket.socket, asked: Address) -> Address:
     return Address(asked.host, int(server.getsockname()[1]))
 
 
-class _Connection(H11Protocol):
+class _Connection(HttpToolsProtocol):
     """As uvicorn's, within our limits."""
+
+    _idle_bytes = 0  # since the last head that was complete, or the last piece of a body
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.timeout_keep_alive_task = self.loop.call_later(IDLE_SECONDS, self.timeout_keep_alive_handler)
         if len(self.connections) > CONNECTIONS:
             self.app = _full
+
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        self._idle_bytes += len(data)
+        try:
+            self._feed(data)
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+        else:
+            if self._idle_bytes > MOST_HEAD:
+                self.send_400_response("This request has too long a head.")
+
+    def _feed(self, data: bytes) -> None:
+        """Who offers to speak another protocol is answered in this one; the parser would skip the request's body."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            head = self._head_without_upgrade()
+            self.parser = httptools.HttpRequestParser(self)
+            self._feed(head + data[upgrade.args[0] :])
+
+    def _head_without_upgrade(self) -> bytes:
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            raise httptools.HttpParserError("a node is no proxy")
+        lines = [b"%b %b HTTP/1.1" % (method, self.url)]
+        lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"\r\n".join(lines) + b"\r\n\r\n"
+
+    def on_headers_complete(self) -> None:
+        """What is raised here is answered with 400, and the connection is closed."""
+        self._idle_bytes = 0
+        if self.parser.should_upgrade():
+            return  # it begins again
+        super().on_headers_complete()
+        self.cycle.transport = cast(asyncio.Transport, _OnePacket(self.transport))
+        if len(self.pipeline) > MOST_BEHIND:
+            raise ValueError("too many requests at once")
+
+    def on_message_complete(self) -> None:
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._idle_bytes = 0
+        super().on_body(body)
+
+
+class _OnePacket:
+    """What a response needs of a transport. Its head waits for its body: else they are two packets, and whoever asked
+    is woken twice."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self.close, self.is_closing = transport.close, transport.is_closing
+        self._head: bytes | None = None
+
+    def write(self, data: bytes) -> None:
+        if self._head is None and data != GO_ON:
+            self._head = data
+        else:
+            self._transport.write((self._head or b"") + data)
+            self._head = b""
 
 
 _full = Response(
@@ -70,7 +143,7 @@ _full = Response(
 class Door:
     """Open from `start` to `stop`."""
 
-    def __init__(self, app: Starlette, server: socket.socket) -> None:
+    def __init__(self, app: ASGIApp, server: socket.socket) -> None:
         config = uvicorn.Config(
             app,
             log_config=None,

@@ -22,12 +22,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from mesh.core.keys import BadKey, Key, key_to_json
 from mesh.core.places import BadPosition
 from mesh.runtime.status import KeysPage, Metric, Ownership, Reading, Ring, RingRun, Status
 from nodes import listing, logs, posting
 from nodes.answers import error_answer, json_answer, key_asked, not_now, query_fields, refuse_other_sites, shown
+from nodes.front import Front, Handler
 from nodes.ndjson import BadLine
 
 LOOKUP_SECONDS = 5.0  # a read that takes longer is answered with 503
@@ -71,9 +73,9 @@ class Served(posting.Takes, Protocol):
         """Go on without a majority that is lost for good; False if it is not lost."""
 
 
-def make_app(served: Served) -> Starlette:
+def make_app(served: Served) -> ASGIApp:
     door = _Door(served)
-    routes = {
+    questions = {
         "/healthz": door.healthz,
         "/readyz": door.readyz,
         "/metrics": door.metrics,
@@ -84,22 +86,22 @@ def make_app(served: Served) -> Starlette:
         "/v1/keys/{stage}": door.keys,
     }
     orders = {"/v1/leave": door.leave, "/v1/accept-loss": door.accept_loss, "/v1/recover": door.recover}
-    app = Starlette(
-        routes=[
-            *[Route(path, endpoint, methods=["GET"]) for path, endpoint in routes.items()],
-            *[Route(path, endpoint, methods=["POST"]) for path, endpoint in orders.items()],
-            *posting.routes(served),
-        ],
-        exception_handlers={
-            HTTPException: _http_error,
-            BadKey: _bad_key,
-            BadPosition: _bad_cursor,
-            BadLine: posting.bad_line,
-            Exception: _internal_error,
-        },
-    )
+    posts = posting.endpoints(served)
+    endpoints = {
+        **{("GET", path): endpoint for path, endpoint in questions.items()},
+        **{("POST", path): endpoint for path, endpoint in (orders | posts).items()},
+    }
+    handlers: dict[type[Exception], Handler] = {
+        HTTPException: _http_error,
+        BadKey: _bad_key,
+        BadPosition: _bad_cursor,
+        BadLine: posting.bad_line,
+        Exception: _internal_error,
+    }
+    routes = [Route(path, endpoint, methods=[method]) for (method, path), endpoint in endpoints.items()]
+    app = Starlette(routes=routes, exception_handlers=handlers)
     app.router.redirect_slashes = False  # one address a thing
-    return app
+    return Front(endpoints, app, handlers)
 
 
 class _Door:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,7 +18,6 @@ import anyio.to_thread
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from mesh.core.events import Event, LinesPosted, RecordAsked
 from mesh.core.windows import MAX_PRODUCER, MOST_SEQ, WINDOW
@@ -56,12 +55,10 @@ class _Producer:
     first: int = 0
 
 
-def routes(served: Takes) -> list[Route]:
+def endpoints(served: Takes) -> dict[str, Callable[[Request], Awaitable[Response]]]:
+    """By path; all of them POST."""
     posting = _Posting(served)
-    return [
-        Route("/v1/sources/{source}", posting.lines, methods=["POST"]),
-        Route("/v1/ask/{stage}", posting.ask, methods=["POST"]),
-    ]
+    return {"/v1/sources/{source}": posting.lines, "/v1/ask/{stage}": posting.ask}
 
 
 class _Posting:
@@ -133,11 +130,12 @@ class _Posting:
             with contextlib.suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(settle, outcome, body)
 
-        self._served.submit(question, done)
+        given_up = loop.call_later(GIVE_UP_SECONDS, settle, "unknown", b"")
         try:
-            return await asyncio.wait_for(answer, GIVE_UP_SECONDS)
-        except TimeoutError:
-            return "unknown", b""
+            self._served.submit(question, done)
+            return await answer
+        finally:
+            given_up.cancel()
 
 
 # -- requests ---------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
@@ -356,6 +357,75 @@ def test_what_is_not_http_is_hung_up_on(url: str, garbage: bytes) -> None:
         connection.sendall(garbage)
         assert b"200 OK" not in _all_that_comes(connection)
     assert ask(url, "/healthz").code == 200
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"GET /healthz HTTP/1.1\r\nLong: ",
+        b"GET /healthz HTTP/1.1\r\nHost: a\r\n" + b"Many: a\r\n" * 100,
+        b"POST /v1/ask/count?key=a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nTrailer: ",
+    ],
+    ids=["one header", "many headers", "after the body"],
+)
+def test_a_head_without_an_end_is_hung_up_on(url: str, begun: bytes) -> None:
+    with _connected(url) as connection:
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(begun)
+            for _ in range((server.MOST_HEAD + (256 << 10)) // 900):
+                connection.sendall(b"a" * 990 if begun.endswith(b": ") else b"Many: a\r\n" * 110)
+        assert b"200 OK" not in _all_that_comes(connection)
+
+
+def test_requests_are_answered_in_their_order_and_too_many_at_once_are_hung_up_on(url: str) -> None:
+    one = b"GET /v1/state/count?key=whale HTTP/1.1\r\nHost: a\r\n\r\n"
+    last = b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    with _connected(url) as connection:
+        connection.sendall(one * server.MOST_BEHIND + last)
+        answers = _all_that_comes(connection)
+        assert answers.count(b'"state":7') == server.MOST_BEHIND
+        assert answers.endswith(b"alive\n")
+    with _connected(url) as connection:
+        connection.sendall(one * 1000)
+        assert _all_that_comes(connection).count(b"HTTP/1.1") <= server.MOST_BEHIND + 2
+
+
+@pytest.mark.parametrize("cut", [0, 60, 150, 173])
+def test_an_offer_to_speak_another_protocol_is_passed_over(url: str, cut: int) -> None:
+    head = b"POST /v1/ask/none?key=a HTTP/1.1\r\nHost: a\r\n"
+    offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEA\r\n"
+    request = head + offer + b"Content-Length: 4\r\n\r\nnull"
+    with _connected(url) as connection:
+        for _ in range(2):
+            connection.sendall(request[:cut])
+            connection.sendall(request[cut:])
+            assert connection.recv(4096).startswith(b"HTTP/1.1 503 ")  # the body came: without it is 400
+
+
+def test_a_node_is_no_proxy(url: str) -> None:
+    with _connected(url) as connection:
+        connection.sendall(b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert _all_that_comes(connection).startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_body_may_come_after_it_was_asked_for(url: str) -> None:
+    head = b"POST /v1/ask/count?key=a HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n"
+    with _connected(url) as connection:
+        connection.sendall(head)
+        assert connection.recv(4096) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(b"1")
+        assert connection.recv(4096).startswith(b"HTTP/1.1 503 ")
+
+
+def test_a_head_and_its_body_are_one_packet(url: str) -> None:
+    with _connected(url) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert connection.recv(4096).endswith(b"\r\n\r\nalive\n")
+
+
+def _connected(url: str) -> socket.socket:
+    host, port = urlsplit(url).netloc.split(":")
+    return socket.create_connection((host, int(port)), timeout=30)
 
 
 def _all_that_comes(connection: socket.socket) -> bytes:
