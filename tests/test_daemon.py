@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from queue import Queue
+from typing import Any
 
 import pytest
 import structlog
@@ -13,21 +16,27 @@ import structlog
 import mesh
 from mesh.app.plan import Plan
 from mesh.app.plan import compile as compile_app
-from mesh.core.events import TableAgreed
+from mesh.core.events import Effect, Event, RecordAsked, TableAgreed, Woke
 from mesh.core.membership.tuning import LAN, LOOPBACK, WAN, Tuning
+from mesh.core.storing import StoreFailed
 from mesh.runtime.config import ClusterConfig, NodeConfig
 from mesh.runtime.daemon import Daemon, _tuning_for
 
+Step = Callable[[int, int], tuple[int, str | None]]
 
-def plan_of(source: mesh.Source[int]) -> Plan:
+
+def plan_of(source: mesh.Source[Any], step: Step) -> Plan:
     app = mesh.App("counted")
-    app.source("numbers", source).key_by(lambda n: n).fold("count", int, lambda n, _: n + 1)
+    app.source("numbers", source).key_by(lambda n: n).stateful("count", int, step)
     return compile_app(app)
 
 
-def daemon(data_dir: Path | None = None) -> Daemon:
+def daemon(
+    data_dir: Path | None = None, source: mesh.Source[Any] | None = None, step: Step = lambda n, _: (n + 1, None)
+) -> Daemon:
     node = NodeConfig("alpha", "tcp://127.0.0.1:0", data_dir=str(data_dir) if data_dir else "")
-    return Daemon(ClusterConfig("here"), node, (node,), plan_of(mesh.items(range(10))), structlog.get_logger())
+    plan = plan_of(source or mesh.items(range(10)), step)
+    return Daemon(ClusterConfig("here"), node, (node,), plan, structlog.get_logger())
 
 
 def test_what_the_heart_took_in_is_not_slept_through() -> None:
@@ -60,6 +69,58 @@ def test_whoever_reads_a_state_at_the_end_is_told_at_once() -> None:
     assert answers == [("unavailable", None)]
     assert alone.worker.lookup("count", 7, 1_000_000) == ("unavailable", None)
     alone._transport.close()
+
+
+def test_a_question_is_passed_on_by_whoever_asks_while_the_node_waits() -> None:
+    alone = daemon()
+    answers: list[tuple[str, bytes]] = []
+    alone._turn.release()  # as when it waits
+    alone.submit(lambda ticket: RecordAsked(ticket, "count", 7, 7), lambda *answer: answers.append(answer))
+    assert answers == [("unavailable", b"")]
+    alone._turn.acquire()  # as when it works
+    alone.submit(lambda ticket: RecordAsked(ticket, "count", 7, 7), lambda *answer: answers.append(answer))
+    assert len(answers) == len(alone.worker.inbox) == 1
+    alone._transport.close()
+
+
+def test_a_question_waits_its_turn_behind_what_came_before() -> None:
+    alone = daemon()
+    answers: list[tuple[str, bytes]] = []
+    alone.worker.post(Woke())
+    alone._turn.release()
+    alone.submit(lambda ticket: RecordAsked(ticket, "count", 7, 7), lambda *answer: answers.append(answer))
+    assert [type(event) for event in alone.worker.inbox] == [Woke, RecordAsked]
+    assert answers == []
+    alone._transport.close()
+
+
+def test_the_applications_code_is_left_to_its_own_thread() -> None:
+    alone = daemon(source=mesh.http(), step=lambda n, _: (n + 1, threading.current_thread().name))
+    working = threading.Thread(target=alone.run, name="works")
+    working.start()
+    answers: Queue[tuple[str, bytes]] = Queue()
+    said = ("unavailable", b"")
+    while said[0] == "unavailable":  # not founded yet
+        alone.submit(lambda ticket: RecordAsked(ticket, "count", -1, 0), lambda *answer: answers.put(answer))
+        said = answers.get(timeout=30)
+    for _ in range(100):
+        assert said == ("answered", b'{"outputs":["works"]}')
+        alone.submit(lambda ticket: RecordAsked(ticket, "count", -1, 0), lambda *answer: answers.put(answer))
+        said = answers.get(timeout=30)
+    alone.request_stop()
+    working.join()
+
+
+def test_a_question_that_breaks_the_node_ends_it() -> None:
+    def fail(event: Event, now: int) -> list[Effect]:
+        raise StoreFailed("the disk is gone")
+
+    alone = daemon()
+    alone._turn.release()
+    alone.node.data.handle = fail  # type: ignore[method-assign]
+    alone.submit(lambda ticket: RecordAsked(ticket, "count", 7, 7), lambda *answer: None)
+    alone._turn.acquire()
+    assert alone.run() == 1
 
 
 @pytest.mark.parametrize(

@@ -164,18 +164,49 @@ class ControlPlane:
         self._seated = False  # some table had a seat for this node
         self._departed = False
         self._miss_at: Millis | None = None
+        self._due: Millis | None = None  # see `next_deadline`
+        self._due_is_known = False
 
     def handle(self, event: Event, now: Millis) -> list[Effect]:
         outward: list[Effect] = []
+        if _is_of_links(event):
+            self._of_links(event, outward, now)
+            return outward
+        self._due_is_known = False
         self._pass_on(deque(self._dispatch(event, now)), outward, now)
-        if not isinstance(event, Transmit | Consumed):
-            if self.losses.waits_for_holders and self.contact.is_held():
-                self.losses.held(now)
-            self._pass_on(deque(self._plan(now)), outward, now)
-            outward += self._depart()
+        if self.losses.waits_for_holders and self.contact.is_held():
+            self.losses.held(now)
+        self._pass_on(deque(self._plan(now)), outward, now)
+        outward += self._depart()
         return outward
 
+    def _of_links(self, event: Event, outward: list[Effect], now: Millis) -> None:
+        """Most of what comes, and nothing to plan for."""
+        if isinstance(event, Received) and not self._may_speak(event, outward, now):
+            return
+        for effect in self.links.handle(event, now):
+            if isinstance(effect, Send):
+                outward += self._post(effect.to, effect.message, effect.payload)
+            else:
+                outward.append(effect)
+        due = self.links.next_deadline()
+        if due is not None and (self._due is None or due < self._due):
+            self._due = due
+
+    def _may_speak(self, event: Received, outward: list[Effect], now: Millis) -> bool:
+        if not self.membership.knows(event.sender, now):
+            outward.append(Rejected("stranger", f"{type(event.message).__name__} from a node that never said hello"))
+            return False
+        self.membership.heard(event.sender, now)
+        return True
+
     def next_deadline(self) -> Millis | None:
+        """It may be early, after events of links, and `Woke` corrects it."""
+        if not self._due_is_known:
+            self._due, self._due_is_known = self._earliest(), True
+        return self._due
+
+    def _earliest(self) -> Millis | None:
         machines = (
             self.admission, self.membership, self.agreement, self.links, self.contact, self.claims, self.leaving,
             self.boots, self.losses, self.recovery,
@@ -196,7 +227,7 @@ class ControlPlane:
         match event:
             case Received():
                 return self._received(event, now)
-            case Transmit() | Consumed() | PeerGone():
+            case PeerGone():
                 return self.links.handle(event, now)
             case Persisted():
                 return self.agreement.handle(event, now) + self.boots.handle(event, now)
@@ -230,8 +261,6 @@ class ControlPlane:
         if isinstance(message, _MEMBERSHIP):
             return self.membership.handle(event, now)
         heard = self.membership.handle(Heard(event.sender), now)
-        if isinstance(message, _LINKS):
-            return heard + self.links.handle(event, now)
         if isinstance(message, _AGREEMENT):
             heard += self.agreement.handle(event, now)
             return heard + (self.contact.handle(event, now) if isinstance(message, EpochKnown) else [])
@@ -354,6 +383,10 @@ class ControlPlane:
         if self.table is not None and self.table.seat_named(name) is None and self.table.generation:
             return f"the cluster was recovered without node {name!r}: start it again, as a new member"
         return f"another process named {name!r} has taken this one's place in the cluster"
+
+
+def _is_of_links(event: Event) -> bool:
+    return isinstance(event, Transmit | Consumed) or (isinstance(event, Received) and isinstance(event.message, _LINKS))
 
 
 def _as_member(seat: Seat) -> Member:

@@ -104,11 +104,14 @@ class DataPlane:
         self._flushed_at: Millis = 0
         self._effects = work.emitting.effects  # one list, so that all stays in its order
         self._now: Millis = 0
+        self._due: Millis | None = None  # see `next_deadline`
+        self._due_is_known = False
 
     # -- the machine
 
     def handle(self, event: Event, now: Millis) -> list[Effect]:
         self._now = self._emitting.now = now
+        self._due_is_known = False
         match event:
             case Delivered():
                 if self.table is None:
@@ -150,8 +153,15 @@ class DataPlane:
     def fence(self, fenced: bool) -> None:
         """At once: a minority must not work on because many other events wait before `Fenced`."""
         self._fenced = self._reads.fenced = self._listing.fenced = fenced
+        self._due_is_known = False
 
     def next_deadline(self) -> Millis | None:
+        """It changes with what this is told, and with its work; asking is cheap."""
+        if not self._due_is_known:
+            self._due, self._due_is_known = self._earliest(), True
+        return self._due
+
+    def _earliest(self) -> Millis | None:
         if self.table is None:
             return None
         rested = self._reading.due() if self._may_read() else []
@@ -175,6 +185,7 @@ class DataPlane:
     def work(self, now: Millis) -> list[Effect]:
         """One unit of work: a few milliseconds, unless the application's code is slow."""
         self._now = self._emitting.now = now
+        self._due_is_known = False
         self._unit = None
         if self.table is not None and not self._fenced:
             self._effects += self.handoff.send_some()
@@ -216,6 +227,7 @@ class DataPlane:
     def stop_reading(self) -> None:
         """This node is asked to stop: what was read goes on, nothing more is read."""
         self._stopping = True
+        self._due_is_known = False
 
     def quiet(self) -> bool:
         """Nothing read, routed or delivered waits for anything."""

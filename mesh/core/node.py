@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from random import Random
+from typing import TypeVar
 
 from mesh.app.plan import Plan
 from mesh.core import codec
@@ -40,6 +41,11 @@ from mesh.core.messages import Hello, Refused, Welcome
 from mesh.core.packing import BATCH_RECORDS, WINDOW_BYTES
 from mesh.core.storing import Store
 
+HEADERS_KEPT = 1 << 10
+
+K = TypeVar("K")
+V = TypeVar("V")
+
 
 class Node:
     """Both planes of one node."""
@@ -64,6 +70,8 @@ class Node:
             self.id, plan, identity.slots, identity.seed, window_bytes, batch_records, keeps=keeps, store=store
         )
         self.inbox: deque[Event | BaseException] = deque()  # for the data plane; bounded by the links' windows
+        self._headers_in: dict[bytes, codec.Header] = {}  # those that were understood; few, as each peer says one
+        self._headers_out: dict[tuple[bytes, bytes], bytes] = {}  # by founding and target
 
     # -- the control side
 
@@ -72,7 +80,7 @@ class Node:
         if not 2 <= len(parts) <= 3:
             return [Rejected("parts", f"{len(parts)} parts")]
         try:
-            header = codec.decode_header(parts[0])
+            header = self._headers_in.get(parts[0]) or self._header(parts[0])
             message = codec.decode(parts[1])
         except codec.Malformed as error:
             return [Rejected(error.reason, error.detail)]
@@ -85,6 +93,11 @@ class Node:
             return [rejected]
         payload = parts[2] if len(parts) > 2 else b""
         return self.handle_control(Received(header.source, message, payload), now)
+
+    def _header(self, part: bytes) -> codec.Header:
+        header = codec.decode_header(part)
+        _remember(self._headers_in, part, header)
+        return header
 
     def _foreign(self, header: codec.Header, at_the_door: bool) -> Rejected | None:
         """Admission tells a node of another cluster, or of another founding of this name, so; nobody else listens."""
@@ -132,8 +145,19 @@ class Node:
         return outward
 
     def _envelope(self, post: Post) -> Envelope:
-        header = codec.Header(self.identity.cluster, self._cluster_id(), self.id, post.target)
-        parts = [codec.encode_header(header), codec.encode(post.message)]
+        name = self._cluster_id(), post.target
+        header = self._headers_out.get(name)
+        if header is None:
+            header = codec.encode_header(codec.Header(self.identity.cluster, name[0], self.id, post.target))
+            _remember(self._headers_out, name, header)
+        parts = [header, codec.encode(post.message)]
         if post.payload:
             parts.append(post.payload)
         return Envelope(post.endpoint, parts)
+
+
+def _remember(kept: dict[K, V], name: K, value: V) -> None:
+    """What anybody may send must not fill the memory."""
+    if len(kept) >= HEADERS_KEPT:
+        kept.clear()
+    kept[name] = value

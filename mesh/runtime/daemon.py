@@ -4,7 +4,8 @@ Threads   main    pumps the sockets, then does one unit of the application's wor
           heart   pumps instead while the main thread is held up in the application's code, so that this node answers
                   probes and keeps its links alive however slow a step is
           http    reads `status`, `owner`, `lookup` ... from the outside
-The lock  guards the control side and the transport. The data plane belongs to the main thread alone.
+Locks     `_lock` guards the control side and the transport, `_turn` the data plane. The main thread has the turn but
+          while it waits for something to do; whoever asks something then takes it, without the application's code.
 
 Where nothing pumps for DEAD_LOOP_S, not even the heart (C code that keeps the interpreter's lock), faulthandler ends
 the process: others have long declared it dead, and a node that cannot speak must not go on by itself.
@@ -93,6 +94,8 @@ class Daemon:
         self.config = node
         self._log = log
         self._lock = threading.RLock()
+        self._turn = threading.Lock()  # held by the main thread, but for its waits; before it runs and after, too
+        self._turn.acquire()
         self._data_dir = DataDir(node.data_dir, node.name) if node.data_dir else None
         place = _store_place(cluster, node, plan, self._data_dir)
         node_id = os.urandom(16)
@@ -115,7 +118,9 @@ class Daemon:
                 store.close()
             raise _why_not(node, error) from None
         part = f"{node.name}-{node_id[:3].hex()}"
-        self.worker = Worker(self.node.data, part, self._transport.wake, self.node.inbox, store=store)
+        self.worker = Worker(
+            self.node.data, part, self._transport.wake, self.node.inbox, store=store, at_once=self._at_once
+        )
         self._stopping = False
         self._departed = False  # it has handed over all that it had
         self._stop_by: float | None = None  # when the heart gives up on the application's code
@@ -163,10 +168,45 @@ class Daemon:
             self._working = True
             effects = self.worker.turn(now)
             self._working = False
-            with self._lock:
-                self._perform(self.node.absorb(effects, self._now()))
-            if not self.worker.busy(self._now()):
-                self._transport.wait(self._until_next_deadline())
+            if effects:
+                with self._lock:
+                    self._perform(self.node.absorb(effects, self._now()))
+            if self.worker.rests():
+                self._wait()
+
+    def _wait(self) -> None:
+        timeout = self._until_next_deadline()
+        self._turn.release()
+        try:
+            self._transport.wait(timeout)
+        finally:
+            self._turn.acquire()
+
+    def _at_once(self, question: Event) -> bool:
+        """From any thread: while the main thread waits, a question is passed on from here. A hand-over between threads
+        costs more than the question. False: the main thread works, or the node is held; who asks must not wait."""
+        if not self._turn.acquire(blocking=False):
+            return False
+        try:
+            if self.node.inbox or not self._lock.acquire(blocking=False):
+                return False
+            try:
+                self._take(question)
+            finally:
+                self._lock.release()
+        finally:
+            self._turn.release()
+        return True
+
+    def _take(self, question: Event) -> None:
+        """Under both locks. What is left to do is the main thread's, also to end the node if this fails."""
+        now = self._now()
+        try:
+            self._perform(self.node.absorb(self.worker.take(question, now), now))
+        except Exception as error:
+            self.node.inbox.append(error)
+        if not self.worker.rests() or self._next_deadline(now) < self._pump_due_at:
+            self._transport.wake()
 
     def _finish_leaving(self) -> None:
         """Who is told to stop while it hands over loses what it still has, so it takes a moment for that first."""
@@ -271,11 +311,15 @@ class Daemon:
 
     def _until_next_deadline(self) -> int:
         with self._lock:
-            deadlines = [self.node.control.next_deadline(), self.worker.next_deadline()]
-        now = self._now()
-        due = min((each for each in deadlines if each is not None), default=now + MAX_WAIT_MS)
-        self._pump_due_at = max(now, min(due, now + MAX_WAIT_MS))
+            now = self._now()
+            self._pump_due_at = max(now, self._next_deadline(now))
         return self._pump_due_at - now
+
+    def _next_deadline(self, now: Millis) -> Millis:
+        deadlines = (self.node.control.next_deadline(), self.worker.next_deadline())
+        return min(
+            (each for each in deadlines if each is not None and each < now + MAX_WAIT_MS), default=now + MAX_WAIT_MS
+        )
 
     def _perform(self, effects: list[Effect]) -> None:
         """Under the lock."""

@@ -65,6 +65,7 @@ class Transport:
         self._dealers_made = 0
         self._skipping = False  # the rest of a message is still to be dropped
         self._more = False  # `receive` left something behind
+        self._quiet = False  # `wait` has seen that nothing came
         self._closed = False
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, MAX_ENDPOINTS + 16)
@@ -148,28 +149,33 @@ class Transport:
     def receive(self, max_messages: int) -> list[list[bytes]]:
         """What has come: messages of two or three parts, each within its limit."""
         messages: list[list[bytes]] = []
-        skips = SKIPPED_AT_ONCE
+        quiet, self._quiet = self._quiet, False
+        if quiet and not self._more:
+            return messages
+        skips, left = SKIPPED_AT_ONCE, self._has_input()
         for _ in range(max_messages):
-            skips = self._skip(skips)
             if self._skipping:
+                skips, left = self._skip(skips), self._has_input()
+            if self._skipping or not left:
                 break
-            try:
-                message = self._read()
-            except zmq.Again:
-                break
+            message = self._read()
+            left = self._has_input()
             if message is not None:
                 messages.append(message)
         more_knocked = self._handshakes.look()
-        self._more = more_knocked or self._skipping or bool(_events(self._router) & zmq.POLLIN)
+        self._more = more_knocked or self._skipping or left
         if self._more:
             self.wake()  # whoever waits already, too
         return messages
 
+    def _has_input(self) -> bool:
+        return bool(_events(self._router) & zmq.POLLIN)
+
     def _read(self) -> list[bytes] | None:
-        """One message, or None if it was dropped. Raises `zmq.Again` when there is none."""
-        self._router.recv(zmq.NOBLOCK)  # the routing id says nothing: the envelope names its source
+        """One message that is there, or None if it was dropped."""
+        part = self._router.recv(zmq.NOBLOCK, copy=False)  # the routing id says nothing: the envelope names its source
         parts: list[bytes] = []
-        while self._router.getsockopt(zmq.RCVMORE):
+        while part.more:
             if len(parts) == len(PART_LIMITS):
                 self._drop("parts")
                 return None
@@ -201,13 +207,17 @@ class Transport:
 
     def wait(self, timeout_ms: int) -> None:
         """Until there may be something to receive, or `wake`, or the time is over."""
-        if not self._more:
+        if self._more:
+            ready = [self._wake_read]
+        else:
             poll = select.poll()
             for fd in self._fds:
                 poll.register(fd, select.POLLIN)
-            poll.poll(timeout_ms)
-        with contextlib.suppress(BlockingIOError):
-            os.read(self._wake_read, 1 << 16)
+            ready = [fd for fd, _ in poll.poll(timeout_ms)]
+            self._quiet = ready in ([], [self._wake_read])
+        if self._wake_read in ready:
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._wake_read, 1 << 16)
 
     def wake(self) -> None:
         """Let `wait` return, now or the next time. From any thread or signal handler."""

@@ -39,6 +39,7 @@ from mesh.runtime.flushing import Flushing
 from mesh.runtime.store_thread import StoreThread
 
 UNKNOWN = "unknown"  # whether it was applied: who asked is not told any more
+_OWN = (ListSplits, ReadSplit, WriteSink, FlushSinks)  # effects on this node's sources and sinks
 MAX_EVENTS_A_TURN = 64  # then work goes on, so that a flood of messages does not starve it
 
 A = TypeVar("A")
@@ -59,13 +60,18 @@ class Worker:
         inbox: deque[Event | BaseException],
         clock: Callable[[], Millis] = lambda: time.monotonic_ns() // 1_000_000,
         store: Store | None = None,
+        at_once: Callable[[Event], bool] = lambda event: False,
     ) -> None:
+        """`at_once` may have an event taken (see `take`) by the thread that has it."""
         self.data = data
         self.inbox = inbox
         self.connections = Connections(data.plan, part, self.post, named=data.keeps)
         self.job_done = False
+        self._rests = False
         self._wake = wake
         self._clock = clock
+        self._at_once = at_once
+        self._postponed: list[Effect] = []
         self._flushing = Flushing(data.keeps)
         self._store = StoreThread(store, self.post) if store is not None else None
         self._tickets: dict[int, _Ticket] = {}
@@ -82,9 +88,27 @@ class Worker:
     def busy(self, now: Millis) -> bool:
         return bool(self.inbox) or self.data.runnable(now)
 
+    def rests(self) -> bool:
+        """Right after a turn: no work is left, and nothing has come since."""
+        return self._rests and not self.inbox
+
+    def take(self, event: Event, now: Millis) -> list[Effect]:
+        """What somebody asks, between two turns and maybe in another thread: all of a turn that needs no code of the
+        application's. Is there more to it, this worker does not rest."""
+        outward: list[Effect] = []
+        effects = self.data.handle(event, now)
+        own = next((place for place, each in enumerate(effects) if isinstance(each, _OWN)), len(effects))
+        self._perform(effects[:own], now, outward)
+        self._postponed += effects[own:]
+        self._rests = not self._postponed and not self.data.runnable(now)
+        return outward
+
     def turn(self, now: Millis) -> list[Effect]:
         """One round; the effects that are not for this thread's own sources and sinks."""
         outward: list[Effect] = []
+        deadline = self.data.next_deadline()
+        postponed, self._postponed = self._postponed, []
+        self._perform(postponed, now, outward)
         for _ in range(min(len(self.inbox), MAX_EVENTS_A_TURN)):
             event = self.inbox.popleft()
             if isinstance(event, BaseException):
@@ -94,13 +118,14 @@ class Worker:
             ):  # a later one is no reason to open them again
                 self.connections.open_writers(event.cluster_id.hex()[:12])
             self._perform(self.data.handle(event, now), now, outward)
-        deadline = self.data.next_deadline()
         if deadline is not None and deadline <= now:
             self._perform(self.data.handle(Woke(), now), now, outward)
-        if self.data.runnable(now):
+        self._rests = not self.data.runnable(now)
+        if not self._rests:
             started = self._clock()
             self._perform(self.data.work(now), now, outward)
             self.data.took(self._clock() - started)
+            self._rests = not self.data.runnable(now)
         self._flush_if_due(now, outward)
         return outward
 
@@ -115,6 +140,7 @@ class Worker:
     def _flush_if_due(self, now: Millis, outward: list[Effect]) -> None:
         waiting = sum(self.connections.waiting.values())
         if self.connections.unflushed and self._flushing.due(now, not self.data.runnable(now), waiting):
+            self._rests = False
             self._flushing.flushed(now)
             self.connections.flush()
             for written in self.connections.written():
@@ -126,7 +152,7 @@ class Worker:
         while waiting:
             effect = waiting.popleft()
             match effect:
-                case ListSplits() | ReadSplit() | WriteSink() | FlushSinks():
+                case ListSplits() | ReadSplit() | WriteSink() | FlushSinks():  # _OWN
                     answer = self.connections.perform(effect)
                     for each in self.connections.written():
                         waiting.extend(self.data.handle(each, now))
@@ -196,14 +222,14 @@ class Worker:
             if not self._answering:
                 return unanswered
             ticket = self._tickets[number] = _Ticket(unanswered)
-        self.post(question(number))
+        self._ask(question(number))
         answered = ticket.done.wait(timeout)
         with self._tickets_lock:
             self._tickets.pop(number, None)
         return ticket.answer if answered else unanswered
 
     def submit(self, question: Callable[[int], Event], done: Callable[[str, bytes], None]) -> None:
-        """Does not block; `done(outcome, JSON text)` is called once, from the thread that works or from this one."""
+        """Does not wait; `done(outcome, JSON text)` is called once, from the thread that works or from this one."""
         with self._tickets_lock:
             self._last_ticket += 1
             number = self._last_ticket
@@ -211,9 +237,13 @@ class Worker:
             if answering:
                 self._calls[number] = done
         if answering:
-            self.post(question(number))
+            self._ask(question(number))
         else:
             done(UNAVAILABLE, b"")
+
+    def _ask(self, question: Event) -> None:
+        if not self._at_once(question):
+            self.post(question)
 
     def stop_answering(self) -> None:
         """Nobody takes turns any more: who waits for a read need not wait for its timeout."""

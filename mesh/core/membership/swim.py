@@ -97,7 +97,7 @@ class Membership:
             case Lagged(by):
                 self._lagged(by)
             case Heard(sender):
-                self._heard(sender, now)
+                self.heard(sender, now)
             case Admitted():
                 self._admitted(event, now)
             case Missed(members):
@@ -144,7 +144,7 @@ class Membership:
         if sender not in self.members:
             self._effects.append(Rejected("unknown-sender", f"{type(message).__name__} from {sender.hex()}"))
             return
-        self._heard(sender, now)
+        self.heard(sender, now)
         match message:
             case Ping(number):
                 self._effects.append(Send(sender, Ack(number, self._news(sender))))
@@ -157,7 +157,8 @@ class Membership:
             case PushPull(_, reply):
                 self._synced(sender, reply, now)
 
-    def _heard(self, sender: NodeId, now: Millis) -> None:
+    def heard(self, sender: NodeId, now: Millis) -> None:
+        """Some word of a member's; also as an event, `Heard`."""
         if sender in self.members:
             self._prober.heard(sender, now)
 
