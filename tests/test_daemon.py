@@ -74,6 +74,7 @@ def test_whoever_reads_a_state_at_the_end_is_told_at_once() -> None:
 def test_a_question_is_passed_on_by_whoever_asks_while_the_node_waits() -> None:
     alone = daemon()
     answers: list[tuple[str, bytes]] = []
+    alone.worker.turn(0)
     alone._turn.release()  # as when it waits
     alone.submit(lambda ticket: RecordAsked(ticket, "count", 7, 7), lambda *answer: answers.append(answer))
     assert answers == [("unavailable", b"")]
@@ -86,6 +87,7 @@ def test_a_question_is_passed_on_by_whoever_asks_while_the_node_waits() -> None:
 def test_a_question_waits_its_turn_behind_what_came_before() -> None:
     alone = daemon()
     answers: list[tuple[str, bytes]] = []
+    alone.worker.turn(0)
     alone.worker.post(Woke())
     alone._turn.release()
     alone.submit(lambda ticket: RecordAsked(ticket, "count", 7, 7), lambda *answer: answers.append(answer))
@@ -116,6 +118,7 @@ def test_a_question_that_breaks_the_node_ends_it() -> None:
         raise StoreFailed("the disk is gone")
 
     alone = daemon()
+    alone.worker.turn(0)
     alone._turn.release()
     alone.node.data.handle = fail  # type: ignore[method-assign]
     alone.submit(lambda ticket: RecordAsked(ticket, "count", 7, 7), lambda *answer: None)

@@ -1,96 +1,222 @@
-"""What one HTTP client gets out of two nodes: the round trip of an ask, and lines a second of posted bodies.
+"""What one HTTP client gets out of two nodes: round trips beside what their parts cost alone, and lines a second.
 
-    python tools/bench_http.py
+    python -P tools/bench_http.py
+    python -P tools/bench_http.py --copies 2 --times 500
 
-The client keeps one connection and asks for keys that the other node owns, so a request crosses the mesh. `/healthz`
-over the same connection says how much of a round trip is the HTTP server's own: it does nothing else. The state's own
-way (`GET /v1/state`) waits in a thread of a pool; an ask does not.
+One client, one connection that is kept, one request at a time, and a lean client: `http.client` alone takes 100 us for
+a request. The floors are measured in the same run, as machines and their load differ: what a thread needs to wake
+another through a pipe and to be called back on its event loop, what two processes with a node's sockets need to say
+ping and pong, and what a node's HTTP door needs to answer at all (`/healthz`). An ask of the other's key is all of
+these, and both data planes. `GET /v1/state` and `/v1/keys` wait in a thread of a pool, an ask does not.
 """
 
 from __future__ import annotations
 
-import http.client
+import argparse
+import asyncio
 import json
+import os
+import select
 import socket
 import statistics
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.cluster_kit import Cluster, cluster
+from mesh.runtime.transport import Transport
+from tests.cluster_kit import Cluster, cluster, eventually
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "sequence_window.py"
-ASKS = 3_000
+EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "sequence_window.py"
+SLOTS = 1024
 BODIES = 100
 LINES = 1_000
 KEYS = 10_000
 
 
 class Client:
-    """One connection that is kept."""
+    """One connection; a request is one packet, and so is an answer."""
 
     def __init__(self, door: str) -> None:
-        self._connection = http.client.HTTPConnection(door, timeout=30)
-        self._connection.connect()
-        self._connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        host, port = door.rsplit(":", 1)
+        self._host = door
+        self._socket = socket.create_connection((host, int(port)), 30)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def request(self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None) -> bytes:
-        self._connection.request(method, path, body or None, headers or {})
-        response = self._connection.getresponse()
-        text = response.read()
-        assert response.status == 200, text
+    def request(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> bytes:
+        lines = [f"{method} {path} HTTP/1.1", f"Host: {self._host}", f"Content-Length: {len(body)}"]
+        lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+        self._socket.sendall("\r\n".join([*lines, "\r\n"]).encode() + body)
+        said = self._socket.recv(1 << 16)
+        while b"\r\n\r\n" not in said:
+            said += self._more()
+        head, _, text = said.partition(b"\r\n\r\n")
+        size = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+        while len(text) < size:
+            text += self._more()
+        assert head.startswith(b"HTTP/1.1 200"), said
         return text
 
+    def _more(self) -> bytes:
+        more = self._socket.recv(1 << 16)
+        assert more, "the door was closed"
+        return more
 
-def main() -> None:
-    with TemporaryDirectory() as folder, cluster(Path(folder), "alpha", "beta", app=EXAMPLE) as made:
+
+# -- floors ------------------------------------------------------------------------------------------------------------
+
+
+def _echo(pipe: Connection) -> None:
+    transport = Transport("tcp://127.0.0.1:0", os.urandom(16))
+    pipe.send(transport.bound)
+    other = pipe.recv()
+    while True:
+        transport.wait(1000)
+        for parts in transport.receive(64):
+            if parts[0] == b"end":
+                return
+            transport.send(other, parts)
+
+
+@contextmanager
+def ping_pong() -> Iterator[Callable[[], None]]:
+    """One transport says something to another, which says it back."""
+    here, there = get_context("spawn").Pipe()
+    process = get_context("spawn").Process(target=_echo, args=(there,))
+    process.start()
+    transport = Transport("tcp://127.0.0.1:0", os.urandom(16))
+    other = here.recv()
+    here.send(transport.bound)
+
+    def once() -> None:
+        transport.send(other, [b"head", b"message", b"payload" * 20])
+        while True:
+            transport.wait(1000)
+            if transport.receive(64):
+                return
+
+    try:
+        yield once
+    finally:
+        transport.send(other, [b"end", b""])
+        process.join(10)
+        transport.close()
+
+
+@contextmanager
+def call_back() -> Iterator[Callable[[], None]]:
+    """As between the threads of a node: an event loop wakes a thread through a pipe, which calls it back."""
+    loop = asyncio.new_event_loop()
+    read, write = os.pipe()
+
+    def work() -> None:
+        poll = select.poll()
+        poll.register(read, select.POLLIN)
+        while poll.poll(1000) is not None and os.read(read, 1) != b"e":
+            loop.call_soon_threadsafe(lambda: futures.pop().set_result(None))
+
+    futures: list[asyncio.Future[None]] = []
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+
+    async def ask() -> None:
+        futures.append(loop.create_future())
+        os.write(write, b".")
+        await futures[0]
+
+    try:
+        yield lambda: loop.run_until_complete(ask())
+    finally:
+        os.write(write, b"e")
+        thread.join(5)
+        loop.close()
+
+
+# -- requests ----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def windows(copies: int) -> Iterator[Cluster]:
+    with TemporaryDirectory() as folder, cluster(Path(folder), "alpha", "beta", app=EXAMPLE, copies=copies) as made:
         made.start()
         made.until_ready()
-        client = Client(made["alpha"].door)
-        keys = [f"key-{number}" for number in range(200)]
-        here, there = (next(key for key in keys if made.owner_of(key) == name) for name in ("alpha", "beta"))
-        print(f"{'':24}{'p50':>9}{'p99':>9}")
-        show("GET /healthz", lambda: client.request("GET", "/healthz"))
-        show("ask, an own key", lambda: ask(client, here))
-        show("ask, the other's key", lambda: ask(client, there))
-        show("GET /v1/state, its key", lambda: client.request("GET", f"/v1/state/window?key={there}"))
-        post(made, "lines without a name", {})
-        post(made, "lines of a producer", {"Producer-Id": "bench"})
+        wanted = (copies - 1) * SLOTS
+        eventually(lambda: sum(node["backups"] for node in made["alpha"].status()["nodes"]) == wanted, "copies")
+        yield made
 
 
-def ask(client: Client, key: str) -> None:
-    client.request("POST", f"/v1/ask/window?key={key}", json.dumps({"key": key, "id": 1}).encode())
+def requests(made: Cluster, times: int) -> None:
+    client = Client(made["alpha"].door)
+    keys = [f"key-{number}" for number in range(200)]
+    here, there = (next(key for key in keys if made.owner_of(key) == name) for name in ("alpha", "beta"))
+
+    def ask(key: str) -> None:
+        client.request("POST", f"/v1/ask/window?key={key}", json.dumps({"key": key, "id": 1}).encode())
+
+    def post(key: str) -> None:
+        client.request("POST", "/v1/sources/events", json.dumps({"key": key, "id": 1}).encode())
+
+    show("  GET /healthz", lambda: client.request("GET", "/healthz"), times)
+    show("  POST /v1/ask, an own key", lambda: ask(here), times)
+    show("  POST /v1/ask, the other's key", lambda: ask(there), times)
+    show("  POST /v1/sources, an own key", lambda: post(here), times)
+    show("  POST /v1/sources, the other's", lambda: post(there), times)
+    show("  GET /v1/state, an own key", lambda: client.request("GET", f"/v1/state/window?key={here}"), times)
+    show("  GET /v1/state, the other's key", lambda: client.request("GET", f"/v1/state/window?key={there}"), times)
+    show("  GET /v1/keys?limit=10", lambda: client.request("GET", "/v1/keys/window?limit=10"), times)
 
 
-def show(name: str, call: object) -> None:
-    assert callable(call)
-    times = []
-    for _ in range(ASKS):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    cuts = statistics.quantiles(times, n=100)
-    print(f"{name:24}{cuts[49] * 1e6:6.0f} us{cuts[98] * 1e6:6.0f} us")
-
-
-def post(made: Cluster, name: str, headers: dict[str, str]) -> None:
+def bodies(made: Cluster, name: str, headers: dict[str, str]) -> None:
     """One client, a body after the other."""
-    bodies = [
+    client = Client(made["alpha"].door)
+    texts = [
         b"".join(b'{"key": "key-%d", "id": %d}\n' % ((number * 7919 + place) % KEYS, place) for place in range(LINES))
         for number in range(BODIES)
     ]
-    client = Client(made["alpha"].door)
     start = time.perf_counter()
-    for number, body in enumerate(bodies):
+    for number, text in enumerate(texts):
         numbered = {**headers, "First-Seq": str(number * LINES)} if headers else {}
-        client.request("POST", "/v1/sources/events", body, numbered)
+        client.request("POST", "/v1/sources/events", text, numbered)
     seconds = time.perf_counter() - start
-    print(
-        f"{name:24}{BODIES * LINES / seconds:9,.0f} lines/s, bodies of {LINES:,}: {seconds / BODIES * 1e3:.1f} ms each"
-    )
+    each = f"bodies of {LINES:,}: {seconds / BODIES * 1e3:.1f} ms each"
+    print(f"  {name:32}{BODIES * LINES / seconds:9,.0f} lines/s, {each}", flush=True)
+
+
+def show(name: str, call: Callable[[], object], times: int) -> None:
+    for _ in range(times // 10):
+        call()
+    took = []
+    for _ in range(times):
+        start = time.perf_counter()
+        call()
+        took.append(time.perf_counter() - start)
+    cuts = statistics.quantiles(took, n=100)
+    print(f"{name:34}{cuts[9] * 1e6:6.0f} us{cuts[49] * 1e6:6.0f} us{cuts[98] * 1e6:6.0f} us", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--times", type=int, default=2_000, help="requests of each kind")
+    parser.add_argument("--copies", type=int, action="append", help="only with so many")
+    options = parser.parse_args()
+    print(f"{'':34}{'p10':>9}{'p50':>9}{'p99':>9}")
+    with call_back() as once:
+        show("a thread is woken, and calls back", once, options.times)
+    with ping_pong() as once:
+        show("a message there and back", once, options.times)
+    for copies in options.copies or (1, 2):
+        with windows(copies) as made:
+            print(f"copies {copies}")
+            requests(made, options.times)
+            bodies(made, "lines without a name", {})
+            bodies(made, "lines of a producer", {"Producer-Id": "bench"})
 
 
 if __name__ == "__main__":

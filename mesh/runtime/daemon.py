@@ -166,16 +166,19 @@ class Daemon:
             now = self._now()
             self._pump(now)
             self._working = True
-            effects = self.worker.turn(now)
+            effects = self.worker.turn(now, tells=False)
             self._working = False
             if effects:
                 with self._lock:
                     self._perform(self.node.absorb(effects, self._now()))
             if self.worker.rests():
                 self._wait()
+            else:
+                self.worker.tell()
 
     def _wait(self) -> None:
         timeout = self._until_next_deadline()
+        self.worker.tell()
         self._turn.release()
         try:
             self._transport.wait(timeout)
@@ -188,7 +191,7 @@ class Daemon:
         if not self._turn.acquire(blocking=False):
             return False
         try:
-            if self.node.inbox or not self._lock.acquire(blocking=False):
+            if not self.worker.rests() or not self._lock.acquire(blocking=False):
                 return False
             try:
                 self._take(question)
@@ -203,6 +206,7 @@ class Daemon:
         now = self._now()
         try:
             self._perform(self.node.absorb(self.worker.take(question, now), now))
+            self.worker.tell()
         except Exception as error:
             self.node.inbox.append(error)
         if not self.worker.rests() or self._next_deadline(now) < self._pump_due_at:

@@ -76,6 +76,7 @@ class Worker:
         self._store = StoreThread(store, self.post) if store is not None else None
         self._tickets: dict[int, _Ticket] = {}
         self._calls: dict[int, Callable[[str, bytes], None]] = {}  # tickets whose holders do not wait
+        self._untold: deque[tuple[Callable[[str, bytes], None], str, bytes]] = deque()
         self._answering = True
         self._last_ticket = 0
         self._tickets_lock = threading.Lock()
@@ -103,8 +104,9 @@ class Worker:
         self._rests = not self._postponed and not self.data.runnable(now)
         return outward
 
-    def turn(self, now: Millis) -> list[Effect]:
-        """One round; the effects that are not for this thread's own sources and sinks."""
+    def turn(self, now: Millis, *, tells: bool = True) -> list[Effect]:
+        """One round; the effects that are not for this thread's own sources and sinks. Who does not let it `tell` does
+        so afterwards."""
         outward: list[Effect] = []
         deadline = self.data.next_deadline()
         postponed, self._postponed = self._postponed, []
@@ -127,6 +129,8 @@ class Worker:
             self.data.took(self._clock() - started)
             self._rests = not self.data.runnable(now)
         self._flush_if_due(now, outward)
+        if tells:
+            self.tell()
         return outward
 
     def next_deadline(self) -> Millis | None:
@@ -247,6 +251,7 @@ class Worker:
 
     def stop_answering(self) -> None:
         """Nobody takes turns any more: who waits for a read need not wait for its timeout."""
+        self.tell()
         with self._tickets_lock:
             self._answering = False
             waiting = list(self._tickets.values())
@@ -260,9 +265,16 @@ class Worker:
         with self._tickets_lock:
             call = self._calls.pop(number, None)
         if call is not None:
-            call(outcome, state)
+            self._untold.append((call, outcome, state))
         else:
             self._give(number, (outcome, json.loads(state) if state else None))
+
+    def tell(self) -> None:
+        """Answers to who does not wait. They may wake another thread, which then wants the interpreter's lock: the
+        less is left to do here, the better."""
+        while self._untold:
+            call, outcome, state = self._untold.popleft()
+            call(outcome, state)
 
     def _listed(self, listed: Listed) -> None:
         self._give(listed.ticket, listed)
