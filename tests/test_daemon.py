@@ -22,7 +22,14 @@ from mesh.core.storing import StoreFailed
 from mesh.runtime.config import ClusterConfig, NodeConfig
 from mesh.runtime.daemon import Daemon, _tuning_for
 
-Step = Callable[[int, int], tuple[int, str | None]]
+Step = Callable[[Any, int], tuple[Any, str | None]]
+
+
+class Shown:
+    """A state that says which thread looks at it."""
+
+    def __repr__(self) -> str:
+        return threading.current_thread().name
 
 
 def plan_of(source: mesh.Source[Any], step: Step) -> Plan:
@@ -97,7 +104,7 @@ def test_a_question_waits_its_turn_behind_what_came_before() -> None:
 
 
 def test_the_applications_code_is_left_to_its_own_thread() -> None:
-    alone = daemon(source=mesh.http(), step=lambda n, _: (n + 1, threading.current_thread().name))
+    alone = daemon(source=mesh.http(), step=lambda _, __: (Shown(), threading.current_thread().name))
     working = threading.Thread(target=alone.run, name="works")
     working.start()
     answers: Queue[tuple[str, bytes]] = Queue()
@@ -109,6 +116,7 @@ def test_the_applications_code_is_left_to_its_own_thread() -> None:
         assert said == ("answered", b'{"outputs":["works"]}')
         alone.submit(lambda ticket: RecordAsked(ticket, "count", -1, 0), lambda *answer: answers.put(answer))
         said = answers.get(timeout=30)
+        assert alone.lookup("count", -1, 30).state == {"repr": "works"}
     alone.request_stop()
     working.join()
 

@@ -150,6 +150,12 @@ class DataPlane:
         self._advance()
         return self._taken()
 
+    def is_quick(self, question: Event) -> bool:
+        """Is none of the application's code run when it is handled, and little of ours?"""
+        if isinstance(question, LookupAsked):
+            return self._reads.is_elsewhere(question.key)
+        return isinstance(question, RecordAsked | LinesPosted)
+
     def fence(self, fenced: bool) -> None:
         """At once: a minority must not work on because many other events wait before `Fenced`."""
         self._fenced = self._reads.fenced = self._listing.fenced = fenced

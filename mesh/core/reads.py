@@ -64,6 +64,10 @@ class Reads:
             return [Answered(asked.ticket, UNAVAILABLE)]
         return [sent(owner, Lookup(number, asked.stage, [asked.key]))]
 
+    def is_elsewhere(self, key: Any) -> bool:
+        """Would a read of it be passed on? What is here is shown by the application's own `__repr__`, for one."""
+        return _is_good(key) and self.owner_of(key) not in (None, self._me)
+
     def _ask(self, owner: NodeId, asked: LookupAsked, now: Millis) -> int | None:
         return self._lookups.wait_for(owner, asked.ticket, now) if len(encode_key(asked.key)) <= MAX_KEY else None
 

@@ -191,7 +191,8 @@ class Daemon:
         if not self._turn.acquire(blocking=False):
             return False
         try:
-            if not self.worker.rests() or not self._lock.acquire(blocking=False):
+            is_free = self.worker.rests() and self.node.data.is_quick(question)
+            if not is_free or not self._lock.acquire(blocking=False):
                 return False
             try:
                 self._take(question)
