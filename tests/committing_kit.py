@@ -158,6 +158,7 @@ def agreed(epoch: int, table: dict[int, Configuration], workers: Sequence[NodeId
         since_of_slot=tuple(each.since for each in slots),
         backups_of_slot=tuple(tuple(place[node] for node in each.backups) for each in slots),
         joining_of_slot=tuple(-1 if each.joining is None else place[each.joining] for each in slots),
+        parting=tuple(number for number, each in enumerate(slots) if each.parts),
     )
 
 

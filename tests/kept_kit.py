@@ -332,6 +332,16 @@ class World:
             node.slandered = self.random.choice((self.steps, node.deaf))
             self._believe(node, DEAD)
 
+    def _betray(self) -> None:
+        """A copy is well, and called dead; and its owner dies before anybody knows of the one or the other."""
+        slot = self.random.choice(self.table.slots)
+        owner, *copies = [self.nodes[self.table.members[place].node] for place in (slot.owner, *slot.backups)]
+        well = [copy for copy in copies if copy.runs and copy.linked and copy.alive]
+        if well and owner.alive and self._may_die(owner):
+            self.note("slander")
+            self._believe(well[0], DEAD)
+            self.kill(owner)
+
     def _return(self, node: Node) -> None:
         if not node.runs or not node.linked:
             self.tell(node, "is back")
@@ -408,11 +418,13 @@ class World:
         return Facts(self.members, self.claims.heard, alive, ended if mourned else (), absent=[*self.absent])
 
     def _leaves_nobody(self, table: Table) -> bool:
-        """Who lives and was deposed, or called dead, is left out in favour of one that has died unnoticed: two faults,
-        of which copies promise to survive one less than there are."""
-        for before, after in zip(self.table.slots, table.slots, strict=True):
+        """Who lives, and was deposed or called dead, is left out in favour of one that has died unnoticed: it knew of
+        that while it lived, or as many have died as there shall be copies. Of this copies promise nothing."""
+        for number, (before, after) in enumerate(zip(self.table.slots, table.slots, strict=True)):
             had, has = self._alive(self.table, before), self._alive(table, after)
             if had and not has:
+                knew = self.claims.heard.get(number) == before.term
+                assert knew or len(after.members) >= table.copies, "left out in favour of one that never knew of it"
                 return True
         return False
 
@@ -425,6 +437,9 @@ class World:
             self.note("hand-over")
         if now.promotes and now.term != was.term:
             self.note("promotion")
+        if was.parting and now.term != was.term:
+            left = any(place not in now.backups for place in was.parting)
+            self.note("promoted instead" if now.promotes else "parted" if left else "stayed")
         if was.hands_over and now.status == ACTIVE:
             self.note("handed over" if now.term == was.term else "called off")
         if was.joining is not None and now.joining is None:
@@ -436,7 +451,9 @@ class World:
         names = [str(self.nodes[table.members[place].node]) for place in (each.owner, *each.backups)]
         joins = "" if each.joining is None else f" joins {self.nodes[table.members[each.joining].node]}"
         donor = "" if each.donor is None else f" from {self.nodes[table.members[each.donor].node]}"
-        return f"{('pending', 'active', 'lost')[each.status]}({each.term}/{each.since} {' '.join(names)}{donor}{joins})"
+        parts = "".join(f" parts {self.nodes[table.members[place].node]}" for place in each.parting)
+        state = ("pending", "active", "lost")[each.status]
+        return f"{state}({each.term}/{each.since} {' '.join(names)}{donor}{joins}{parts})"
 
     def _learn(self) -> bool:
         """The next table, or one of those that came after it."""
@@ -810,6 +827,7 @@ class World:
             shown = self._shown(self.table, number)
             assert slot.status == ACTIVE, shown
             assert slot.joining is None, shown
+            assert not slot.parting, shown
             assert len(slot.members) >= min(self.table.copies, len(stay)), shown
 
     def states(self, stage: int, place: int = 0) -> dict[Any, Any]:

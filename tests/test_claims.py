@@ -133,6 +133,14 @@ def test_a_hand_over_is_heard_of_once_all_copies_but_its_donor_have_claimed_it()
     assert each.heard == {}
 
 
+def test_an_owner_claims_that_it_knows_who_parts() -> None:
+    each = Claims(B)
+    each.agreed(replace(TABLE, slots=(Slot(3, 0, (2,), ACTIVE, None, 1, None, (2,)), *TABLE.slots[1:])))
+    assert each.handle(Received(C, installed((0, 3))), 1) == []
+    assert each.handle(Received(A, installed((0, 3))), 1) == [Claimed()]
+    assert each.heard == {0: 3}
+
+
 def test_an_owner_claims_that_it_has_filled_who_joins() -> None:
     each = Claims(A)
     each.agreed(replace(TABLE, slots=(Slot(3, 0, (), ACTIVE, None, 1, 2), *TABLE.slots[1:])))

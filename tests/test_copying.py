@@ -30,32 +30,56 @@ OWNED = Slot(5, 0, (1, 2), ACTIVE, None, 2)
 JOINED = Slot(5, 0, (1,), ACTIVE, None, 2, 3)
 HANDED = Slot(5, 1, (0, 2), PENDING, 0, 2)
 PROMOTED = Slot(5, 1, (0, 2), PENDING, 1)
+PARTING = Slot(5, 0, (1, 2), ACTIVE, None, 2, None, (1,))
+
+
+def owned(*backups: int, parting: tuple[int, ...] = (), since: int = 2) -> Slot:
+    return Slot(6, 0, backups, ACTIVE, None, since, None, parting)
 
 
 @pytest.mark.parametrize(
     ("slot", "claimed", "there", "after"),
     [
-        (OWNED, False, ALL, OWNED), (OWNED, False, without(1), Slot(6, 0, (2,), ACTIVE, None, 2)),
-        (OWNED, False, without(1, 2), Slot(6, 0, (), ACTIVE, None, 2)),
+        (OWNED, False, ALL, OWNED), (OWNED, False, without(1), owned(1, 2, parting=(1,))),
+        (OWNED, False, without(1, 2), owned(1, 2, parting=(1, 2))),
         (OWNED, False, without(0), Slot(6, 1, (0, 2), PENDING, 1)),
         (OWNED, False, without(0, 1), Slot(6, 2, (0, 1), PENDING, 2)), (OWNED, False, without(0, 1, 2), OWNED),
         (JOINED, False, ALL, JOINED), (JOINED, True, ALL, Slot(6, 0, (1, 3), ACTIVE, None, 2)),
-        (JOINED, True, without(1), Slot(6, 0, (3,), ACTIVE, None, 2)),
-        (JOINED, False, without(1), Slot(6, 0, (), ACTIVE, None, 2)),
-        (JOINED, True, without(3), Slot(6, 0, (1,), ACTIVE, None, 2)),
+        (JOINED, True, without(1), owned(1, 3, parting=(1,))),
+        (JOINED, False, without(1), owned(1, parting=(1,))), (JOINED, True, without(3), owned(1)),
+        (JOINED, True, without(1, 3), owned(1, parting=(1,))),
+        (PARTING, False, without(1), PARTING), (PARTING, False, ALL, PARTING), (PARTING, True, without(1), owned(2)),
+        (PARTING, True, ALL, PARTING), (PARTING, False, without(1, 2), owned(1, 2, parting=(1, 2))),
+        (PARTING, True, without(1, 2), owned(2, parting=(2,))), (PARTING, False, without(0, 1, 2), PARTING),
+        (PARTING, True, without(0), Slot(6, 1, (0, 2), PENDING, 1)),
+        (PARTING, False, without(0, 2), Slot(6, 1, (0, 2), PENDING, 1)),
         (JOINED, True, without(0), Slot(6, 1, (0,), PENDING, 1)), (JOINED, True, without(0, 1), JOINED),
         (HANDED, False, ALL, HANDED), (HANDED, True, ALL, Slot(5, 1, (0, 2))),
         (HANDED, True, without(0), Slot(5, 1, (0, 2))), (HANDED, False, without(0), Slot(6, 1, (0, 2), PENDING, 1)),
         (HANDED, False, without(0, 1), Slot(6, 2, (0, 1), PENDING, 2)),
-        (HANDED, True, without(1), Slot(6, 0, (2,))),
-        (HANDED, False, without(2), Slot(6, 0, (1,))), (HANDED, False, without(0, 1, 2), HANDED),
+        (HANDED, True, without(1), owned(1, 2, parting=(1,), since=6)),
+        (HANDED, False, without(2), owned(1, 2, parting=(2,), since=6)), (HANDED, False, without(0, 1, 2), HANDED),
         (PROMOTED, False, without(0), PROMOTED), (PROMOTED, True, without(0), Slot(5, 1)),
         (PROMOTED, True, without(1), Slot(6, 0, (1, 2), PENDING, 0)),
         (PROMOTED, False, without(0, 1, 2), PROMOTED), (Slot(5, 0, (), LOST), True, ALL, Slot(5, 0, (), LOST)),
     ],
 )  # fmt: skip
 def test_what_cannot_wait(slot: Slot, claimed: bool, there: tuple[bool, ...], after: Slot) -> None:
-    assert urgent(slot, claimed, there) == after
+    assert urgent(slot, claimed, there, copies=3) == after
+
+
+@pytest.mark.parametrize(
+    ("slot", "claimed", "there", "after"),
+    [
+        (OWNED, False, without(1), owned(2)), (OWNED, False, without(1, 2), owned(1, 2, parting=(1, 2))),
+        (HANDED, False, without(2), owned(1, since=6)), (JOINED, True, without(1), owned(3)),
+        (JOINED, False, without(1), owned(1, parting=(1,))),
+    ],
+)  # fmt: skip
+def test_where_enough_copies_stay_nobody_is_asked(
+    slot: Slot, claimed: bool, there: tuple[bool, ...], after: Slot
+) -> None:
+    assert urgent(slot, claimed, there, copies=2) == after
 
 
 @pytest.mark.parametrize(
@@ -63,6 +87,8 @@ def test_what_cannot_wait(slot: Slot, claimed: bool, there: tuple[bool, ...], af
     [
         (OWNED, False, (0,), without(0), Slot(6, 1, (2,), PENDING, 1)),
         (OWNED, False, (0,), without(0, 1, 2), Slot(6, 1, (2,), PENDING, 1)),
+        (OWNED, False, (1,), without(1), owned(2)), (OWNED, False, (1,), without(1, 2), owned(2, parting=(2,))),
+        (PARTING, False, (1,), without(1), owned(2)), (PARTING, False, (2,), without(1, 2), owned(1, parting=(1,))),
         (OWNED, False, (1,), without(0, 1, 2), Slot(6, 0, (2,), ACTIVE, None, 2)),
         (OWNED, False, (1,), without(0, 1), Slot(6, 2, (0,), PENDING, 2)),
         (JOINED, False, (3,), without(0, 1, 3), Slot(6, 0, (1,), ACTIVE, None, 2)),
@@ -77,14 +103,14 @@ def test_what_cannot_wait(slot: Slot, claimed: bool, there: tuple[bool, ...], af
 def test_who_has_ended_is_named_no_more(
     slot: Slot, claimed: bool, gone: tuple[int, ...], there: tuple[bool, ...], after: Slot
 ) -> None:
-    assert urgent(slot, claimed, there, gone) == after
+    assert urgent(slot, claimed, there, gone, copies=3) == after
 
 
 def test_a_slot_is_brought_to_its_target_without_ever_having_fewer_copies() -> None:
     slot, seen = Slot(1, 0, (1,)), []
     for _ in range(9):
-        new = settled(slot, 2, (3,))
-        new = urgent(new, True, ALL) if new.asked() else new
+        new = settled(slot, False, 2, (3,), 2)
+        new = urgent(new, True, ALL, copies=2) if new.asked() else new
         if new == slot:
             break
         slot = new
@@ -93,7 +119,20 @@ def test_a_slot_is_brought_to_its_target_without_ever_having_fewer_copies() -> N
 
 
 def test_a_fill_goes_on_whatever_else_is_wanted() -> None:
-    assert settled(JOINED, 2, (0,)) == JOINED
+    assert settled(JOINED, False, 2, (0,), 2) == JOINED
+
+
+def test_who_is_not_wanted_parts_first_where_too_few_stay() -> None:
+    slot = settled(Slot(5, 0, (1,)), False, 0, (), 2)
+    assert slot == Slot(6, 0, (1,), ACTIVE, None, 5, None, (1,))
+    assert settled(slot, False, 0, (), 2) == slot
+    assert settled(slot, True, 0, (), 2) == Slot(7, 0, (), ACTIVE, None, 5)
+
+
+def test_who_was_called_dead_and_is_back_stays() -> None:
+    for claimed in (False, True):
+        assert settled(PARTING, claimed, 0, (1, 2), 3) == owned(1, 2)
+        assert settled(PARTING, claimed, 0, (2, 3), 3) == owned(1, 2)  # until the last one is filled
 
 
 def test_places_are_renumbered_and_stay_in_order() -> None:
@@ -162,6 +201,40 @@ def test_a_crash_promotes_at_once_and_keeps_everything(ended: bool) -> None:
     assert state(world) == {"active": 64}
     assert world.committed == [2] * 64
     assert world.table.backup_counts() == ((0, 32, 32) if not ended else (32, 32))
+
+
+@pytest.mark.parametrize("knew", [False, True])
+def test_a_copy_that_is_called_dead_goes_on_if_its_owner_dies_before_it_knew(knew: bool) -> None:
+    world = Copies(Random(1), workers=3)
+    world.work(1)
+    first, second = (world.table.members[place].node for place in (0, 1))
+    both = [slot for slot in range(64) if world.table.slots[slot].members == (0, 1)]
+    world.become(second, DEAD)
+    world.step()
+    assert {world.table.slots[slot].parting for slot in both} == {(1,)}
+    if knew:
+        world.transfer()
+        world.step()  # and it is not filled yet
+        assert {world.table.slots[slot].members for slot in both} == {(0,)}
+    world.become(first, LEFT)
+    world.become(second, ALIVE)
+    world.settle()
+    assert {world.table.state_of(slot) for slot in both} == {"lost" if knew else "active"}
+    assert knew or state(world) == {"active": 64}
+
+
+def test_who_is_back_before_it_was_left_out_is_not_filled_again() -> None:
+    world = Copies(Random(1), workers=3)
+    second = world.table.members[1].node
+    world.become(second, DEAD)
+    world.step()
+    parting = [slot for slot in range(64) if world.table.slots[slot].parting]
+    before = [world.table.slots[slot] for slot in parting]
+    assert parting
+    world.become(second, ALIVE)
+    world.step()
+    after = [world.table.slots[slot] for slot in parting]
+    assert after == [replace(slot, term=slot.term + 1, parting=()) for slot in before]
 
 
 def test_two_of_three_copies_die_at_once_and_nothing_is_lost() -> None:
@@ -321,7 +394,7 @@ def buries_the_living(table: Table, facts: Facts) -> Table | None:
 @pytest.mark.parametrize(
     ("mutant", "told"),
     [
-        (drops_before_it_fills, "has fewer copies"),
+        (drops_before_it_fills, "goes from"),
         (takes_old_claims, "what was committed is gone"),
         (buries_the_living, "is given up while"),
     ],

@@ -27,6 +27,7 @@ OWNED = Slot(5, 0, (1, 2), ACTIVE, None, 2)
 JOINED = Slot(5, 0, (1,), ACTIVE, None, 2, 3)
 HANDED = Slot(5, 1, (0, 2), PENDING, 0, 2)
 PROMOTED = Slot(5, 1, (0, 2), PENDING, 1)
+PARTING = Slot(5, 0, (1, 2), ACTIVE, None, 2, None, (2,))
 
 
 @pytest.mark.parametrize(
@@ -41,6 +42,10 @@ PROMOTED = Slot(5, 1, (0, 2), PENDING, 1)
         (OWNED, False, ALL, (0, 1, 2), Slot(6, 0, (1, 2), PENDING, 0)),
         (Slot(5, 0), False, ALL, (0,), Slot(6, 0, (), PENDING, 0)),
         (JOINED, True, ALL, (3,), Slot(6, 0, (1,), ACTIVE, None, 2)),
+        (OWNED, False, without(2), (1,), Slot(6, 0, (2,), ACTIVE, None, 2, None, (2,))),
+        (PARTING, False, ALL, (2,), Slot(6, 0, (1,), ACTIVE, None, 2)),
+        (PARTING, False, ALL, (0,), Slot(6, 1, (0, 2), PENDING, 1)),
+        (PARTING, False, without(1, 2), (0,), Slot(6, 0, (1, 2), PENDING, 0)),
         (JOINED, True, ALL, (0,), Slot(6, 1, (0,), PENDING, 1)),
         (HANDED, True, ALL, (2,), Slot(6, 0, (1,))), (HANDED, True, ALL, (1,), Slot(6, 0, (2,))),
         (HANDED, False, ALL, (0,), Slot(6, 1, (0, 2), PENDING, 1)),
@@ -54,7 +59,7 @@ PROMOTED = Slot(5, 1, (0, 2), PENDING, 1)
 def test_what_becomes_of_a_slot_when_somebody_returns(
     slot: Slot, claimed: bool, there: tuple[bool, ...], returned: tuple[int, ...], after: Slot
 ) -> None:
-    assert urgent(slot, claimed, there, (), returned) == after
+    assert urgent(slot, claimed, there, (), returned, copies=3) == after
 
 
 SEATS = tuple(Seat(name, name.encode() * 16, f"tcp://{name}:1", "", "worker", "", True) for name in "abcd")

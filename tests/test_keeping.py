@@ -209,6 +209,18 @@ def test_a_copy_that_left_unseen_holds_up_no_hand_over() -> None:
     assert (B, SlotsInstalled(((0, 3),))) in mesh.said
 
 
+def test_an_owner_says_that_it_knows_who_parts_and_commits_nothing_without_it_before_it_is_out() -> None:
+    mesh = Mesh(Configuration(1, 1, ME, (B,)))
+    mesh.apply(ME, 0, token="a")
+    mesh.becomes(2, Configuration(2, 1, ME, (B,), parts=True), ME)
+    mesh.links.clear()  # B is dead
+    assert mesh.said == [(ME, SlotsInstalled(((0, 2),)))]
+    assert mesh.tokens() == []
+    mesh.becomes(3, Configuration(3, 1, ME, ()), ME)
+    assert mesh.tokens() == ["a"]
+    assert len(mesh.said) == 1
+
+
 def test_what_a_recovery_asks_of_a_node_that_dropped_it_is_told_and_goes_on() -> None:
     mesh = Mesh(MINE)
     mesh.becomes(2, Configuration(2, 1, ME), ME, B)

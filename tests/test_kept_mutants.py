@@ -5,11 +5,13 @@ As in `test_mutants`: made here for the length of a test, and all of these world
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from mesh.core import copying
 from mesh.core.committing import Committing
 from mesh.core.copy_lane import CopyLane
 from mesh.core.keeping import Keeping
@@ -177,7 +179,18 @@ def marks_nothing_on_the_copies(patch: Patch) -> None:
     patch.setattr(Pack, "mark", lambda self, slots, numbers: None)
 
 
+def leaves_out_at_once(patch: Patch) -> None:
+    """Who is called dead, whoever is left alone with it."""
+    without = copying._without
+
+    def hasty(slot: Any, owner: Any, since: Any, backups: Any, out: Any, copies: Any) -> Any:
+        return without(slot, owner, since, backups, out, 1)
+
+    patch.setattr(copying, "_without", hasty)
+
+
 MUTANTS = [
+    leaves_out_at_once,
     answers_before_the_backups_have,
     answers_what_is_only_applied,
     promotes_a_copy_that_is_being_filled,
@@ -209,9 +222,16 @@ def deaf(seed: int, copies: int = 2) -> World:
     return a_world(seed, job=job, kinds=["slander"], copies=copies, **few)
 
 
+def betrayed(seed: int) -> World:
+    """A copy is called dead while it lives, and its owner dies at the same time."""
+    job = Job((20, 20), reads=5, keys=(5, 3))
+    return a_world(seed, job=job, kinds=["betray", "join"], copies=2, nodes=3, slots=4, faults=6, every=60, witnesses=0)
+
+
 WORLDS: dict[Callable[[Patch], None], Callable[[int], World]] = {
     believes_who_judged_by_a_newer_table: deaf,
-    applies_whatever_the_epoch: deaf,
+    leaves_out_at_once: betrayed,
+    applies_whatever_the_epoch: lambda seed: deaf(seed + 80),  # rare, too
     takes_packs_of_a_deposed_owner: lambda seed: deaf(seed + 20, copies=3),  # rare
 }
 
@@ -225,3 +245,12 @@ def test_a_mutant_is_caught(mutant: Callable[[Patch], None], monkeypatch: Patch)
 
 def test_without_a_mutant_the_worlds_of_deaf_nodes_hold() -> None:
     assert [wrong for seed in range(6) if (wrong := wrong_with(deaf(seed))) is not None] == []
+
+
+def test_a_copy_that_is_called_dead_goes_on_if_its_owner_dies_before_it_knows() -> None:
+    happened: Counter[str] = Counter()
+    for seed in range(4):
+        world = betrayed(seed)
+        assert wrong_with(world) is None
+        happened.update(world.happened)
+    assert happened["promoted instead"] > 0

@@ -65,6 +65,8 @@ def every_slot(term: int) -> Iterator[Slot]:
             for backups in combinations(others, count):
                 rest = [None, *(place for place in others if place not in backups)]
                 yield from (Slot(term, owner, backups, ACTIVE, None, s, j) for s in range(1, term + 1) for j in rest)
+                goers = [some for n in range(1, 4) for some in combinations(backups, n)]
+                yield from (Slot(term, owner, backups, ACTIVE, None, s, None, p) for s in (1, 2, term) for p in goers)
                 donors = (owner, *backups) if backups else range(4)
                 yield from (Slot(term, owner, backups, PENDING, d, s) for d in donors for s in range(1, term + 1))
 
@@ -88,7 +90,9 @@ def good(slot: Slot) -> bool:
 
 def of_the_same_owner(owner: int, backups: Sequence[tuple[int, ...]], since: int = 2) -> set[Slot]:
     return {Slot(6, owner, each, ACTIVE, None, since, joining) for each in backups for joining in (None, *range(4))
-            if joining not in (owner, *each)}  # fmt: skip
+            if joining not in (owner, *each)} | {
+            Slot(6, owner, each, ACTIVE, None, since, None, parting) for each in backups for n in range(1, 4)
+            for parting in combinations(each, n)}  # fmt: skip
 
 
 def test_an_owner_may_get_a_copy_that_it_has_filled_and_lose_some_and_hand_over_or_be_followed() -> None:
@@ -106,6 +110,35 @@ def test_who_was_not_filled_becomes_no_copy() -> None:
 def test_an_owner_without_copies_moves_as_it_always_did() -> None:
     assert followers(Slot(5, 0, (), ACTIVE, None, 2, 1)) == of_the_same_owner(0, [(), (1,)]) | {
         Slot(6, owner, (), PENDING, 0) for owner in range(4)}  # fmt: skip
+
+
+def test_a_copy_that_is_missed_goes_once_its_owner_knows_and_at_once_where_enough_stay() -> None:
+    before = replace(FOUR, copies=3, slots=(Slot(5, 0, (1, 2), ACTIVE, None, 2, None, (1,)),))
+
+    def follows(backups: tuple[int, ...], parting: tuple[int, ...] = (), copies: int = 3) -> bool:
+        old = replace(before, copies=copies)
+        return fault(old, replace(old, epoch=6, slots=(Slot(6, 0, backups, ACTIVE, None, 2, None, parting),))) is None
+
+    assert follows((2,))
+    assert follows((2,), (2,))
+    assert not follows((1,))
+    assert not follows(())
+    assert all(follows((1, 2), parting) for parting in ((), (1,), (2,), (1, 2)))
+    assert follows((1,), copies=2)
+    assert not follows((1,), (1,), copies=2)  # who shall go does not count
+    assert not follows((), copies=2)
+
+
+def test_a_hand_over_that_is_called_off_keeps_whom_its_donor_does_not_know_to_go() -> None:
+    before = replace(FOUR, copies=3, slots=(Slot(5, 1, (0, 2), PENDING, 0, 2),))
+
+    def follows(*backups: int, parting: tuple[int, ...] = ()) -> bool:
+        return fault(before, replace(before, epoch=6, slots=(Slot(6, 0, backups, parting=parting),))) is None
+
+    assert follows(1, 2)
+    assert follows(1, 2, parting=(1, 2))
+    assert not follows(1)
+    assert not follows()
 
 
 def test_a_hand_over_ends_with_its_owner_or_the_former_one_in_a_new_reign_or_with_a_promotion() -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mesh.core.table import ACTIVE, LOST, MAX_LEFT, MAX_SLOTS, PENDING, Run, Seat, Slot, Table, voters_of
+from mesh.core.table import ACTIVE, FORMAT, LOST, MAX_LEFT, MAX_SLOTS, PENDING, Run, Seat, Slot, Table, voters_of
 
 
 def seat(place: int, role: str = "worker", voter: bool = True, up: bool = True) -> Seat:
@@ -45,6 +45,7 @@ def slots(draw: st.DrawFn, workers: int) -> Slot:
         Slot(term, order[0], backups, PENDING, order[0]), Slot(term, order[0], backups, ACTIVE, None, earlier),
         *[Slot(term, order[0], backups, ACTIVE, None, earlier, each) for each in rest[:1]],
         *[Slot(term, order[0], backups, PENDING, each, earlier) for each in backups[:1]],
+        *[Slot(term, order[0], backups, ACTIVE, None, earlier, None, each) for each in (backups[:1], backups) if each],
     ]  # fmt: skip
     return draw(st.sampled_from(forms))
 
@@ -147,9 +148,10 @@ def test_whose_word_a_configuration_waits_for() -> None:
     slots = {
         Slot(2, 0, (1, 3)): (), Slot(2, 0, (1,), joining=3): (0,), Slot(2, 0, (1, 3), PENDING, 1, 1): (0, 3),
         Slot(2, 0, (1, 3), PENDING, 0): (0,), Slot(2, 0, (), PENDING, 3): (0,), Slot(2, 0, (), LOST): (),
+        Slot(2, 0, (1, 3), parting=(3,)): (0,),
     }  # fmt: skip
     assert {slot: slot.asked() for slot in slots} == slots
-    assert [slot.members for slot in slots] == [(0, 1, 3), (0, 1), (0, 1, 3), (0, 1, 3), (0, 3), (0,)]
+    assert [slot.members for slot in slots] == [(0, 1, 3), (0, 1), (0, 1, 3), (0, 1, 3), (0, 3), (0,), (0, 1, 3)]
 
 
 @given(tables())
@@ -210,6 +212,10 @@ BROKEN = {
     "who joins": replace(three(), slots=(Slot(2, 0, (1,), joining=1),) * 8),
     "who joins is no other worker": replace(three(), slots=(Slot(2, 0, joining=2),) * 8),
     "the slot is not active": replace(three(), slots=(Slot(2, 0, (), LOST, joining=1),) * 8),
+    "who parts is no backup": replace(three(), slots=(Slot(2, 0, (1,), parting=(0,)),) * 8),
+    "who parts is no backup, or": replace(three(), slots=(Slot(2, 0, (1,), parting=(1, 1)),) * 8),
+    "or somebody joins": replace(four(), slots=(Slot(2, 0, (1,), joining=3, parting=(1,)),) * 8),
+    "or the slot is not active, or": replace(three(), slots=(Slot(2, 1, (0,), PENDING, 0, 1, None, (0,)),) * 8),
     "4 copies": replace(three(), copies=4),
     "too many are named": replace(three(), left=tuple(b"%16d" % each for each in range(MAX_LEFT + 1))),
 }
@@ -232,8 +238,11 @@ def test_peers_cannot_send_what_breaks_an_invariant(fault: str) -> None:
     members = [
         [s.name, s.node, s.endpoint, s.http, s.role, s.zone, s.voter, s.up, s.home, s.boot] for s in table.members
     ]
-    runs = [[1, s.term, s.owner, s.status, list(s.backups), s.donor, s.since, s.joining] for s in table.slots]
-    fields = [4, table.epoch, table.cluster_id, members, runs, list(table.left), [], table.copies]
+    runs = [
+        [1, s.term, s.owner, s.status, list(s.backups), s.donor, s.since, s.joining, list(s.parting)]
+        for s in table.slots
+    ]
+    fields = [FORMAT, table.epoch, table.cluster_id, members, runs, list(table.left), [], table.copies, table.durable]
     with pytest.raises(ValueError, match=r"a table (in which|with)"):
         Table.from_bytes(msgpack.packb(fields))
 
@@ -268,11 +277,12 @@ def changed(path: tuple[int, ...], value: object) -> bytes:
         ((3,), []), ((3,), None), ((3,), [[]]), ((3, 0, 0), 1), ((3, 0, 0), "x" * 2000), ((3, 0, 1), b""),
         ((3, 0, 4), "king"), ((3, 0, 6), 1), ((3, 0), [1, 2]), ((4,), []), ((4, 0), []), ((4, 0, 0), 0),
         ((4, 0, 0), MAX_SLOTS + 1), ((4, 0, 1), 0), ((4, 0, 2), -1), ((4, 0, 2), 3), ((4, 0, 3), 3), ((4, 0, 4), None),
-        ((4, 0, 4), [99]), ((4, 0, 4), ["n1"]), ((4,), [[MAX_SLOTS, 1, 0, 1, [], None, 1, None]] * 2),
-        ((4,), [[8, 1, 0, 1, [], None, 1, None]] * 3), ((3, 0, 7), 1), ((3, 0, 7), None), ((4, 0, 5), "n1"),
+        ((4, 0, 4), [99]), ((4, 0, 4), ["n1"]), ((4,), [[MAX_SLOTS, 1, 0, 1, [], None, 1, None, []]] * 2),
+        ((4,), [[8, 1, 0, 1, [], None, 1, None, []]] * 3), ((3, 0, 7), 1), ((3, 0, 7), None), ((4, 0, 5), "n1"),
         ((4, 0, 5), 0), ((4, 0, 3), 0), ((5,), None), ((5,), [b"short"]), ((5,), [bytes([1]) * 16]),
         ((5,), [b"x" * 16] * 65),
         ((4, 0, 6), 0), ((4, 0, 6), 2), ((4, 0, 6), None), ((4, 0, 7), 0), ((4, 0, 7), "n1"), ((7,), 0), ((7,), 4),
+        ((4, 0, 8), None), ((4, 0, 8), [0]), ((4, 0, 8), ["n1"]), ((4, 0, 8), [1, 1]),
     ],
 )  # fmt: skip
 def test_bad_fields_are_refused(path: tuple[int, ...], value: object) -> None:

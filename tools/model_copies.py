@@ -13,8 +13,9 @@ its seat is its own again once a configuration says so. Agreement itself is take
     a claim     (term, process): "I hold what this configuration asks of me"
 
 Invariants, of each state: an owner that knows that it is ACTIVE in the newest configuration holds all that was ever
-committed, by anybody; nobody is promoted who ended before it heard of that, while another copy lives; as long
-as a copy of the last ACTIVE configuration lives, the newest one names a copy of it that lives.
+committed, by anybody; if all that the newest configuration names have ended, nobody lives on whom its owner still
+counted, as far as that one knew: who is promoted, or left alone, has heard of it; as long as a copy of the last ACTIVE
+configuration lives, the newest one names a copy of it that lives.
 
 Each rule can be left out by its name; the search then shows what it is for. `python tools/model_copies.py [name ..]`.
 """
@@ -37,6 +38,7 @@ class Config(NamedTuple):
     status: str = ACTIVE
     donor: str = ""  # while PENDING; the owner itself in a promotion
     joining: str = ""  # while ACTIVE: who is being filled
+    parting: tuple[str, ...] = ()  # while ACTIVE: which backups are left out once the owner knows
     lives: tuple[tuple[str, int], ...] = ()  # of those that have returned: which of its processes is meant
 
     def life(self, name: str) -> int:
@@ -55,8 +57,15 @@ class Config(NamedTuple):
     def hands_over(self) -> bool:
         return self.status == PENDING and self.donor != self.owner
 
+    @property
+    def counted(self) -> tuple[str, ...]:
+        """Who has all that is committed, whatever else is agreed, as far as an owner knows that knows this."""
+        alone = self.status == PENDING and not self.hands_over
+        return (self.owner,) if alone else tuple(name for name in self.members if name not in self.parting)
+
     def __str__(self) -> str:
         more = f" donor {self.donor}" * bool(self.donor) + f" joining {self.joining}" * bool(self.joining)
+        more += f" parting {','.join(self.parting)}" * bool(self.parting)
         return f"{self.status}({self.owner};{','.join(self.backups)}){more} term {self.term} since {self.since}"
 
 
@@ -80,7 +89,6 @@ class State(NamedTuple):
     claims: frozenset[tuple[int, str]]
     committed: frozenset[str]
     ends: int  # how many processes may still end
-    wrong: str = ""
 
 
 RULES = {  # name: (what it says, a scope in which it is missed)
@@ -128,6 +136,10 @@ RULES = {  # name: (what it says, a scope in which it is missed)
         "a promotion counts when the promoted itself says that it is there",
         "two copies",
     ),
+    "say that it knows": (
+        "where fewer copies than wanted stay, a copy is left out once the owner has said that it knows",
+        "two copies",
+    ),
     "keep while PENDING": (
         "a copy is deleted when a configuration is ACTIVE without it, not before",
         "two copies",
@@ -154,7 +166,10 @@ RULES = {  # name: (what it says, a scope in which it is missed)
 class Model:
     """The transitions of a state; `without` is a rule's name."""
 
-    def __init__(self, names: str, entries: str, configurations: int, without: str = "", durable: bool = False) -> None:
+    def __init__(
+        self, names: str, entries: str, configurations: int, without: str = "", durable: bool = False, copies: int = 2
+    ) -> None:
+        self.copies = copies
         self.names = names
         self.entries = entries
         self.configurations = configurations
@@ -192,7 +207,7 @@ class Model:
                 yield from self._ends(state, name)
         if len(state.chain) < self.configurations:
             for config in self._next_configs(state):
-                yield f"agreed: {config}", self._agree(state, config)
+                yield f"agreed: {config}", state._replace(chain=(*state.chain, config))
 
     def _me(self, state: State, name: str) -> tuple[Process, Config]:
         process = state.processes[self.place(name)]
@@ -240,7 +255,7 @@ class Model:
             return state._replace(acks=state.acks | {(reign, e, c) for e in held for c in config.backups})
         if process.life != config.life(name):
             return state
-        if config.status == PENDING and config.owner == name == config.donor:
+        if config.owner == name and (config.parting or name == config.donor):
             return state._replace(claims=state.claims | {(config.term, name)})
         if config.hands_over and name == config.donor:
             for other in config.members:
@@ -364,7 +379,7 @@ class Model:
                 rest = tuple(name for name in now.members if name != owner)
                 if not self.has("name all"):
                     rest = rest[:1]
-                yield Config(now.term + 1, now.since, owner, rest, PENDING, now.owner, "", now.lives)
+                yield Config(now.term + 1, now.since, owner, rest, PENDING, now.owner, lives=now.lives)
             yield from self._promotions(now, now.backups)
         elif now.hands_over:
             needed = [name for name in now.members if name != now.donor]
@@ -373,7 +388,9 @@ class Model:
             if all(self._said(state, now.term, name) for name in needed):
                 yield Config(now.term, now.term, now.owner, now.backups, lives=now.lives)
             rest = tuple(name for name in now.members if name != now.donor)
-            yield Config(now.term + 1, now.term + 1, now.donor, rest, lives=now.lives)  # called off
+            called_off = Config(now.term + 1, now.term + 1, now.donor, rest, lives=now.lives)
+            yield called_off
+            yield from self._without_some(called_off, ())
             yield from self._promotions(now, now.members)
         else:
             if self._said(state, now.term, now.owner):
@@ -392,7 +409,7 @@ class Model:
         term = now.term + 1
         if now.status == ACTIVE and name != now.owner:
             left = tuple(each for each in now.backups if each != name)
-            yield after._replace(term=term, backups=left, joining="")
+            yield after._replace(term=term, backups=left, joining="", parting=())
         if now.hands_over and name != now.donor:
             left = tuple(each for each in now.members if each not in (name, now.donor))
             yield Config(term, term, now.donor, left, lives=lives)
@@ -401,14 +418,23 @@ class Model:
     def _of_the_same_owner(self, state: State, now: Config) -> Iterator[Config]:
         for name in self.names:
             if name not in now.members:
-                yield now._replace(term=now.term + 1, joining=name)
-        if now.joining and self._said(state, now.term, now.owner):
-            backups = tuple(sorted((*now.backups, now.joining)))
-            yield now._replace(term=now.term + 1, backups=backups, joining="")
-        for gone in now.backups:
-            yield now._replace(
-                term=now.term + 1, backups=tuple(name for name in now.backups if name != gone), joining=""
-            )
+                yield now._replace(term=now.term + 1, joining=name, parting=())
+        said = self._said(state, now.term, now.owner)
+        after = now._replace(term=now.term + 1, joining="", parting=())
+        if now.joining and said:
+            yield after._replace(backups=tuple(sorted((*now.backups, now.joining))))
+        if now.parting:
+            yield after
+        yield from self._without_some(after, now.parting if said else ())
+
+    def _without_some(self, config: Config, known: tuple[str, ...]) -> Iterator[Config]:
+        """One backup fewer, or that one parts; `known`: of whom the owner knows."""
+        for gone in config.backups:
+            rest = tuple(name for name in config.backups if name != gone)
+            if gone in known or len(rest) + 1 >= self.copies or not self.has("say that it knows"):
+                yield config._replace(backups=rest)
+            else:
+                yield config._replace(parting=(gone,))
 
     def _promotions(self, now: Config, names: tuple[str, ...]) -> Iterator[Config]:
         for name in (*names, *(now.joining if not self.has("promote members") else "")):
@@ -416,23 +442,12 @@ class Model:
             if not self.has("ask the promoted"):
                 yield Config(now.term + 1, now.term + 1, name, (), lives=now.lives)
             else:
-                yield Config(now.term + 1, now.term + 1, name, rest, PENDING, name, "", now.lives)
+                yield Config(now.term + 1, now.term + 1, name, rest, PENDING, name, lives=now.lives)
 
     def _said(self, state: State, term: int, name: str) -> bool:
         if self.has("claims of this term"):
             return (term, name) in state.claims
         return any(who == name for _, who in state.claims)
-
-    def _agree(self, state: State, config: Config) -> State:
-        before = state.chain[-1]
-        new = state._replace(chain=(*state.chain, config))
-        promoted = config.status == ACTIVE and not config.backups and config.owner != before.owner
-        promoted |= config.status == ACTIVE and before.status == PENDING and not before.hands_over
-        others = [name for name in before.members if not state.processes[self.place(name)].ended]
-        process, known = self._me(state, config.owner)
-        if promoted and others and process.ended and known.term != config.term:
-            return new._replace(wrong=f"{config.owner} ended before it knew that it is promoted, and {others} live")
-        return new
 
     # -- invariants
 
@@ -449,7 +464,10 @@ class Model:
         named = [name for name in now.members if not state.processes[self.place(name)].ended]
         if living and not named:
             return f"{living} of the last ACTIVE configuration live, and nobody looks for them"
-        return state.wrong
+        counted = [name for name in state.chain[owner.knows].counted if not state.processes[self.place(name)].ended]
+        if counted and not named:
+            return f"{now.owner} ended before it knew that it goes on without {counted}, who live"
+        return ""
 
 
 def search(model: Model, start: State, limit: int = 1_500_000) -> tuple[str, int, list[str]]:
@@ -510,7 +528,8 @@ def main() -> int:
         print(f"without: {rule} ({told})" if rule else told, flush=True)
         for scope in [only] if rule else SCOPES:
             names, entries, most, chain, late, ends, held = SCOPES[scope]
-            model = Model(names, entries, most, rule, scope in DURABLE)
+            copies = 3 if scope == "three copies" else 2
+            model = Model(names, entries, most, rule, scope in DURABLE, copies)
             found, seen, steps = search(model, model.start(chain, late, ends, held))
             print("\n      ".join([f"  {scope}: {found or 'nothing wrong'} [{seen:,} states]", *steps]), flush=True)
             failed |= bool(steps) != bool(rule)

@@ -4,7 +4,8 @@ repeated to the voters until the table answers them, and those of others, for th
 A claim names a slot and a term, and counts at exactly that term: an older one is of a state that may since have changed
 somewhere else. What it says follows from the configuration: the owner has the state (it moves), or is there and goes on
 alone (it is promoted); a copy has all that the donor ever applied (it is handed over); the owner has filled who joins,
-and commits nothing without it any more (it is ACTIVE). A slot is heard of once all that are asked have claimed it.
+and commits nothing without it any more, or it lives, and knows who parts (it is ACTIVE). A slot is heard of once all
+that are asked have claimed it.
 
 The donor of a slot that moves is not asked. If it claims all the same, a state in the slot cannot travel: it is rooted
 there, as long as that process has it, since to try again would only pause it.

@@ -24,6 +24,7 @@ class Configuration:
     status: int = ACTIVE
     donor: NodeId | None = None  # while PENDING: the owner of the last ACTIVE configuration
     joining: NodeId | None = None  # is being filled by the owner
+    parts: bool = False  # backups go once the owner says that it knows
 
     @property
     def source(self) -> NodeId:
@@ -45,19 +46,21 @@ def changed_between(before: TableAgreed | None, table: TableAgreed) -> Mapping[i
     same = [] if before is None else [*zip(before.term_of_slot, before.status_of_slot, strict=True)]
     now = [*zip(table.term_of_slot, table.status_of_slot, strict=True)]
     found: dict[tuple[object, ...], Configuration] = {}
+    parting = dict.fromkeys(table.parting)
     changed = {}
     for slot in [slot for slot, name in enumerate(now) if before is None or same[slot] != name]:
         columns = (
             table.term_of_slot[slot], table.since_of_slot[slot], table.owner_of_slot[slot], table.backups_of_slot[slot],
             table.status_of_slot[slot], table.donor_of_slot[slot], table.joining_of_slot[slot],
+            slot in parting,
         )  # fmt: skip
         if columns not in found:
-            found[columns] = _configuration(table, slot)
+            found[columns] = _configuration(table, slot, slot in parting)
         changed[slot] = found[columns]
     return changed
 
 
-def _configuration(table: TableAgreed, slot: int) -> Configuration:
+def _configuration(table: TableAgreed, slot: int, parts: bool) -> Configuration:
     nodes, donor, joining = table.workers, table.donor_of_slot[slot], table.joining_of_slot[slot]
     return Configuration(
         table.term_of_slot[slot],
@@ -67,4 +70,5 @@ def _configuration(table: TableAgreed, slot: int) -> Configuration:
         table.status_of_slot[slot],
         nodes[donor] if donor >= 0 else None,
         nodes[joining] if joining >= 0 else None,
+        parts,
     )

@@ -5,6 +5,9 @@ commits nothing without it; an owner that is down is followed by a copy that is 
 called off, or, without its donor, becomes a promotion. What is left is brought to its target in steps that never lower
 the number of copies: fill who is missing, one at a time; hand over to a copy; drop who is not wanted.
 
+Where fewer copies than wanted would stay, who is left out *parts* first, until the owner has said that it knows. A copy
+that is called dead may live, and the owner may have died unnoticed: then nobody has said so, and that copy is promoted.
+
 Who returns in a durable cluster (see `succession`) has lost what was on its way to it: it is left out, and filled
 again; or promoted, if nobody else is up.
 
@@ -26,12 +29,18 @@ MAX_FILLING = 1024  # slots with somebody joining at once; the bytes on their wa
 
 
 def urgent(
-    slot: Slot, claimed: bool, there: Sequence[bool], gone: Collection[int] = (), returned: Collection[int] = ()
+    slot: Slot,
+    claimed: bool,
+    there: Sequence[bool],
+    gone: Collection[int] = (),
+    returned: Collection[int] = (),
+    *,
+    copies: int,
 ) -> Slot:
     """What cannot wait; `claimed`: all whose word it waits for have given it; `gone`: places whose seats go now;
     `returned`: those that pass to another process of the same home, which has what the former one had on its disk."""
     if slot.status == PENDING:
-        return _answered(slot, claimed, there, gone, returned)
+        return _answered(slot, claimed, there, gone, returned, copies)
     if slot.status == LOST:
         return Slot(slot.term + 1, slot.owner, (), LOST) if slot.owner in returned else slot
     fails = slot.joining is not None and (not there[slot.joining] or slot.joining in returned)
@@ -40,13 +49,17 @@ def urgent(
         if any(there[place] for place in (slot.owner, *slot.backups)) or slot.owner in gone:
             return promoted(slot, there, gone, returned)
         return slot if left_over == slot.backups and not fails else _reigning(slot, slot.owner, left_over)
-    filled = [slot.joining] if claimed and slot.joining is not None else []
-    backups = tuple(sorted(place for place in (*slot.backups, *filled) if there[place] and place not in returned))
-    return slot if backups == slot.backups and not fails else _reigning(slot, slot.owner, backups)
+    filled = [slot.joining] if claimed and slot.joining is not None and not fails else []
+    parting = tuple(place for place in slot.parting if not there[place])
+    known = parting if claimed else ()
+    backups = [place for place in (*slot.backups, *filled) if place not in (*gone, *returned, *known)]
+    out = [place for place in backups if not there[place]]
+    new = _without(slot, slot.owner, slot.since, backups, out, copies)
+    return slot if (new.backups, new.parting) == (slot.backups, parting) and not fails else new
 
 
 def _answered(
-    slot: Slot, claimed: bool, there: Sequence[bool], gone: Collection[int], returned: Collection[int]
+    slot: Slot, claimed: bool, there: Sequence[bool], gone: Collection[int], returned: Collection[int], copies: int
 ) -> Slot:
     lacks = any(place in gone for place in slot.members)
     acts = [is_there and place not in returned for place, is_there in enumerate(there)]
@@ -62,7 +75,18 @@ def _answered(
     others = [place for place in slot.members if place != slot.donor]
     if all(acts[place] for place in others):
         return slot
-    return Slot(slot.term + 1, slot.donor, tuple(sorted(place for place in others if acts[place])))
+    backups = [place for place in others if place not in (*gone, *returned)]
+    out = [place for place in backups if not there[place]]
+    return _without(slot, slot.donor, slot.term + 1, backups, out, copies)
+
+
+def _without(slot: Slot, owner: int, since: int, backups: Sequence[int], out: Collection[int], copies: int) -> Slot:
+    """ACTIVE, with these backups; those that shall be `out` only part, if too few would stay."""
+    staying = tuple(sorted(place for place in backups if place not in out))
+    if len(staying) + 1 >= copies:
+        return Slot(slot.term + 1, owner, staying, ACTIVE, None, since)
+    parting = tuple(sorted(out))
+    return Slot(slot.term + 1, owner, tuple(sorted(backups)), ACTIVE, None, since, None, parting)
 
 
 def _reigning(slot: Slot, owner: int, backups: tuple[int, ...], joining: int | None = None) -> Slot:
@@ -82,8 +106,10 @@ def promoted(slot: Slot, there: Sequence[bool], gone: Collection[int] = (), retu
     return Slot(slot.term + 1, heir, others, PENDING, heir)
 
 
-def settled(slot: Slot, owner: int, backups: Sequence[int]) -> Slot:
+def settled(slot: Slot, claimed: bool, owner: int, backups: Sequence[int], copies: int) -> Slot:
     """One step of an ACTIVE slot, of which all are up, towards these."""
+    if slot.parting:
+        return _parted(slot, claimed, (owner, *backups))
     if slot.joining is not None:
         return slot
     missing = [place for place in (owner, *backups) if place not in slot.members]
@@ -92,8 +118,16 @@ def settled(slot: Slot, owner: int, backups: Sequence[int]) -> Slot:
     if owner != slot.owner:
         others = tuple(sorted(place for place in slot.members if place != owner))
         return Slot(slot.term + 1, owner, others, PENDING, slot.owner, slot.since)
-    wanted = tuple(sorted(backups))
-    return slot if wanted == slot.backups else _reigning(slot, owner, wanted)
+    out = [place for place in slot.backups if place not in backups]
+    return _without(slot, owner, slot.since, slot.backups, out, copies) if out else slot
+
+
+def _parted(slot: Slot, claimed: bool, wanted: Sequence[int]) -> Slot:
+    """Who is back, or wanted after all, or until somebody else is filled, stays; else it goes once the owner knows."""
+    staying = tuple(place for place in slot.backups if place not in slot.parting)
+    if sorted(wanted) != sorted((slot.owner, *staying)):
+        return _reigning(slot, slot.owner, slot.backups)
+    return _reigning(slot, slot.owner, staying) if claimed else slot
 
 
 def backups_for(
@@ -126,5 +160,5 @@ def _assigned(
 def renumbered(slot: Slot, place_of: Mapping[int, int]) -> Slot:
     """The same with other places."""
     donor, joining = (None if place is None else place_of[place] for place in (slot.donor, slot.joining))
-    backups = tuple(sorted(place_of[place] for place in slot.backups))
-    return replace(slot, owner=place_of[slot.owner], donor=donor, backups=backups, joining=joining)
+    backups, parting = (tuple(sorted(place_of[place] for place in some)) for some in (slot.backups, slot.parting))
+    return replace(slot, owner=place_of[slot.owner], donor=donor, backups=backups, joining=joining, parting=parting)

@@ -215,6 +215,7 @@ class TableAgreed(Event, Effect):
     since_of_slot: tuple[int, ...] = ()  # the term at which its reign began; this one and those below as in `table`
     backups_of_slot: tuple[tuple[int, ...], ...] = ()
     joining_of_slot: tuple[int, ...] = ()  # else -1
+    parting: tuple[int, ...] = ()  # slots of which backups are left out once their owner says that it knows
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ Bounds    see `committing` and `replicas`; of what could not be copied TOLD name
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from mesh.core.committing import WINDOW_BYTES, Committed, Committing
@@ -91,10 +91,15 @@ class Keeping:
             self._next_output[stage] = max(self._next_output[stage], told)
         if self._shelving is not None and self._me in table.workers:
             self._shelving.seated(self._me)
-        effects = self.replicas.judge_arrived() + self.take_effects()
+        effects = self.replicas.judge_arrived() + self.take_effects() + self._know(changed)
         if self._shelving is not None:
             self._shelving.flush()
         return effects
+
+    def _know(self, changed: Mapping[int, Configuration]) -> list[Effect]:
+        """Backups that shall go wait for this word of their owner; without them it commits nothing before they went."""
+        told = tuple((slot, now.term) for slot, now in changed.items() if now.parts and now.owner == self._me)
+        return [SlotsInstalled(told)] if told else []
 
     def _leave(self, slot: int, now: Configuration) -> None:
         if not now.has_copy(self._me) and not now.promotes:

@@ -26,6 +26,7 @@ def table_agreed(table: Table) -> TableAgreed:
         tuple(slot.since for slot in table.slots),
         tuple(tuple(index_of[place] for place in slot.backups) for slot in table.slots),
         tuple(-1 if slot.joining is None else index_of[slot.joining] for slot in table.slots),
+        tuple(number for number, slot in enumerate(table.slots) if slot.parting),
     )
 
 

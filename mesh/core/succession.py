@@ -8,10 +8,13 @@ One copy:
 More copies: B.. are backups, M.. all members, which are A and B..; `from` says who is the donor.
     ACTIVE(t, A; B..)          -> ACTIVE(t + 1, A; B..) joining C       C is to be filled
     ACTIVE(t, A; B..) joining C-> ACTIVE(t + 1, A; B.. and C)           A says that C is filled
-    ACTIVE(t, A; B..)          -> ACTIVE(t + 1, A; fewer), joining any  nothing pauses
+    ACTIVE(t, A; B..)          -> ACTIVE(t + 1, A; fewer), joining any  nothing pauses; as many as wanted stay
+    ACTIVE(t, A; B..)          -> ACTIVE(t + 1, A; B..) parting some    the same where fewer stay: A shall know of it
+    ACTIVE(t, A; B..) parting  -> ACTIVE(t + 1, A; without these)       A says that it knows
+    ACTIVE(t, A; B..) parting  -> ACTIVE(t + 1, A; B..) parting others  or none
     ACTIVE(t, A; B..)          -> PENDING(t + 1, B; other M.., from A)  hand-over: B of B.., A becomes a backup
     .. hands over, from A      -> ACTIVE(t, B; M..)                     all but A say that they have all of A
-    .. hands over, from A      -> ACTIVE(t + 1, A; or fewer M..)        called off: a new reign
+    .. hands over, from A      -> ACTIVE(t + 1, A; other M..)           called off: a new reign; fewer, or parting
     ACTIVE(t, A; B..)          -> PENDING(t + 1, B; other M.., from B)  promotion: A is down
     PENDING(t, any, M..)       -> PENDING(t + 1, X; other M.., from X)  promotion of any member
     .. promotes X              -> ACTIVE(t, X)                          X says that it is there; it goes on alone
@@ -28,9 +31,9 @@ that a hand-over waits for, through a step in which it returns.
     PENDING(t, any, M..)         -> as above, without those that return; or promotion of any, these included
 
 While a slot with copies is PENDING its members stay the same, except for those whose seat is gone: so nobody is
-forgotten who may be the last to have the state. A reign (`since`) lasts while the owner stays and is not stopped; all
-else, also a hand-over that is called off, begins a new one. `tools/model_copies.py` searches these rules for schedules
-that lose something.
+forgotten who may be the last to have the state. Whose seat is gone, or who returns, is left out at once. A reign
+(`since`) lasts while the owner stays and is not stopped; all else, also a hand-over that is called off, begins a new
+one. `tools/model_copies.py` searches these rules for schedules that lose something.
 
 So a new owner has the state of the last ACTIVE configuration (S1), and a term names one owner: one process. Seats keep
 their order, new ones come last; a node keeps its name and role; who left is named once and does not come back. A seat
@@ -152,11 +155,13 @@ def _seat_fault(before: Seat, after: Seat) -> str | None:
 def _slot_faults(old: Table, new: Table) -> Iterator[str]:
     place, returned = _places_of_homes(old, new)
     for number, before, after in _pairs(old, new):
-        if not _follows(before, after, place, returned, new.durable):
+        if not _follows(before, after, place, returned, new.durable, new.copies):
             yield f"slot {number} goes from {before} to {after}"
 
 
-def _follows(before: Slot, after: Slot, place: Sequence[int], returned: Sequence[int], durable: bool) -> bool:
+def _follows(
+    before: Slot, after: Slot, place: Sequence[int], returned: Sequence[int], durable: bool, copies: int
+) -> bool:
     then = _renumbered(before, place)
     if after.term == then.term:
         act = (then.owner,) if then.promotes else (*then.members, then.joining)
@@ -167,17 +172,17 @@ def _follows(before: Slot, after: Slot, place: Sequence[int], returned: Sequence
     if then.status == LOST:
         return after.status == LOST or (after.status == ACTIVE and after == Slot(after.term, after.owner))
     if after.status == ACTIVE:
-        return _reigns_on(then, after, returned)
+        return _reigns_on(then, after, returned, copies)
     return after.status == LOST or (_waits(then, after, returned) if durable or then.backups else _moves(then, after))
 
 
 def _renumbered(slot: Slot, place: Sequence[int]) -> Slot:
     donor, joining = (None if each is None else place[each] for each in (slot.donor, slot.joining))
-    backups = tuple(place[each] for each in slot.backups)
-    return replace(slot, owner=place[slot.owner], backups=backups, donor=donor, joining=joining)
+    backups, parting = (tuple(place[each] for each in some) for some in (slot.backups, slot.parting))
+    return replace(slot, owner=place[slot.owner], backups=backups, donor=donor, joining=joining, parting=parting)
 
 
-def _reigns_on(then: Slot, after: Slot, returned: Sequence[int]) -> bool:
+def _reigns_on(then: Slot, after: Slot, returned: Sequence[int], wanted: int) -> bool:
     """The same reign with other backups; or, after a hand-over that is called off, the same owner in a new one."""
     if then.status == PENDING and not then.hands_over:
         return False
@@ -185,7 +190,15 @@ def _reigns_on(then: Slot, after: Slot, returned: Sequence[int]) -> bool:
     copies = [each for each in (*then.members, then.joining) if each is not None and each not in returned]
     since = after.term if then.hands_over else then.since
     same = (after.owner, after.since) == (lord, since) and lord in copies
-    return same and all(each in copies for each in after.backups)
+    return same and all(each in copies for each in after.backups) and _leaves_enough(then, after, returned, wanted)
+
+
+def _leaves_enough(then: Slot, after: Slot, returned: Sequence[int], wanted: int) -> bool:
+    """As many copies as there shall be; or only those go of which the owner knew, or that have ended."""
+    if len(after.members) - len(after.parting) >= wanted:
+        return True
+    left_out = [each for each in then.members if each not in after.members]
+    return all(each in then.parting or each in returned or each == GONE for each in left_out)
 
 
 def _moves(then: Slot, after: Slot) -> bool:

@@ -10,9 +10,11 @@ state has ended. PENDING has one of three forms, which succession goes on from i
     promotes    the donor is the owner       it has the state, and shall go on alone, whoever else has it (or has not)
 
 `joining`: who is being filled by the owner, and becomes a backup when the owner says that it is; a fill belongs to one
-term. `since`: the term at which this reign began; it never falls, and a change of backups leaves it as it is, so that
-who sends to an owner need not care. Whatever stops an owner ends its reign: after a hand-over that is called off it is
-an owner anew, so that what was said before is told from what is said after it.
+term. `parting`: backups that are to be left out although fewer copies than wanted stay. They count as before, and may
+be promoted, until the owner says that it knows: so nobody who lives is left out in favour of an owner that has died
+meanwhile. `since`: the term at which this reign began; it never falls, and a change of backups leaves it as it is, so
+that who sends to an owner need not care. Whatever stops an owner ends its reign: after a hand-over that is called off
+it is an owner anew, so that what was said before is told from what is said after it.
 
 Owners, donors, backups and who joins are places in `members`; members stand in the order of service, the longest first,
 which decides the half vote of even sets. A member that is down keeps its seat, as what it owns may return with it. A
@@ -23,10 +25,11 @@ home is a copy of whatever the seat was a copy of, though it owns nothing before
 An epoch's value is the whole table, not what changed: it is a few KB, and who was away needs the newest one only.
 
 Invariants: every slot has one owner, who is a worker and not among its backups; it has a donor, a worker, exactly while
-it is PENDING; backups are distinct workers, and who joins is another one, of an ACTIVE slot; what is LOST has none; a
-reign is at most as old as the slot, and begins with the term if the slot is LOST, moves, or is promoted; names, node
-ids and homes are distinct; who is down has no vote; who left is no member; the number of slots is a power of two. A
-*target* is also level: the workers' slot counts differ by at most one.
+it is PENDING; backups are distinct workers, and who joins is another one, of an ACTIVE slot; who parts is a backup of
+an ACTIVE slot that nobody joins; what is LOST has none; a reign is at most as old as the slot, and begins with the term
+if the slot is LOST, moves, or is promoted; names, node ids and homes are distinct; who is down has no vote; who left is
+no member; the number of slots is a power of two. A *target* is also level: the workers' slot counts differ by at most
+one.
 """
 
 from __future__ import annotations
@@ -51,7 +54,7 @@ MAX_BYTES = 4 << 20  # of an encoded table: it must fit into a message
 MAX_TEXT = 1024
 GENERATION = 1_000_000_000  # epochs; a recovery (`recovery`) starts at the next multiple, above any that can be known
 MAX_COPIES = 3
-FORMAT = 5
+FORMAT = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,7 @@ class Slot:
     donor: int | None = None  # while PENDING: the owner of the last ACTIVE configuration, or who is promoted
     since: int = 0  # the term at which its owner, or the donor that hands over, became the owner; 0: this one
     joining: int | None = None  # place in members; while ACTIVE: who is being filled
+    parting: tuple[int, ...] = ()  # of the backups; while ACTIVE: those that are left out once the owner knows
 
     def __post_init__(self) -> None:
         if not self.since:
@@ -117,7 +121,7 @@ class Slot:
         """Whose word this configuration waits for: that they hold, or have filled, what it asks of them."""
         if self.hands_over:
             return tuple(place for place in (self.owner, *self.backups) if place != self.donor)
-        return (self.owner,) if self.status == PENDING or self.joining is not None else ()
+        return (self.owner,) if self.status == PENDING or self.joining is not None or self.parting else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,9 +278,12 @@ class Table:
             [s.name, s.node, s.endpoint, s.http, s.role, s.zone, s.voter, s.up, s.home, s.boot] for s in self.members
         ]
         runs = [
-            [count, slot.term, slot.owner, slot.status, list(slot.backups), slot.donor, slot.since, slot.joining]
+            [
+                count, slot.term, slot.owner, slot.status, list(slot.backups), slot.donor, slot.since, slot.joining,
+                list(slot.parting),
+            ]
             for _, count, slot in _runs(self.slots)
-        ]
+        ]  # fmt: skip
         lists = [members, runs, list(self.left), list(self.founders)]
         fields = [FORMAT, self.epoch, self.cluster_id, *lists, self.copies, self.durable]
         packed: bytes = msgpack.packb(fields, use_bin_type=True)
@@ -347,7 +354,7 @@ def _slot_fault(slot: Slot, workers: list[int]) -> str | None:
         return f"a donor without need, or none where one is needed: {slot}"
     if slot.donor is not None and slot.donor not in workers:
         return f"the donor is no worker: {slot}"
-    return _reign_fault(slot) or _joining_fault(slot, workers)
+    return _reign_fault(slot) or _joining_fault(slot, workers) or _parting_fault(slot)
 
 
 def _reign_fault(slot: Slot) -> str | None:
@@ -369,6 +376,15 @@ def _joining_fault(slot: Slot, workers: list[int]) -> str | None:
         return None
     if slot.status != ACTIVE or slot.joining not in workers or slot.joining in slot.members:
         return f"who joins is no other worker, or the slot is not active: {slot}"
+    return None
+
+
+def _parting_fault(slot: Slot) -> str | None:
+    if not slot.parting:
+        return None
+    among = len(set(slot.parting)) == len(slot.parting) and all(place in slot.backups for place in slot.parting)
+    if slot.status != ACTIVE or slot.joining is not None or not among:
+        return f"who parts is no backup, or the slot is not active, or somebody joins: {slot}"
     return None
 
 
@@ -418,7 +434,7 @@ def _slots(plain: Any) -> tuple[Slot, ...]:
     slots: list[Slot] = []
     known: dict[bytes, Slot] = {}
     for each in _list(plain, None, MAX_SLOTS):
-        count, *fields = _list(each, 8)
+        count, *fields = _list(each, 9)
         if len(slots) + _count(count, 1, MAX_SLOTS) > MAX_SLOTS:
             raise ValueError(f"a table of more than {MAX_SLOTS} slots")
         name = msgpack.packb(fields)
@@ -429,11 +445,13 @@ def _slots(plain: Any) -> tuple[Slot, ...]:
 
 
 def _slot(fields: Sequence[Any]) -> Slot:
-    term, owner, status, backups, donor, since, joining = fields
-    places = tuple(_place(place) for place in _list(backups, None, MAX_MEMBERS))
+    term, owner, status, backups, donor, since, joining, parting = fields
+    places, goers = (tuple(_place(each) for each in _list(given, None, MAX_MEMBERS)) for given in (backups, parting))
     giver, comer = (None if place is None else _place(place) for place in (donor, joining))
     reign = _count(since, 1, MAX_TERM)
-    return Slot(_count(term, 1, MAX_TERM), _place(owner), places, _count(status, PENDING, LOST), giver, reign, comer)
+    return Slot(
+        _count(term, 1, MAX_TERM), _place(owner), places, _count(status, PENDING, LOST), giver, reign, comer, goers
+    )
 
 
 def _place(value: Any) -> int:

@@ -224,8 +224,11 @@ class _Draft:
     def _followed(self, slot: Slot, claimed: bool, gone: Collection[int]) -> Slot:
         if slot.status == PENDING and not slot.backups and not self.table.durable:
             return slot.activated() if claimed and self.there[slot.owner] else slot
-        new = slot if self._is_lost(slot) else urgent(slot, claimed, self.there, gone, self.returned)
+        new = slot if self._is_lost(slot) else self._urgent(slot, claimed, gone)
         return slot if new == slot else new
+
+    def _urgent(self, slot: Slot, claimed: bool, gone: Collection[int]) -> Slot:
+        return urgent(slot, claimed, self.there, gone, self.returned, copies=self.table.copies)
 
     def _going(self) -> set[int]:
         """Places that no slot shall name any more after this step, so that they go: of those that have ended."""
@@ -275,17 +278,19 @@ class _Draft:
         backups = backups_for(self.slots, target, names, zones, self.table.copies)
         moving = sum(slot.hands_over for slot in self.slots)
         filling = sum(slot.joining is not None for slot in self.slots)
-        known: dict[tuple[int, str, tuple[str, ...]], Slot] = {}
+        known: dict[tuple[int, bool, str, tuple[str, ...]], Slot] = {}
         for number, (slot, name) in enumerate(zip(self.slots, target, strict=True)):
-            if name == PINNED or number in self.busy:
+            if name == PINNED or number in self.busy or any(not self.there[each] for each in slot.parting):
                 continue
             if slot.status == LOST or self._is_lost(slot):
                 self.slots[number] = self._towards(slot, eligible[name], number)
             elif slot.status == ACTIVE:
-                kind = id(slot), name, backups[number]  # busy slots stay: this one is the table's
+                claimed = self.facts.installed.get(number) == slot.term
+                kind = id(slot), claimed, name, backups[number]  # busy slots stay: this one is the table's
                 new = known.get(kind)
                 if new is None:
-                    new = known[kind] = settled(slot, eligible[name], [eligible[each] for each in backups[number]])
+                    others = [eligible[each] for each in backups[number]]
+                    new = known[kind] = settled(slot, claimed, eligible[name], others, self.table.copies)
                 fills, pauses = new is not slot and new.joining is not None, new.hands_over
                 if (filling < MAX_FILLING or not fills) and (moving < MAX_MOVING or not pauses):
                     self.slots[number] = new

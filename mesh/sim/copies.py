@@ -46,7 +46,7 @@ def unfinished(table: Table, number: int, living: Collection[NodeId], leaving: C
     if slot.status == LOST or not any(table.members[place].node in living for place in slot.members):
         return None
     staying = [seat.node for seat in table.workers() if seat.up and seat.node not in leaving]
-    if slot.status != ACTIVE or slot.joining is not None:
+    if slot.status != ACTIVE or slot.joining is not None or slot.parting:
         return f"slot {number} is on its way: {slot}"
     if len(slot.members) != min(table.copies, max(1, len(staying))):
         return f"slot {number} has {len(slot.members)} copies"
