@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Protocol, TypeVar
 
 import anyio.to_thread
@@ -26,7 +26,7 @@ from starlette.types import ASGIApp
 
 from mesh.core.keys import BadKey, Key, key_to_json
 from mesh.core.places import BadPosition
-from mesh.runtime.status import KeysPage, Metric, Ownership, Reading, Ring, RingRun, Status
+from mesh.runtime.status import GivenUp, KeysPage, Metric, Ownership, Reading, Ring, RingRun, Status, Waiting
 from nodes import listing, logs, posting
 from nodes.answers import error_answer, json_answer, key_asked, not_now, query_fields, refuse_other_sites, shown
 from nodes.front import Front, Handler
@@ -69,6 +69,12 @@ class Served(posting.Takes, Protocol):
     def accept_loss(self) -> int | None:
         """Have the lost slots start again, empty: how many; None if that cannot be agreed on from here."""
 
+    def what_waits(self) -> tuple[Waiting, ...]:
+        """Slots that nobody who has them is there for, by who could bring them back."""
+
+    def give_up(self, gone: Collection[str]) -> GivenUp:
+        """Have those start again, empty, that only these nodes could bring back."""
+
     def recover(self) -> bool:
         """Go on without a majority that is lost for good; False if it is not lost."""
 
@@ -84,6 +90,7 @@ def make_app(served: Served) -> ASGIApp:
         "/v1/owner": door.owner,
         "/v1/state/{stage}": door.state,
         "/v1/keys/{stage}": door.keys,
+        "/v1/unavailable": door.unavailable,
     }
     orders = {"/v1/leave": door.leave, "/v1/accept-loss": door.accept_loss, "/v1/recover": door.recover}
     posts = posting.endpoints(served)
@@ -165,9 +172,16 @@ class _Door:
             raise HTTPException(400, "the query needs name=N")
         return _leaving(name[:MAX_NAME], await _in_thread(lambda: self._served.leave(name)))
 
+    async def unavailable(self, request: Request) -> Response:
+        query_fields(request, ())
+        found = await _in_thread(self._served.what_waits)
+        return json_answer({"unavailable": [dataclasses.asdict(each) for each in found]})
+
     async def accept_loss(self, request: Request) -> Response:
         refuse_other_sites(request)
-        query_fields(request, ())
+        gone = query_fields(request, ("gone",)).get("gone")
+        if gone is not None:
+            return _given_up(await _in_thread(lambda: self._served.give_up(gone.split(","))))
         slots = await _in_thread(self._served.accept_loss)
         if slots is None:
             return not_now("out-of-touch", OUT_OF_TOUCH)
@@ -180,6 +194,23 @@ class _Door:
             return json_answer({"recovering": True}, 202)
         detail = "a majority of the voters is in touch: there is nothing to recover from"
         return error_answer(409, "in-touch", detail)
+
+
+def _given_up(answer: GivenUp) -> Response:
+    match answer.refused:
+        case "unknown":
+            name = json.dumps(answer.name[:MAX_NAME], ensure_ascii=False)
+            return error_answer(404, "unknown-node", f"no member is named {name}")
+        case "up":
+            return error_answer(409, "node-up", f"{answer.name} is up: what it has is not gone")
+        case "in-memory":
+            detail = "without disks a slot is lost by itself once all processes that had it have ended"
+            return error_answer(409, "in-memory", detail)
+        case "out-of-touch":
+            return not_now("out-of-touch", OUT_OF_TOUCH)
+    if not answer.slots:
+        return error_answer(409, "nothing-lost", "no slot is unavailable that only these nodes could bring back")
+    return json_answer({"slots": answer.slots}, 202)
 
 
 def _leaving(name: str, refused: str | None) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
@@ -18,6 +18,7 @@ from mesh.runtime.embedded import NAME, Embedded, RunResult
 from mesh.runtime.errors import AppFailed, StartError
 from mesh.runtime.listing import keys_page
 from mesh.runtime.status import (
+    GivenUp,
     KeysPage,
     Metric,
     NodeStatus,
@@ -28,6 +29,7 @@ from mesh.runtime.status import (
     SlotCounts,
     SourceStatus,
     Status,
+    Waiting,
 )
 from nodes import logs
 from nodes.addresses import Address
@@ -168,6 +170,12 @@ class _Shown:
 
     def accept_loss(self) -> int | None:
         return 0
+
+    def what_waits(self) -> tuple[Waiting, ...]:
+        return ()
+
+    def give_up(self, gone: Collection[str]) -> GivenUp:
+        return GivenUp(0)
 
     def recover(self) -> bool:
         return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -11,6 +11,7 @@ from mesh.core.events import Event, RecordAsked
 from mesh.core.keys import Key, hash_key, interval_of_slot, slot_of_hash
 from mesh.core.places import from_text, place_of, to_text
 from mesh.runtime.status import (
+    GivenUp,
     KeysPage,
     Metric,
     Moving,
@@ -22,6 +23,7 @@ from mesh.runtime.status import (
     SlotCounts,
     SourceStatus,
     Status,
+    Waiting,
 )
 from nodes.addresses import Address
 from nodes.door import Door, bind, bound_address
@@ -64,6 +66,9 @@ class FakeNode:
     moving: Moving = AT_REST
     refusals: dict[str, str | None] = field(default_factory=dict)  # name -> why it cannot leave
     losses: int | None = 0
+    waiting: tuple[Waiting, ...] = ()
+    given_up: GivenUp = field(default_factory=lambda: GivenUp(0))
+    asked_to_give_up: list[tuple[str, ...]] = field(default_factory=list)
     recovers: bool = False
     asked_to_leave: list[str] = field(default_factory=list)
     outcome: tuple[str, bytes] = ("unavailable", b"")  # of what is posted or asked
@@ -92,6 +97,13 @@ class FakeNode:
 
     def accept_loss(self) -> int | None:
         return self.losses
+
+    def what_waits(self) -> tuple[Waiting, ...]:
+        return self.waiting
+
+    def give_up(self, gone: Collection[str]) -> GivenUp:
+        self.asked_to_give_up.append(tuple(gone))
+        return self.given_up
 
     def recover(self) -> bool:
         return self.recovers

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from mesh.runtime.status import Moving, SlotCounts, Transfer
+from mesh.runtime.status import GivenUp, Moving, SlotCounts, Transfer, Waiting
 from nodes import logs
 from tests.commands import MESH, ROOT, call_mesh, run_mesh, start_mesh
 from tests.served import RING, STATUS, FakeNode, serving
@@ -124,6 +124,27 @@ def test_what_is_lost_is_given_up_only_on_purpose(capsys: Capture, at: str, node
     assert (refused.code, refused.out) == (2, "")
     assert "add --yes" in refused.err
     assert call_mesh(capsys, "recover", "--yes", "--json", "--at", at).out == '{"recovering":true}\n'
+
+
+def test_what_is_unavailable_is_given_up_by_the_names_of_those_who_had_it_and_on_purpose(
+    capsys: Capture, at: str, node: FakeNode
+) -> None:
+    node.waiting = (Waiting(341, "0-340", ("beta",)), Waiting(2, "700, 702", ("beta", "gamma")))
+    node.given_up = GivenUp(341)
+    shown = call_mesh(capsys, "slots", "accept-loss", "--gone", "beta", "--at", at)
+    assert (shown.code, shown.out) == (2, "")
+    assert shown.err == (
+        "mesh: 341 slots that beta had (0-340): would start again, empty\n"
+        "  2 slots that beta and gamma had (700, 702): gamma could bring them back\n"
+        "  if the directories of beta are gone for good, add --yes\n"
+    )
+    nothing = call_mesh(capsys, "slots", "accept-loss", "--gone", "gamma", "--at", at)
+    assert nothing.err.startswith("mesh: nothing is unavailable that only these nodes could bring back\n  341 slots")
+    assert call_mesh(capsys, "slots", "accept-loss", "--yes", "--at", at).code == 2
+    assert node.asked_to_give_up == []
+    given = call_mesh(capsys, "slots", "accept-loss", "--gone", "beta", "--gone", "gamma", "--yes", "--at", at)
+    assert (given.code, given.out) == (0, "341 slots start again, empty\n")
+    assert node.asked_to_give_up == [("beta", "gamma")]
 
 
 def test_status_says_why_a_node_is_not_ready_and_how_far_the_slots_are(

@@ -61,6 +61,37 @@ def test_the_slots_of_a_dead_node_wait_for_its_directory(tmp_path: Path) -> None
         assert made.alarms_of(*WRONG) == []
 
 
+def test_a_directory_that_is_gone_is_given_up_by_name_and_what_the_others_have_stays(tmp_path: Path) -> None:
+    """With one copy."""
+    with windows(tmp_path, *THREE, **on_disk(*THREE, copies=1)) as made:
+        sent = [(f"key-{number}", number) for number in range(60)]
+        assert events(made["alpha"].door, sent, "p").body == {"committed": 60, "duplicates": 0}
+        theirs = {key: made.owner_of(key) for key, _ in sent}
+        victim = theirs["key-7"]
+        watch, other = (made[name] for name in THREE if name != victim)
+        made[victim].kill()
+        shutil.rmtree(tmp_path / directory(victim))
+        assert watch.order("/v1/accept-loss", gone=other.name).body["error"] == "node-up"
+        eventually(lambda: watch.get("/v1/unavailable").body["unavailable"] != [], "its slots are unavailable")
+        [waiting] = watch.get("/v1/unavailable").body["unavailable"]
+        assert waiting["nodes"] == [victim]
+        assert watch.order("/v1/accept-loss").body["error"] == "nothing-lost"
+        assert watch.slots()["unavailable"] == waiting["count"]
+        assert watch.order("/v1/accept-loss", gone=victim).body == {"slots": waiting["count"]}
+        made.start(victim)
+        eventually(lambda: watch.slots()["active"] == watch.slots()["total"], "all slots are somebody's")
+        for key, number in sent:
+            said = watch.get("/v1/state/window", key=key)
+            if theirs[key] == victim:
+                assert said.code == 404
+            else:
+                assert said.body["state"]["sum"] == number
+        again = [(f"key-{number}", number) for number in range(60) if theirs[f"key-{number}"] == victim]
+        assert events(watch.door, again, "q").body == {"committed": len(again), "duplicates": 0}
+        assert watch.until("partition.loss_accepting")["nodes"] == [victim]
+        eventually(lambda: made[victim].get("/readyz").code == 200, "it is a member, a new one")
+
+
 @pytest.mark.parametrize(("copies", "seed"), [(1, 1), (2, 2)])
 def test_producers_lose_nothing_while_nodes_die_and_come_back(tmp_path: Path, copies: int, seed: int) -> None:
     print(f"seed {seed}")

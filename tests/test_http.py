@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from mesh.core.keys import hash_key
-from mesh.runtime.status import Metric, Moving, RingRun, Transfer
+from mesh.runtime.status import GivenUp, Metric, Moving, RingRun, Transfer, Waiting
 from nodes import door as server
 from nodes import http as door
 from nodes.addresses import Address
@@ -126,6 +126,26 @@ def test_losses_are_accepted_where_there_are_some(url: str, node: FakeNode) -> N
     assert ask(url, "/v1/accept-loss?slots=3", "POST").code == 400
     node.losses = None
     assert ask(url, "/v1/accept-loss", "POST").code == 503
+
+
+def test_what_is_unavailable_is_given_up_only_if_those_who_could_bring_it_back_are_named(
+    url: str, node: FakeNode
+) -> None:
+    node.waiting = (Waiting(342, "0-340, 900", ("beta", "gamma")),)
+    shown = {"unavailable": [{"count": 342, "slots": "0-340, 900", "nodes": ["beta", "gamma"]}]}
+    assert ask(url, "/v1/unavailable").body == shown
+    node.given_up = GivenUp(342)
+    answer = ask(url, "/v1/accept-loss?gone=beta,gamma", "POST")
+    assert (answer.code, answer.body) == (202, {"slots": 342})
+    assert node.asked_to_give_up == [("beta", "gamma")]
+    refusals = [
+        (GivenUp(0), 409, "nothing-lost"), (GivenUp(0, "unknown", "delta"), 404, "unknown-node"),
+        (GivenUp(0, "up", "beta"), 409, "node-up"), (GivenUp(0, "in-memory"), 409, "in-memory"),
+        (GivenUp(0, "out-of-touch"), 503, "out-of-touch"),
+    ]  # fmt: skip
+    for node.given_up, code, error in refusals:
+        answer = ask(url, "/v1/accept-loss?gone=beta", "POST")
+        assert (answer.code, answer.body["error"]) == (code, error)
 
 
 def test_a_recovery_where_the_majority_is_gone_only(url: str, node: FakeNode) -> None:

@@ -89,8 +89,16 @@ class Losses:
             return []
         self._own |= asked
         self._repeat_at = now + REPEAT
-        told = Log("partition.loss_accepting", {"slots": len(asked)}, "warning")
+        told = Log("partition.loss_accepting", {"slots": len(asked), "nodes": self._keepers(asked)}, "warning")
         return [told, *self._hear(self._terms(asked), now), *self._tell()]
+
+    def _keepers(self, slots: Iterable[int]) -> list[str]:
+        """Who could bring back those of them that are only unavailable."""
+        assert self._table is not None
+        members, configurations = self._table.members, self._table.slots
+        return sorted(
+            {members[each].name for slot in slots if slot in self._waiting for each in configurations[slot].members}
+        )
 
     def _terms(self, slots: Iterable[int]) -> dict[int, int]:
         assert self._table is not None

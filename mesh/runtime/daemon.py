@@ -18,7 +18,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from random import Random
 from typing import Any
 
@@ -52,12 +52,12 @@ from mesh.core.messages import ALIVE, STAYING, SUSPECT, Member
 from mesh.core.node import Node
 from mesh.core.planner import Declared
 from mesh.core.storing import StoreError, StoreFailed
-from mesh.runtime import view
+from mesh.runtime import giving_up, view
 from mesh.runtime.config import ClusterConfig, NodeConfig
 from mesh.runtime.data_dir import DataDir
 from mesh.runtime.errors import AppFailed, StartError
 from mesh.runtime.listing import keys_page
-from mesh.runtime.status import KeysPage, Metric, Moving, Ownership, Reading, Ring, Status
+from mesh.runtime.status import GivenUp, KeysPage, Metric, Moving, Ownership, Reading, Ring, Status, Waiting
 from mesh.runtime.store_place import Belongs, StorePlace, refuse_store
 from mesh.runtime.telling import Telling
 from mesh.runtime.transport import Transport, TransportError
@@ -455,6 +455,24 @@ class Daemon:
             self._perform(self.node.handle_control(AcceptLoss(), self._now()))
         self._transport.wake()
         return lost
+
+    def what_waits(self) -> tuple[Waiting, ...]:
+        """Slots that nobody who has them is there for, by who could bring them back."""
+        with self._lock:
+            table = self.node.control.table
+        return () if table is None else giving_up.waiting(table)
+
+    def give_up(self, gone: Collection[str]) -> GivenUp:
+        """Have the unavailable slots that only these nodes could bring back become LOST, and start again, empty."""
+        with self._lock:
+            control = self.node.control
+            if control.table is None or control.contact.fenced or self._exit_code is not None:
+                return GivenUp(0, "out-of-touch")
+            answer, slots = giving_up.given_up(control.table, gone)
+            if slots:
+                self._perform(self.node.handle_control(AcceptLoss(slots), self._now()))
+        self._transport.wake()
+        return answer
 
     def recover(self) -> bool:
         """Go on without a majority that is lost for good. False if it is not lost: nothing is done then."""

@@ -106,6 +106,24 @@ class Ring:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """Unavailable slots that any one of the same nodes could bring back, with its memory or its directory."""
+
+    count: int
+    slots: str  # as a person writes them
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """How many unavailable slots nobody waits for any more; or why not."""
+
+    slots: int
+    refused: str = ""  # in-memory | unknown | up | out-of-touch
+    name: str = ""  # who is unknown, or up
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """The answer to a read of one key's state."""
 
