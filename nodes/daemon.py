@@ -12,6 +12,7 @@ import threading
 from dataclasses import replace
 
 from mesh.app.plan import Plan
+from mesh.runtime.collecting import freeze_what_stays
 from mesh.runtime.config import NodeConfig
 from mesh.runtime.daemon import Daemon
 from mesh.runtime.errors import StartError
@@ -60,6 +61,7 @@ def _serve(topology: Topology, node: NodeConfig, plan: Plan, join: tuple[str, ..
     door = Door(make_app(daemon), server) if server else None
     if door:
         door.start()
+    freeze_what_stays()
     code = daemon.run()
     if door:
         door.stop()

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mesh.core.copying import MAX_FILLING, renumbered, settled, urgent
+from mesh.core.copying import MAX_FETCHING, MAX_FILLING, MAX_HANDING, in_turn, renumbered, settled, urgent
 from mesh.core.messages import ALIVE, DEAD, LEFT
 from mesh.core.planner import ABSENCE, Planner
 from mesh.core.recovery import recovered
 from mesh.core.table import ACTIVE, GENERATION, LOST, PENDING, Slot, Table
 from mesh.core.transitions import Facts, next_table
-from tests.copies_kit import Copies
+from tests.copies_kit import Copies, Durable
 from tests.moving_kit import Plan
 from tests.test_transitions import happen, keep_a_worker
 
@@ -348,6 +348,44 @@ def test_only_so_many_are_filled_at_once() -> None:
     assert max(filling) == MAX_FILLING
     world.settle()
     assert world.table.owned_counts() == world.table.backup_counts() == (MAX_FILLING, MAX_FILLING)
+
+
+def test_a_large_move_goes_in_parts_and_nothing_is_handed_over_while_a_slot_is_filled() -> None:
+    world = Copies(Random(1), workers=2, slots=4 * MAX_FETCHING)
+    world.start("n2")
+    seen = []
+    for _ in range(12):
+        world.step()
+        slots = world.table.slots
+        seen.append((sum(slot.joining is not None for slot in slots), sum(slot.hands_over for slot in slots)))
+        assert 0 in seen[-1], "a hand-over would wait behind what is filled"
+        assert sum(len(slot.members) > 2 for slot in slots) <= MAX_FETCHING, "too many have a copy too many"
+        world.transfer(0.9)
+    assert max(filling for filling, _ in seen) == MAX_FETCHING
+    assert 0 < max(handing for _, handing in seen) <= MAX_HANDING
+    world.settle()
+    assert sorted(world.table.owned_counts()) == sorted(world.table.backup_counts()) == [341, 341, 342]
+
+
+def test_who_lacks_a_copy_does_not_wait_for_what_is_handed_over() -> None:
+    lacking, fetching, handed = Slot(6, 0, (), ACTIVE, None, 2, 1), JOINED, HANDED
+    steps = {3: lacking, 4: fetching, 5: replace(OWNED, backups=(1,)), 6: handed}
+    assert in_turn([HANDED], steps, 2) == {3: lacking, 5: steps[5]}
+    assert in_turn([JOINED], {4: fetching, 6: handed}, 2) == {}
+    assert in_turn([], {4: fetching, 6: handed}, 2) == {6: handed}
+    assert in_turn([], {4: fetching}, 2) == {4: fetching}
+
+
+def test_a_fill_that_waits_for_who_is_down_holds_up_nobody_else() -> None:
+    world = Durable(Random(1), workers=3, copies=1)
+    world.start("n3")
+    world.step()
+    away = next(slot.owner for slot in world.table.slots if slot.joining is not None)
+    world.become(world.table.members[away].node, DEAD)
+    world.settle()
+    assert any(slot.owner == away and slot.joining is not None for slot in world.table.slots)
+    counts = world.table.owned_counts()
+    assert max(each for place, each in enumerate(counts) if place != away) - counts[3] <= 1
 
 
 def test_a_recovery_promotes_whoever_lives_of_a_slots_copies() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.core.pace import UNIT_MS, Pace
+from mesh.core.pace import UNIT_MS, Pace, Share
 
 
 @given(st.integers(1, 10_000_000), st.integers(1, 1000), st.integers(1000, 1 << 20))
@@ -36,3 +36,25 @@ def test_a_step_that_becomes_slow_is_noticed_at_once() -> None:
     pace = Pace(4096, 4096)
     pace.took(4096, 4096 * 100)
     assert pace.most == 1
+
+
+@given(st.lists(st.integers(1, 100), min_size=1, max_size=50), st.integers(2, 16))
+def test_what_is_done_in_the_background_has_its_share_of_a_busy_time(units: list[int], part: int) -> None:
+    share, now = Share(part), 0
+    for elapsed in units:
+        share.worked()
+        share.took(now, elapsed)
+        assert not share.may(now + part * elapsed - 1)
+        now += part * elapsed
+        assert share.may(now)
+
+
+def test_what_is_done_in_the_background_has_all_of_the_time_when_nothing_else_is_done() -> None:
+    share = Share(8)
+    share.worked()
+    share.took(0, 10)
+    share.took(80, 10)
+    assert share.may(90)
+    share.worked()
+    share.took(90, 10)
+    assert not share.may(100)

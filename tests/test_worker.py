@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +16,7 @@ from mesh.core.events import FlushSinks, ReadSplit, SinksFlushed, SinkWritten, S
 from mesh.core.numbers import Numbers as Names
 from mesh.runtime.connections import Connections
 from mesh.runtime.flushing import FIRST_NAMED_MS, FLUSH_MS, MANY_ITEMS, MOST_NAMED_MS, Flushing
-from mesh.runtime.worker import Worker
+from mesh.runtime.worker import EVENTS_MS, Worker
 from tests.tables import agreed
 
 ME, PEER = b"m" * 16, b"p" * 16
@@ -103,6 +104,19 @@ def test_a_node_that_joins_later_opens_its_sinks_at_the_table_that_it_learns_fir
     worker.inbox.append(agreed(7, [PEER, ME], [0] * 4, founders=[PEER]))
     worker.turn(0)
     assert len(sink.opened) == 1
+
+
+def test_a_flood_that_takes_long_to_work_off_does_not_keep_a_node_from_looking_up() -> None:
+    app, _, _ = made()
+    elapsed = itertools.count(0, EVENTS_MS // 2)
+    worker = Worker(DataPlane(ME, compile(app), 4, 0), "me-1", lambda: None, deque(), lambda: next(elapsed))
+    worker.inbox.extend(agreed(epoch, [ME], [0] * 4) for epoch in range(1, 10))
+    worker.hear(0)
+    assert 0 < len(worker.inbox) < 9
+    while worker.inbox:
+        worker.hear(0)
+    assert worker.data.table is not None
+    assert worker.data.table.epoch == 9
 
 
 def read(connections: Connections, offset: int) -> SplitRead:

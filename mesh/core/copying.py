@@ -13,12 +13,16 @@ again; or promoted, if nobody else is up.
 
 A fill that was begun goes on even if the target has changed: what it made is often wanted then, and else dropped.
 
+Fills and hand-overs take turns (`in_turn`). What a hand-over waits for stands behind what is on its way to the same
+nodes, so none begins while a slot is filled. A slot that lacks a copy is filled at once; others only if nothing else is
+under way: a large move goes in parts, and only few slots have a copy too many, which all that is applied goes to, too.
+
 Invariant: each step follows by `succession`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
@@ -26,6 +30,8 @@ from mesh.core.rebalance import PINNED, assign_backups
 from mesh.core.table import ACTIVE, LOST, PENDING, Slot
 
 MAX_FILLING = 1024  # slots with somebody joining at once; the bytes on their way have a bound of their own
+MAX_FETCHING = 256  # slots that lack no copy, and are filled at once: each has one too many until it has moved
+MAX_HANDING = 128  # slots that are handed over at once: only these pause
 
 
 def urgent(
@@ -128,6 +134,21 @@ def _parted(slot: Slot, claimed: bool, wanted: Sequence[int]) -> Slot:
     if sorted(wanted) != sorted((slot.owner, *staying)):
         return _reigning(slot, slot.owner, slot.backups)
     return _reigning(slot, slot.owner, staying) if claimed else slot
+
+
+def in_turn(others: Iterable[Slot], steps: Mapping[int, Slot], copies: int) -> dict[int, Slot]:
+    """Those of the steps of ACTIVE slots that may be taken now; `others` may be under way, and do not wait for anybody
+    who is down."""
+    filling = handing = 0
+    for slot in others:
+        filling, handing = filling + (slot.joining is not None), handing + slot.hands_over
+    over = [number for number, new in steps.items() if new.hands_over]
+    fills = [number for number, new in steps.items() if new.joining is not None]
+    begun = [number for number in fills if len(steps[number].members) < copies][: max(0, MAX_FILLING - filling)]
+    if not filling and not begun:
+        begun = over[: max(0, MAX_HANDING - handing)] if over or handing else fills[:MAX_FETCHING]
+    waiting = dict.fromkeys([*over, *fills])
+    return {number: new for number, new in steps.items() if number not in waiting} | {n: steps[n] for n in begun}
 
 
 def backups_for(

@@ -46,11 +46,12 @@ from mesh.core.messages import (
     NodeId,
     Report,
 )
-from mesh.core.pace import Pace
+from mesh.core.pace import Pace, Share
 from mesh.core.packing import BATCH_RECORDS, WINDOW_BYTES
 from mesh.core.shelf import WARM_BYTES
 from mesh.core.storing import Store
 
+FILL_PART = 8  # of the time of a node that works, one part in so many fills copies: it keeps its rate, nearly
 FLUSH_MS = 100  # a node that is never idle sends what is buffered after this, however little it is
 
 
@@ -97,7 +98,8 @@ class DataPlane:
         self.set_aside = work.emitting.set_aside
         self._posts_next = False  # they and the batches take turns
         self._early: list[Delivered] = []  # came before the partition did
-        self._unit: tuple[Pace, int] | None = None  # what the last unit of work took on
+        self._filling = Share(FILL_PART) if keeps else None  # a state that is shipped is waited for
+        self._unit: tuple[Pace, int] | tuple[Share, Millis] | None = None  # what the last unit of work took on
         self._stopping = False  # no new reads
         self._fenced = False
         self._finished = False  # JobDone was said
@@ -173,6 +175,8 @@ class DataPlane:
         rested = self._reading.due() if self._may_read() else []
         overdue = [each.next_deadline() for each in (self._reads, self._listing, self._posts)]
         overdue.append(self._work.next_deadline(fenced=self._fenced))
+        if self._filling is not None and not self._fenced and self.handoff.may_send():
+            overdue.append(self._filling.next_at)
         return min([self._reports.next_at, *rested, *(due for due in overdue if due is not None)])
 
     def runnable(self, now: Millis) -> bool:
@@ -183,7 +187,7 @@ class DataPlane:
             self._applying.next_stage() is not None
             or (self._may_read() and any(due <= now for due in self._reading.due()))
             or self.router.may_flush()
-            or self.handoff.may_send()
+            or self._may_send(now)
             or self._listing.may_work()
             or self._posts.may_work()
         )
@@ -194,13 +198,20 @@ class DataPlane:
         self._due_is_known = False
         self._unit = None
         if self.table is not None and not self._fenced:
-            self._effects += self.handoff.send_some()
             self._effects += self._listing.work()
-            if not self._apply_or_read() or now >= self._flushed_at + FLUSH_MS:
+            if self._filling is None:
+                self._effects += self.handoff.send_some()
+            elif self._may_send(now):
+                self._effects += self.handoff.send_some()
+                self._unit = self._filling, now
+            if (self._unit is None and not self._apply_or_read()) or now >= self._flushed_at + FLUSH_MS:
                 self._flushed_at = now
                 self._emitting.send(self.router.flush())
         self._advance()
         return self._taken()
+
+    def _may_send(self, now: Millis) -> bool:
+        return self.handoff.may_send() and (self._filling is None or self._filling.may(now))
 
     def took(self, elapsed: Millis) -> None:
         """The driver: the last `work`, with the effects it had, took so long. A driver without a clock never says."""
@@ -263,6 +274,8 @@ class DataPlane:
             if found is not None:
                 self._unit = (found[1], found[0].most_bytes)
                 self._effects.append(found[0])
+        if self._unit is not None and self._filling is not None:
+            self._filling.worked()
         return self._unit is not None
 
     # -- what is true by now

@@ -3,6 +3,8 @@
 A unit is quick when steps are quick: thousands of records, a few milliseconds. With a step of half a second the same
 unit would keep reads of states, and a stop, waiting for half an hour. So each producer has a pace: an amount that
 begins small, is doubled while units are short, and cut when one took too long.
+
+What is done in the background has a share of the time, so that the work in front of it goes on almost as before.
 """
 
 from __future__ import annotations
@@ -25,3 +27,26 @@ class Pace:
             self.most = max(1, min(self._ceiling, amount * UNIT_MS // (2 * elapsed)))
         elif elapsed < UNIT_MS // 4 and amount >= self.most:
             self.most = min(self._ceiling, self.most * 2)
+
+
+class Share:
+    """Work in the background: after a unit of it there is none for so many times as long as it took, as long as other
+    work is done in between."""
+
+    def __init__(self, part: int) -> None:
+        """One part in so many."""
+        self._part = part
+        self._busy = False  # something else was done since the last unit
+        self.next_at: Millis = 0
+
+    def may(self, now: Millis) -> bool:
+        return now >= self.next_at
+
+    def worked(self) -> None:
+        """Something else was done."""
+        self._busy = True
+
+    def took(self, began: Millis, elapsed: Millis) -> None:
+        """A unit in the background."""
+        self.next_at = began + elapsed * (self._part if self._busy else 1)
+        self._busy = False

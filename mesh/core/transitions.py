@@ -29,7 +29,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from mesh.core.copying import MAX_FILLING, backups_for, renumbered, settled, urgent
+from mesh.core.copying import backups_for, in_turn, renumbered, settled, urgent
 from mesh.core.electorate import MAX_VOTERS, electorate
 from mesh.core.messages import ALIVE, DEAD, LEFT, READY, STAYING, SUSPECT, Member, NodeId
 from mesh.core.rebalance import PINNED, rebalance
@@ -276,8 +276,7 @@ class _Draft:
         names = [seat.name for seat in self.seats]
         zones = {name: self.seats[place].zone for name, place in eligible.items()}
         backups = backups_for(self.slots, target, names, zones, self.table.copies)
-        moving = sum(slot.hands_over for slot in self.slots)
-        filling = sum(slot.joining is not None for slot in self.slots)
+        steps: dict[int, Slot] = {}
         known: dict[tuple[int, bool, str, tuple[str, ...]], Slot] = {}
         for number, (slot, name) in enumerate(zip(self.slots, target, strict=True)):
             if name == PINNED or number in self.busy or any(not self.there[each] for each in slot.parting):
@@ -291,10 +290,12 @@ class _Draft:
                 if new is None:
                     others = [eligible[each] for each in backups[number]]
                     new = known[kind] = settled(slot, claimed, eligible[name], others, self.table.copies)
-                fills, pauses = new is not slot and new.joining is not None, new.hands_over
-                if (filling < MAX_FILLING or not fills) and (moving < MAX_MOVING or not pauses):
-                    self.slots[number] = new
-                    moving, filling = moving + pauses, filling + fills
+                if new is not slot:
+                    steps[number] = new
+        busy = (slot for slot in self.slots if slot.joining is not None or slot.hands_over)
+        moving = (slot for slot in busy if not self._is_pinned(slot))
+        for number, new in in_turn(moving, steps, self.table.copies).items():
+            self.slots[number] = new
 
     def _is_given_up(self, number: int, slot: Slot) -> bool:
         """A durable slot that an operator does not want to wait for."""

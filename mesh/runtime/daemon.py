@@ -165,12 +165,13 @@ class Daemon:
         while self._exit_code is None and not until():
             now = self._now()
             self._pump(now)
-            self._working = True
-            effects = self.worker.turn(now, tells=False)
-            self._working = False
-            if effects:
-                with self._lock:
-                    self._perform(self.node.absorb(effects, self._now()))
+            for half in (self.worker.hear, self.worker.work):
+                self._working = True
+                effects = half(now)
+                self._working = False
+                if effects:
+                    with self._lock:
+                        self._perform(self.node.absorb(effects, self._now()))
             if self.worker.rests():
                 self._wait()
             else:

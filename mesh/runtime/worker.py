@@ -41,6 +41,7 @@ from mesh.runtime.store_thread import StoreThread
 UNKNOWN = "unknown"  # whether it was applied: who asked is not told any more
 _OWN = (ListSplits, ReadSplit, WriteSink, FlushSinks)  # effects on this node's sources and sinks
 MAX_EVENTS_A_TURN = 64  # then work goes on, so that a flood of messages does not starve it
+EVENTS_MS = 20  # also then: before the next turn this node looks up, answers its peers, and learns tables
 
 A = TypeVar("A")
 
@@ -104,14 +105,21 @@ class Worker:
         self._rests = not self._postponed and not self.data.runnable(now)
         return outward
 
-    def turn(self, now: Millis, *, tells: bool = True) -> list[Effect]:
-        """One round; the effects that are not for this thread's own sources and sinks. Who does not let it `tell` does
-        so afterwards."""
+    def turn(self, now: Millis) -> list[Effect]:
+        """One round; the effects that are not for this thread's own sources and sinks."""
+        effects = self.hear(now) + self.work(now)
+        self.tell()
+        return effects
+
+    def hear(self, now: Millis) -> list[Effect]:
+        """The first half: what came, and what is due. Others wait for the answers, so they do not wait for the work."""
         outward: list[Effect] = []
         deadline = self.data.next_deadline()
         postponed, self._postponed = self._postponed, []
         self._perform(postponed, now, outward)
-        for _ in range(min(len(self.inbox), MAX_EVENTS_A_TURN)):
+        started, events = self._clock(), min(len(self.inbox), MAX_EVENTS_A_TURN)
+        while events and self._clock() - started < EVENTS_MS:
+            events -= 1
             event = self.inbox.popleft()
             if isinstance(event, BaseException):
                 raise event
@@ -122,6 +130,11 @@ class Worker:
             self._perform(self.data.handle(event, now), now, outward)
         if deadline is not None and deadline <= now:
             self._perform(self.data.handle(Woke(), now), now, outward)
+        return outward
+
+    def work(self, now: Millis) -> list[Effect]:
+        """The second half: one unit. Whether this worker rests is known after it."""
+        outward: list[Effect] = []
         self._rests = not self.data.runnable(now)
         if not self._rests:
             started = self._clock()
@@ -129,8 +142,6 @@ class Worker:
             self.data.took(self._clock() - started)
             self._rests = not self.data.runnable(now)
         self._flush_if_due(now, outward)
-        if tells:
-            self.tell()
         return outward
 
     def next_deadline(self) -> Millis | None:

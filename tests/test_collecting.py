@@ -1,0 +1,56 @@
+"""What lives long is not looked at again and again by the collector, and cycles that die are found all the same."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from weakref import ref
+
+import pytest
+
+from mesh.runtime import collecting
+from mesh.runtime.collecting import OLDEST, Freezing
+
+
+class Knot:
+    def __init__(self) -> None:
+        self.itself = self
+
+
+@pytest.fixture
+def freezing(monkeypatch: pytest.MonkeyPatch) -> Iterator[Freezing]:
+    monkeypatch.setattr(collecting, "LEAST", 1_000)
+    made = Freezing()
+    gc.callbacks.append(made.told)
+    yield made
+    gc.callbacks.remove(made.told)
+    gc.unfreeze()
+    gc.collect()
+
+
+def test_what_has_lived_through_a_full_collection_is_not_looked_at_by_the_next(freezing: Freezing) -> None:
+    many = [[number] for number in range(10_000)]
+    gc.collect()
+    assert gc.get_freeze_count() >= len(many)
+    assert len(gc.get_objects(OLDEST)) < 100
+
+
+def test_a_cycle_that_dies_young_is_found_at_once(freezing: Freezing) -> None:
+    gc.collect()
+    knot = ref(Knot())
+    gc.collect()
+    assert knot() is None
+
+
+def test_a_frozen_cycle_that_dies_is_found_when_as_much_has_been_made_again(freezing: Freezing) -> None:
+    alive = Knot()
+    gc.collect()
+    knot = ref(alive)
+    del alive
+    gc.collect()
+    assert knot() is not None  # that is the price
+    kept = []
+    for _ in range(2 + gc.get_freeze_count() // 10_000):
+        kept.append([[number] for number in range(10_000)])
+        gc.collect()
+    assert knot() is None, f"though {10_000 * len(kept)} objects came"
