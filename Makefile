@@ -32,6 +32,7 @@ bench: install       ## the numbers in ARCHITECTURE.md and docs/operations.md
 	$(BIN)/python -P tools/bench_columns.py
 	$(BIN)/python -P tools/bench_membership.py
 	$(BIN)/python -P tools/bench_copies.py
+	$(BIN)/python -P tools/bench_join.py
 
 simulate: install    ## seeded clusters on a broken network
 	$(BIN)/python -P tools/simulate.py --seeds 500

@@ -10,11 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from random import Random
 
+from mesh.core.copying import MAX_HANDING
 from mesh.core.messages import ALIVE, DEAD, LEAVING, LEFT, READY, STAYING, SUSPECT, Member, NodeId
 from mesh.core.planner import first_table
 from mesh.core.succession import fault
 from mesh.core.table import ACTIVE, LOST, MAX_LEFT, PENDING, WORKER, Seat, Table
-from mesh.core.transitions import MAX_MOVING, Facts, next_table
+from mesh.core.transitions import Facts, most_moving, next_table
 
 CLUSTER = b"c" * 16
 Plan = Callable[[Table, Facts], Table | None]
@@ -88,7 +89,8 @@ class World:
         assert Table.from_bytes(new.to_bytes()) == new
         assert len(new.left) <= MAX_LEFT
         moving = [sum(slot.status == PENDING for slot in table.slots) for table in (old, new)]
-        assert moving[1] <= max(MAX_MOVING, moving[0])
+        most = MAX_HANDING if new.fills else most_moving(self.slots)
+        assert moving[1] <= max(most, moving[0])
         self.table = new
         for slot in range(self.slots):
             self._follow(slot, old, new)

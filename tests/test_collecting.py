@@ -9,7 +9,7 @@ from weakref import ref
 import pytest
 
 from mesh.runtime import collecting
-from mesh.runtime.collecting import OLDEST, Freezing
+from mesh.runtime.collecting import AGAIN, OLDEST, Freezing
 
 
 class Knot:
@@ -42,7 +42,7 @@ def test_a_cycle_that_dies_young_is_found_at_once(freezing: Freezing) -> None:
     assert knot() is None
 
 
-def test_a_frozen_cycle_that_dies_is_found_when_as_much_has_been_made_again(freezing: Freezing) -> None:
+def test_a_frozen_cycle_that_dies_is_found_when_much_more_has_been_made(freezing: Freezing) -> None:
     alive = Knot()
     gc.collect()
     knot = ref(alive)
@@ -50,7 +50,7 @@ def test_a_frozen_cycle_that_dies_is_found_when_as_much_has_been_made_again(free
     gc.collect()
     assert knot() is not None  # that is the price
     kept = []
-    for _ in range(2 + gc.get_freeze_count() // 10_000):
+    for _ in range(2 + AGAIN * gc.get_freeze_count() // 10_000):
         kept.append([[number] for number in range(10_000)])
         gc.collect()
     assert knot() is None, f"though {10_000 * len(kept)} objects came"

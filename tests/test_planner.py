@@ -248,7 +248,7 @@ def test_where_slots_have_copies_claims_come_together_and_what_is_proposed_goes_
     table = replace(first, slots=(*[Slot(2, 0, (1,), since=1, joining=2)] * 2, *first.slots[2:]))
     assert table.asking() == 2
     alpha = planner("alpha", copies=2)
-    alpha.agreed(0, asks=True)
+    alpha.agreed(0, gather=GATHER)
     one = replace(facts(*ALL), installed={0: 2})
     alpha.claimed(1, all_heard=False)
     assert alpha.next_deadline() == GATHER
@@ -259,7 +259,7 @@ def test_where_slots_have_copies_claims_come_together_and_what_is_proposed_goes_
     more = replace(one, installed={0: 2, 1: 2})
     assert alpha.follow(table, more, GATHER + REVISE - 1) == []
     assert len(next_of(alpha.follow(table, more, GATHER + REVISE)).slots[1].backups) == 2
-    alpha.agreed(1_000, asks=True)
+    alpha.agreed(1_000, gather=GATHER)
     alpha.claimed(1_001, all_heard=True)
     assert alpha.next_deadline() == 1_001
 

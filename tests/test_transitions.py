@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mesh.core.messages import ALIVE, DEAD, LEFT, READY, STAYING, SUSPECT
 from mesh.core.table import ACTIVE, LOST, PENDING, Slot, Table
-from mesh.core.transitions import MAX_MOVING, Facts, next_table
+from mesh.core.transitions import Facts, most_moving, next_table
 from tests.moving_kit import Plan, World, node
 
 # -- whole lives ------------------------------------------------------------------------------------------------------
@@ -133,7 +133,7 @@ def test_the_lower_bound_is_often_known() -> None:
 
 def restful(seed: int, workers: int, plan: Plan = next_table) -> int:
     """Only what happens between two rests; how often the lower bound was known."""
-    world = World(Random(seed), workers, slots=256, plan=plan)
+    world = World(Random(seed), workers, plan=plan)
     known = 0
     for _ in range(6):
         for _ in range(world.random.randrange(1, 4)):
@@ -220,10 +220,10 @@ def test_no_more_than_so_many_slots_move_at_once_and_then_the_next_ones() -> Non
     world = World(Random(1), workers=1, slots=1024)
     world.start("n1")
     world.step()
-    assert len(pending(world.table)) == MAX_MOVING
+    assert len(pending(world.table)) == most_moving(1024)
     world.transfer(chance=0.5)
     world.step()
-    assert len(pending(world.table)) == MAX_MOVING
+    assert len(pending(world.table)) == most_moving(1024)
     world.settle()
     assert world.table.owned_counts() == (512, 512)
 
@@ -491,7 +491,7 @@ def one_move_too_many(table: Table, facts: Facts) -> Table | None:
     if new is None or len(up) < 2 or new.members[: len(table.members)] != table.members:
         return new
     number = next((n for n, slot in enumerate(new.slots) if slot == table.slots[n] == Slot(slot.term, up[0])), None)
-    if number is None or sum(slot.status == PENDING for slot in new.slots) >= MAX_MOVING:
+    if number is None or sum(slot.status == PENDING for slot in new.slots) >= most_moving(len(new)):
         return new
     moved = Slot(new.slots[number].term + 1, up[1], (), PENDING, up[0])
     return replace(new, slots=(*new.slots[:number], moved, *new.slots[number + 1 :]))

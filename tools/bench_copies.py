@@ -1,7 +1,7 @@
 """What copies cost and what they give, on real processes: every number, and what is asked.
 
     python -P tools/bench_copies.py                       all of it, about ten minutes
-    python -P tools/bench_copies.py --only kill --kills 9 one part: words, kill, join, ask
+    python -P tools/bench_copies.py --only kill --kills 9 one part: words, kill, ask
     python -P tools/bench_copies.py --json                one JSON object on stdout; the lines go to stderr
 
 `words`: the word count of tools/bench.py on two nodes, with one copy and with two. `kill`: a client posts to a key
@@ -21,24 +21,20 @@ import socket
 import statistics
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from random import Random
 from typing import Any, cast
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from mesh.core.keys import slot_of_key
-from tests.cluster_kit import Cluster, NodeProcess, cluster, eventually
+from tests.cluster_kit import Cluster, cluster, eventually
 from tools import bench, bench_http
 from tools.bench_membership import centile, spread, tell
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "sequence_window.py"
 SLOTS = 1024
-LINES = 2_000  # of a body that loads keys
 Result = dict[str, Any]
 
 
@@ -146,122 +142,6 @@ def _kill(turn: int) -> tuple[float, int]:
         return took, sum(said.code != 200 or said.body["state"]["last"][:1] != [1] for said in states)
 
 
-# -- join --------------------------------------------------------------------------------------------------------------
-
-
-class Prober(threading.Thread):
-    """Posts one record at a time to keys in turn, and notes (key, when, how long it took until it was committed)."""
-
-    def __init__(self, door: str, keys: list[str]) -> None:
-        super().__init__(daemon=True)
-        self._client, self._keys = Client(door), keys
-        self.seen: list[tuple[str, float, float]] = []
-        self.stop = threading.Event()
-
-    def run(self) -> None:
-        number = 0
-        while not self.stop.is_set():
-            number += 1
-            key = self._keys[number % len(self._keys)]
-            start = time.perf_counter()
-            while not self._client.event(key, number) and not self.stop.is_set():
-                time.sleep(0.002)
-            self.seen.append((key, start, time.perf_counter() - start))
-
-
-class Load(threading.Thread):
-    """A producer at full speed: bodies to keys drawn at random."""
-
-    def __init__(self, door: str, keys: int, seed: int) -> None:
-        super().__init__(daemon=True)
-        self._client, self._keys, self._random = Client(door), keys, Random(seed)
-        self.committed = 0
-        self.stop = threading.Event()
-
-    def run(self) -> None:
-        while not self.stop.is_set():
-            body = b"".join(b'{"key": "%d", "id": 1}\n' % self._random.randrange(self._keys) for _ in range(500))
-            said = self._client.post("/v1/sources/events", body)
-            self.committed += 500 if said is not None and said[0] == 200 else 0
-
-
-def join(options: argparse.Namespace) -> Result:
-    with _windows("alpha", "beta", copies=2) as made:
-        _fill(made, options.keys)
-        probers = [Prober(made[name].door, [f"probe-{n}-{i}" for i in range(200)]) for n, name in enumerate(made.names)]
-        loads = [Load(made[name].door, options.keys, n) for n, name in enumerate(made.names)]
-        for prober in probers:
-            prober.start()
-        for load in loads:
-            load.start()
-        before = _owners(made["alpha"])
-        quiet = _over(loads, 5.0)
-        begun = time.perf_counter()
-        made.join("delta", "alpha")
-        eventually(lambda: made.settled("alpha", "beta", "delta"), "the third has its share", 300.0)
-        took = time.perf_counter() - begun
-        joined_rate = sum(load.committed for load in loads)
-        threads: list[Prober | Load] = [*probers, *loads]
-        for each in threads:
-            each.stop.set()
-        for each in threads:
-            each.join(60)
-        after = _owners(made["alpha"])
-    moved = {slot for slot in range(SLOTS) if before[slot] != after[slot]}
-    return _join_result(probers, moved, begun, took, quiet, joined_rate)
-
-
-def _over(loads: list[Load], seconds: float) -> float:
-    """Records a second while nothing happens; from then on the counts begin anew."""
-    start = [load.committed for load in loads]
-    time.sleep(seconds)
-    rate = sum(load.committed for load in loads) - sum(start)
-    for load in loads:
-        load.committed = 0
-    return rate / seconds
-
-
-def _join_result(
-    probers: list[Prober], moved: set[int], begun: float, took: float, quiet: float, during: int
-) -> Result:
-    waits: dict[str, list[float]] = {"moving keys": [], "other keys": [], "before": []}
-    for prober in probers:
-        for key, when, waited in prober.seen:
-            if when < begun:
-                waits["before"].append(waited)
-            else:
-                waits["moving keys" if slot_of_key(key, 0, SLOTS) in moved else "other keys"].append(waited)
-    result: Result = {
-        "asked": {"moving p99 s": 0.25, "others p99": "3x", "moved": "1/3 + 5 %", "foreground": "80 %"},
-        "seconds": round(took, 2),
-        "moved": round(len(moved) / SLOTS, 3),
-        "foreground": round(during / took / quiet, 2) if quiet else 0.0,
-        "records_per_second_before": round(quiet),
-    }
-    for name, each in waits.items():
-        result[name] = spread(each) | {"p99": round(centile(each, 0.99), 4)}
-        tell(f"join, {name}: {result[name]}")
-    result["others_p99_over_before"] = round(centile(waits["other keys"], 0.99) / centile(waits["before"], 0.99), 2)
-    tell(f"join: {result}")
-    return result
-
-
-def _owners(node: NodeProcess) -> list[str]:
-    owners = [""] * SLOTS
-    for run in node.get("/v1/ring").body["runs"]:
-        owners[run["first"] : run["last"] + 1] = [run["owner"]] * (run["last"] + 1 - run["first"])
-    return owners
-
-
-def _fill(made: Cluster, keys: int) -> None:
-    """So many keys, from both nodes."""
-    client = Client(made["alpha"].door)
-    for first in range(0, keys, LINES):
-        body = b"".join(b'{"key": "%d", "id": 0}\n' % number for number in range(first, min(keys, first + LINES)))
-        eventually(lambda body=body: (said := client.post("/v1/sources/events", body)) and said[0] == 200, "loaded")  # type: ignore[misc]
-    tell(f"join: {keys:,} keys are there")
-
-
 # -- ask ---------------------------------------------------------------------------------------------------------------
 
 
@@ -284,7 +164,7 @@ def ask(options: argparse.Namespace) -> Result:
     return result
 
 
-PARTS: dict[str, Callable[[argparse.Namespace], Result]] = {"words": words, "kill": kill, "join": join, "ask": ask}
+PARTS: dict[str, Callable[[argparse.Namespace], Result]] = {"words": words, "kill": kill, "ask": ask}
 
 
 def main() -> None:
@@ -293,7 +173,6 @@ def main() -> None:
     parser.add_argument("--words", type=int, default=4_000_000)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--kills", type=int, default=9)
-    parser.add_argument("--keys", type=int, default=1_000_000)
     parser.add_argument("--asks", type=int, default=3_000)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()

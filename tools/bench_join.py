@@ -140,6 +140,8 @@ class Looks(threading.Thread):
     made: Cluster
     others: dict[str, int]  # name -> pid
     counts: Any
+    copies: int
+    rests: bool = False  # the last look found all slots where they belong, on all nodes
     seen: list[tuple[float, int, dict[str, float], int]] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
 
@@ -153,8 +155,10 @@ class Looks(threading.Thread):
         while not self.stop.wait(LOOKS):
             pids = {name: node.pid for name, node in self.made.nodes.items()} | self.others
             used = {name: _cpu_seconds(pid) for name, pid in pids.items()}
-            slots = self.made["alpha"].slots()
-            self.seen.append((time.perf_counter(), self.counts[0], used, slots["total"] - slots["active"]))
+            status = self.made["alpha"].status()  # one question a look: a node that answers does nothing else
+            pending = status["slots"]["total"] - status["slots"]["active"]
+            self.seen.append((time.perf_counter(), self.counts[0], used, pending))
+            self.rests = len(status["nodes"]) == len(self.made.nodes) and not pending and _is_level(status, self.copies)
 
     def over(self, start: float, end: float) -> Result:
         """Between the looks that are nearest to these."""
@@ -187,12 +191,15 @@ def _cpu_seconds(pid: int) -> float:
 
 def join(copies: int, load: float, keys: int, full: float = 0.0) -> Result:
     """`load`: a part of `full` records a second; 1: as many as go."""
-    with _cluster(copies) as made, _busy(made, keys, 0.0 if load == 1 else load * full) as (looks, answers, probes):
+    with (
+        _cluster(copies) as made,
+        _busy(made, copies, keys, 0.0 if load == 1 else load * full) as (looks, answers, probes),
+    ):
         time.sleep(QUIET)
         before = _owners(made["alpha"])
         begun = time.perf_counter()
         made.join("delta", "alpha")
-        eventually(lambda: _rests(made, copies), "the third has its share", 170.0)
+        eventually(lambda: looks.rests, "the third has its share", 170.0)
         ended = time.perf_counter()
         time.sleep(QUIET)
         after = _owners(made["alpha"])
@@ -239,19 +246,18 @@ def _cluster(copies: int) -> Iterator[Cluster]:
     ):
         made.start()
         made.until_ready()
-        eventually(lambda: _rests(made, copies), "every slot has its copies")
+        eventually(lambda: _is_level(made["alpha"].status(), copies), "every slot has its copies")
         yield made
 
 
-def _rests(made: Cluster, copies: int) -> bool:
+def _is_level(status: Any, copies: int) -> bool:
     """Slots are where they belong, and copied."""
-    status = made["alpha"].status()
-    copied = sum(node["backups"] for node in status["nodes"]) == (copies - 1) * SLOTS
-    return copied and made.settled(*made.nodes)
+    owned, copied = ([node[what] for node in status["nodes"]] for what in ("slots", "backups"))
+    return all(max(each) - min(each) <= 1 for each in (owned, copied)) and sum(copied) == (copies - 1) * SLOTS
 
 
 @contextmanager
-def _busy(made: Cluster, keys: int, pace: float) -> Iterator[tuple[Looks, list[Any], dict[str, set[str]]]]:
+def _busy(made: Cluster, copies: int, keys: int, pace: float) -> Iterator[tuple[Looks, list[Any], dict[str, set[str]]]]:
     """Keys are there, producers and clients work; all of them have ended after it."""
     context, doors = multiprocessing.get_context("spawn"), [made[name].door for name in made.names]
     _load(doors, keys)
@@ -265,9 +271,8 @@ def _busy(made: Cluster, keys: int, pace: float) -> Iterator[tuple[Looks, list[A
     for each in (producer, *clients):
         each.start()
     eventually(lambda: counts[0] > 0, "records are committed")
-    looks = Looks(
-        made, {"producers": _pid(producer)} | {f"client {n}": _pid(each) for n, each in enumerate(clients)}, counts
-    )
+    pids = {"producers": producer.pid or 0} | {f"client {n}": each.pid or 0 for n, each in enumerate(clients)}
+    looks = Looks(made, pids, counts, copies)
     looks.start()
     answers: list[Any] = []
     try:
@@ -281,10 +286,6 @@ def _busy(made: Cluster, keys: int, pace: float) -> Iterator[tuple[Looks, list[A
         for each in (producer, *clients):
             each.join(1 if answers else 0)
             each.kill()
-
-
-def _pid(process: Any) -> int:
-    return int(process.pid)
 
 
 def _probes(made: Cluster) -> dict[str, set[str]]:

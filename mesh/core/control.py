@@ -94,7 +94,7 @@ from mesh.core.messages import (
     Welcome,
 )
 from mesh.core.news import table_agreed, told
-from mesh.core.planner import Declared, Planner
+from mesh.core.planner import Declared, Planner, gathering
 from mesh.core.recovery import Recovery, recovered
 from mesh.core.succession import value_fault
 from mesh.core.table import Seat, Table, voters_of
@@ -355,7 +355,7 @@ class ControlPlane:
         if table.seat_of(self.identity.me.node) is not None:
             self.admission.formed = True  # one that restarted with its directory holds no state until it has a seat
         self.claims.agreed(table)
-        self.planner.agreed(now, asks=table.fills and self.claims.asking > 0)
+        self.planner.agreed(now, gather=gathering(table) if self.claims.asking else 0)
         self.losses.agreed(table, now)
         if before is None:
             self._miss_at = now + MISSED_AFTER

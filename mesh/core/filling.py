@@ -18,7 +18,7 @@ from mesh.core.owner import Owner
 from mesh.core.packs import Pack
 from mesh.core.shelved_states import ShelvedStates, unpacked_key
 
-CHUNK_BYTES = 128 << 10  # a few milliseconds of packing
+CHUNK_BYTES = 32 << 10  # about ten milliseconds of packing where states are small
 FIRST_KEYS = 256  # of a piece, before anything is known of the states' sizes
 
 

@@ -15,8 +15,9 @@ Where slots have copies, or are durable, nothing is levelled in the first ABSENC
 or another process in its place, and what moved away would move again. What it owned is promoted, and filled, without
 waiting.
 
-There, too, claims come from many nodes for many slots: for GATHER they are waited for together, but no longer than
-until all have claimed; and what is proposed goes its way for REVISE, whatever else is claimed meanwhile.
+There, too, claims come from many nodes for many slots: for GATHER they are waited for together, or for GATHER_FILLS if
+none of these slots pauses, but no longer than until all have claimed; and what is proposed goes its way for REVISE,
+whatever else is claimed meanwhile.
 
 A proposal that nothing speaks for any more is withdrawn: a minority's view of who is dead must not be decided when the
 network heals.
@@ -32,13 +33,14 @@ from mesh.core.electorate import MAX_VOTERS
 from mesh.core.events import Effect, Millis, Propose, Withdraw
 from mesh.core.messages import ALIVE, SUSPECT, Member, NodeId
 from mesh.core.rebalance import assign_backups, rebalance
-from mesh.core.table import ACTIVE, WORKER, Seat, Slot, Table
+from mesh.core.table import ACTIVE, PENDING, WORKER, Seat, Slot, Table
 from mesh.core.transitions import Facts, new_seat, next_table, spokesman, which_ended
 
 GRACE = 300  # ms from `expect` live workers to a founding without the absent
 TURN = 2_000  # ms that each further worker or voter waits for those before it
 PAUSE = 20  # ms between two looks at a formed cluster: what is ready together is proposed together
 GATHER = 50  # ms from a new epoch in which claims come together, where slots have copies
+GATHER_FILLS = 500  # ms of the same, while nobody waits for what is claimed: each epoch costs every node a little
 REVISE = 100  # ms that what is proposed goes its way, where slots have copies, though more is claimed
 MOURNING = 1_000  # ms from an end until anything is called lost; see the header
 ABSENCE = 15_000  # ms from a worker's death until its share is levelled among the others; see the header
@@ -147,11 +149,11 @@ class Planner:
 
     # -- a formed cluster
 
-    def agreed(self, now: Millis, *, asks: bool = False) -> None:
-        """There is a new epoch; `asks`: slots that have copies wait for claims, which then come together."""
+    def agreed(self, now: Millis, *, gather: Millis = 0) -> None:
+        """There is a new epoch; `gather`: so long claims are waited for together."""
         self._proposed = b""
         self._stirred = now
-        self._due = self._claims_from = now + GATHER if asks else now
+        self._due = self._claims_from = now + gather
 
     def stir(self, now: Millis) -> None:
         """Who is there, what is installed, or who is caught up has changed."""
@@ -223,6 +225,13 @@ class Planner:
         """What was proposed for the next epoch is not wanted any more, or others are to say what is."""
         wanted, self._proposed = self._proposed, b""
         return [Withdraw(table.epoch + 1)] if wanted else []
+
+
+def gathering(table: Table) -> Millis:
+    """How long what is claimed for this table is gathered."""
+    if not table.fills:
+        return 0
+    return GATHER if any(slot.status == PENDING for slot in table.slots) else GATHER_FILLS
 
 
 def _copied(facts: Facts) -> Facts:

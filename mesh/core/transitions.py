@@ -6,8 +6,8 @@ of the process that they follow, if it had their name and role, else at the end.
 the vote, as the memory of what it voted is the same; another home gets it when it has caught up. Then the slots
 that can move are levelled among the workers that are up and stay. What a member holds that is down stays pinned where
 it is, and is not counted: it may return with it. So does what its holder cannot give away, though it goes on
-working there; it goes back if it was to move. What is LOST starts again, empty, where an operator accepts that. At most
-MAX_MOVING slots are PENDING at once, so that most of a busy mesh works on while some of it moves; the next ones follow
+working there; it goes back if it was to move. What is LOST starts again, empty, where an operator accepts that. Only
+few slots are PENDING at once, so that most of a busy mesh works on while some of it moves; the next ones follow
 as these arrive.
 
 Where slots have copies, `copying` says what becomes of each; that a slot is given up, or pinned, then needs all of them
@@ -37,7 +37,8 @@ from mesh.core.table import ACTIVE, LOST, MAX_LEFT, MAX_MEMBERS, PENDING, WITNES
 
 T = TypeVar("T")
 
-MAX_MOVING = 128  # slots PENDING at once: only these pause
+LEAST_MOVING = 16  # slots that are shipped at once: each pauses for as long as all of them take
+MOVING_PART = 64  # of many slots, which have the fewer keys, one part in so many
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,11 @@ def _has_ended(seat: Seat, belief: Member | None, latest: Mapping[bytes, int], n
     if belief is None:
         return not seat.up and seat.name in names  # never met: others may know it well
     return belief.status == DEAD and seat.name in names
+
+
+def most_moving(slots: int) -> int:
+    """How many of so many slots are shipped at once."""
+    return max(LEAST_MOVING, slots // MOVING_PART)
 
 
 def spokesman(seat: Seat, members: Mapping[NodeId, Member]) -> Member | None:
@@ -259,7 +265,7 @@ class _Draft:
         return [name if holder is None else holder for name, holder in zip(target, holders, strict=True)]
 
     def _level(self, target: Sequence[str], eligible: Mapping[str, int]) -> None:
-        moving = sum(slot.status == PENDING for slot in self.slots)
+        moving, most = sum(slot.status == PENDING for slot in self.slots), most_moving(len(self.slots))
         for number, (slot, name) in enumerate(zip(self.slots, target, strict=True)):
             root = self._root(number, slot)
             if name == PINNED and root is None and self._waits_in_vain(slot):
@@ -268,7 +274,7 @@ class _Draft:
                 continue
             to = eligible[name] if root is None else root
             starts = slot.status == ACTIVE and not self._is_lost(slot) and slot.owner != to
-            if not starts or moving < MAX_MOVING:
+            if not starts or moving < most:
                 self.slots[number] = self._towards(slot, to, number)
                 moving += starts
 

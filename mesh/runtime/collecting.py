@@ -3,7 +3,7 @@
 A full collection looks at all of them: with 300,000 states that stops every thread for 0.3 s, and it comes again
 whenever a quarter of what there is has been made anew. So what has lived through one is frozen, and is not looked at
 again; the next one sees only what came since. That a cycle of frozen objects dies is not noticed, so all is thawed, and
-looked at once more, when as much has been frozen since the last such look as there was then.
+looked at once more, when AGAIN times as much has been frozen since the last such look as there was then.
 
 Only for a process that is a node's alone.
 """
@@ -14,7 +14,8 @@ import gc
 from typing import Any
 
 OLDEST = 2  # the generation that a full collection looks at
-LEAST = 200_000  # objects: to look at so many takes about 20 ms
+LEAST = 500_000  # objects, some 50 MB: to look at so many takes about 50 ms
+AGAIN = 3
 
 
 class Freezing:
@@ -34,7 +35,7 @@ class Freezing:
         else:
             self._since += alive
         gc.freeze()
-        if self._since > max(LEAST, self._found):
+        if self._since > max(LEAST, AGAIN * self._found):
             self._thawed = True
             gc.unfreeze()
 
