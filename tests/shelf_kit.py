@@ -17,8 +17,9 @@ from typing import Any
 from mesh.core.claims import Claims
 from mesh.core.data import DataPlane
 from mesh.core.events import CommitStore, Effect, Event, StoreCommitted
+from mesh.core.keeping import Keeping
 from mesh.core.messages import ALIVE, DEAD, Member
-from mesh.core.shelf import STAGES_END
+from mesh.core.shelf import GIVEN, JOURNAL, STAGES_END, Much, Shelf
 from mesh.core.shelved_states import packed_keys
 from mesh.core.storing import CHUNK, Change, Chunk, Cursor, StoreFull
 from mesh.core.table import WORKER, Table
@@ -35,8 +36,15 @@ class ForgetfulStore:
         self.kept = MemoryStore()  # durable
         self._shown = MemoryStore()
         self._puts: list[tuple[list[Change], dict[int, bytes], list[int]]] = []  # not durable
+        self._read: Shelf | None = None
         self.full = False
         self.states_read = 0
+
+    def durable(self) -> Shelf:
+        """As a process that starts would read it."""
+        if self._read is None:
+            self._read = Shelf(self.kept, 1)
+        return self._read
 
     def put(self, changes: Iterable[Change], metas: Mapping[int, bytes], drop: Collection[int] = ()) -> None:
         if self.full:
@@ -52,6 +60,7 @@ class ForgetfulStore:
         count = len(self._puts) if puts is None else puts
         for put in self._puts[:count]:
             self.kept.put(*put)
+            self._read = None
         del self._puts[:count]
 
     def crash(self, random: Random) -> ForgetfulStore:
@@ -59,7 +68,7 @@ class ForgetfulStore:
         self.commit(random.randint(0, len(self._puts)))
         left = ForgetfulStore()
         left.kept = self.kept
-        numbers = [*self.kept.metas(), *range(1 << 20, (1 << 20) + 3)]
+        numbers = [*self.kept.metas(), *range(GIVEN, JOURNAL + 1)]
         for slot in numbers:
             states = self.kept.scan(slot, None, 1 << 40).states
             left._shown.put([(slot, *each) for each in states], {})
@@ -72,7 +81,7 @@ class ForgetfulStore:
 
     def scan(self, slot: int, after: Cursor | None = None, at_most: int = CHUNK) -> Chunk:
         chunk = self._shown.scan(slot, after, at_most)
-        self.states_read += sum(stage < STAGES_END for stage, _, _ in chunk.states) if slot < 1 << 20 else 0
+        self.states_read += sum(stage < STAGES_END for stage, _, _ in chunk.states) if slot < GIVEN else 0
         return chunk
 
     def metas(self) -> dict[int, bytes]:
@@ -80,6 +89,12 @@ class ForgetfulStore:
 
     def close(self) -> None:
         """Nothing is left to do."""
+
+
+def shelf_of(data: DataPlane) -> Shelf:
+    assert isinstance(data.handoff, Keeping)
+    assert data.handoff._shelving is not None
+    return data.handoff._shelving.shelf
 
 
 @dataclass
@@ -95,11 +110,14 @@ class Home:
 
 
 class StoredWorld(World):
-    """Every node has a store; `warm`: bytes of states that may stay in memory."""
+    """Every node has a store; `warm`: bytes of states that may stay in memory; `much`: changes in its journal."""
 
-    def __init__(self, job: Job, random: Random, *, copies: int = 1, warm: int = 1 << 20, **settings: Any) -> None:
+    def __init__(
+        self, job: Job, random: Random, *, copies: int = 1, warm: int = 1 << 20, much: int = 1 << 17, **settings: Any
+    ) -> None:
         self.homes: dict[str, Home] = {}
         self.warm = warm
+        self.much = Much(changes=much, at_once=1)
         kinds = [
             "crash",
             "crash",
@@ -133,6 +151,7 @@ class StoredWorld(World):
             me, plan, self.slots, 0, self.window, self.batch_records,
             keeps=True, store=home.store, warm_bytes=self.warm,
         )  # fmt: skip
+        shelf_of(data).much = self.much
         speed, attention = self.random.choice((1.0, 1.0, 0.2)), self.random.choice((1.0, 1.0, 0.2, 0.03))
         node = self.nodes[me] = Node(me, name, data, speed=speed, attention=attention)
         self.members[me] = Member(
@@ -147,7 +166,7 @@ class StoredWorld(World):
 
     def state_at(self, node: Node, slot: int, stage: int, key: Any) -> Any:
         """On its disk."""
-        state = self.homes[node.name].store.kept.get(slot, stage, packed_keys([key])[0])
+        state = self.homes[node.name].store.durable().get(slot, stage, packed_keys([key])[0])
         return () if state is None else unpack(state)
 
     def seen_by_members(self, slot: int) -> list[tuple[str, Callable[[int, Any], Any]]]:
@@ -273,5 +292,6 @@ def a_stored_world(seed: int, **settings: Any) -> StoredWorld:
         "window": random.choice((200, 1 << 20, 1 << 20)),
         "batch_records": random.choice((1, 3, 4096)),
         "warm": random.choice((0, 1000, 1 << 20)),
+        "much": random.choice((1, 10, 100, 1 << 17)),
     } | settings
     return StoredWorld(drawn.pop("job"), Random(seed + 1), **drawn)

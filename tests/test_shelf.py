@@ -48,7 +48,7 @@ from mesh.core.table import PENDING
 from mesh.core.windows import Windows
 from mesh.runtime.store import MemoryStore
 from tests.data_kit import Given, Nowhere
-from tests.shelf_kit import ForgetfulStore
+from tests.shelf_kit import ForgetfulStore, shelf_of
 from tests.tables import agreed
 
 ME, NEXT, OTHER = (bytes([number]) * 16 for number in (1, 2, 3))
@@ -133,6 +133,9 @@ class One:
             if not self.data.runnable(self.now) and self.data.quiet() and not any(self.data._reading.due()):
                 return
 
+    def shelf(self) -> Shelf:
+        return shelf_of(self.data)
+
     def stages(self) -> list[ShelvedStates]:
         return [stage for stage in self.data.owner.stages if isinstance(stage, ShelvedStates)]
 
@@ -188,7 +191,7 @@ def test_what_has_no_room_waits_in_order_is_read_and_goes_by_itself() -> None:
         shelf.flush()
         shelf.retry(0)
     assert shelf.get(1, 0, b"a") == b"2"
-    assert store.get(1, 0, b"a") is None
+    assert Shelf(store, 1).get(1, 0, b"a") is None
     assert not shelf.has_room()
     effects = shelf.take_effects()
     assert [each.event for each in effects if isinstance(each, Log)] == ["store.full"]
@@ -197,7 +200,7 @@ def test_what_has_no_room_waits_in_order_is_read_and_goes_by_itself() -> None:
     shelf.retry(RETRY_MS - 1)
     assert shelf.stalls(), "it is not time yet"
     shelf.retry(RETRY_MS)
-    assert store.get(1, 0, b"a") == b"2"
+    assert Shelf(store, 1).get(1, 0, b"a") == b"2"
     assert commits(shelf.take_effects()) == [2]
     assert shelf.has_room()
 
@@ -215,7 +218,7 @@ def test_a_slot_that_is_dropped_while_nothing_has_room_is_gone() -> None:
     shelf.flush()
     store.full = False
     shelf.retry(RETRY_MS)
-    assert store.get(1, 0, b"a") == b"2"
+    assert shelf.get(1, 0, b"a") == Shelf(store, 1).get(1, 0, b"a") == b"2"
 
 
 def test_what_is_not_durable_is_bounded() -> None:
@@ -280,18 +283,19 @@ def test_what_others_have_gone_on_without_is_dropped_and_leaves_nothing() -> Non
     node = done()
     again = One(NEXT, node.plan, node.store.crash(Random(0)))
     again.give(table(1, ME))
-    assert len(again.store.metas()) == SLOTS, "it was the owner, as far as this process knows"
+    assert len(again.shelf().metas()) == SLOTS, "it was the owner, as far as this process knows"
     again.give(table(4, OTHER))
-    assert again.store.metas() == {}
-    assert [again.store.scan(slot).states for slot in range(SLOTS)] == [[]] * SLOTS
+    assert again.shelf().metas() == {}
+    assert [again.shelf().scan(slot).states for slot in range(SLOTS)] == [[]] * SLOTS
 
 
 def test_a_copy_that_was_being_filled_is_dropped_at_the_start() -> None:
     node = done()
-    node.store.put([], {1: Meta(True, None).to_bytes()})
+    node.shelf().meta(1, Meta(True, None).to_bytes())
+    node.shelf().flush()
     node.store.commit()
     again = node.restarted()
-    assert again.store.scan(1).states == [] or all(stage == SPLITS for stage, *_ in again.store.scan(1).states)
+    assert all(stage == SPLITS for stage, *_ in again.shelf().scan(1).states)
     wanted = ["absent" if slot_of_key(f"w{number}", 0, SLOTS) == 1 else 4 for number in range(50)]
     assert [again.read(f"w{number}") for number in range(50)] == wanted
 
@@ -299,7 +303,8 @@ def test_a_copy_that_was_being_filled_is_dropped_at_the_start() -> None:
 def test_keys_of_a_copy_are_counted_when_they_are_this_nodes_own() -> None:
     node = done()
     for slot in range(SLOTS):
-        node.store.put([], {slot: Meta(False, None).to_bytes()})
+        node.shelf().meta(slot, Meta(False, None).to_bytes())
+    node.shelf().flush()
     node.store.commit()
     again = node.restarted()
     assert again.data.owner.key_count() == 0
@@ -358,7 +363,8 @@ def test_keys_are_listed_from_the_store_page_by_page(monkeypatch: pytest.MonkeyP
 def test_a_state_that_this_version_cannot_read_is_no_records_fault() -> None:
     node = done(warm=0)
     slot = slot_of_key("w7", 0, SLOTS)
-    node.store.put([(slot, 0, packed_keys(["w7"])[0], b"\xc1")], {})
+    node.shelf().change(slot, 0, packed_keys(["w7"])[0], b"\xc1")
+    node.shelf().flush()
     with pytest.raises(StateUnreadable, match="stage count, key 'w7'"):
         node.data.owner.apply(0, ["w6", "w7"], ["w6", "w7"])
 
@@ -369,7 +375,7 @@ def test_damage_is_no_records_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     def damaged(*place: Any) -> bytes:
         raise StoreDamaged("a checksum", *place)
 
-    monkeypatch.setattr(node.store, "get", damaged)
+    monkeypatch.setattr(node.shelf(), "get", damaged)
     with pytest.raises(StoreDamaged):
         node.data.owner.apply(0, ["w6"], ["w6"])
 
@@ -380,13 +386,14 @@ def test_damage_is_no_records_fault(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_a_window_has_forgotten_is_in_the_store_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(windows_module, "WINDOW", 100)
     store, windows = MemoryStore(), Windows()
-    shelving = Shelving(Shelf(store, 1 << 20), [], windows)
+    shelf = Shelf(store, 1 << 20)
+    shelving = Shelving(shelf, [], windows)
     for seq in range(1000):
         record = seq << windows_module.INDEX_BITS
         assert windows.take(3, 0, "p", record, seq) == ""
         shelving.keep(Pack(ME, 1, 1, windows=[Window(0, "p", [3], [record], [seq])]), own=True)
         shelving.flush()
-    assert len(store.scan(3).states) <= 1 + 125 // 64 + 1
+    assert len(shelf.scan(3).states) <= 1 + 125 // 64 + 1
     again = Windows()
     splits: Any = None
     Shelving(Shelf(store, 1 << 20), [], again).begin(ME, Marks(0, 4), splits, KeptOutputs())

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import pytest
 
 from mesh.core.committing import Committing
 from mesh.core.events import CommitStore
+from mesh.core.journal import Settling
 from mesh.core.keeping import Keeping
 from mesh.core.marks import StageMarks
 from mesh.core.replicas import Replicas
@@ -184,7 +186,29 @@ def does_not_restore_marks_of_stages(patch: Patch) -> None:
     patch.setattr(Shelving, "begin", forgetful)
 
 
+def forgets_its_journal_at_the_start(patch: Patch) -> None:
+    patch.setattr(Shelf, "_take_in_journal", lambda self: None)
+
+
+def settles_a_part_and_takes_it_for_all(patch: Patch) -> None:
+    begin = Settling.__init__
+
+    def hasty(self: Any, *given: Any) -> None:
+        begin(self, *given)
+        self._changes = islice(self._changes, 1)
+
+    patch.setattr(Settling, "__init__", hasty)
+
+
+def lets_records_go_that_have_not_settled(patch: Patch) -> None:
+    without = Shelf._without_records
+    patch.setattr(Shelf, "_without_records", lambda self, last: without(self, self.last))
+
+
 MUTANTS = [
+    forgets_its_journal_at_the_start,
+    settles_a_part_and_takes_it_for_all,
+    lets_records_go_that_have_not_settled,
     answers_before_it_is_durable,
     acknowledges_packs_before_they_are_durable,
     marks_a_hand_over_before_all_is_durable,

@@ -16,6 +16,7 @@ Bounds    about `most_bytes` for all stages together, and one batch; sizes are a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import filterfalse
 from typing import Any
 
 from mesh.app.plan import StagePlan
@@ -76,9 +77,7 @@ class ShelvedStates(StageStates):
     def _load(self, keys: list[Any]) -> dict[Any, None]:
         """Warm all these; which are nowhere."""
         states, cooling, cold = self.states, self._cooling, []
-        for key in dict.fromkeys(keys):
-            if key in states:
-                continue
+        for key in dict.fromkeys(filterfalse(states.__contains__, keys)):
             if key in cooling:
                 states[key] = cooling.pop(key)
                 self._entered(key, self._large_cooling.pop(key, 0))

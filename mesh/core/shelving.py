@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import compress
 from typing import Any
 
 from mesh.app.plan import Plan
@@ -100,12 +100,16 @@ class Shelving:
         absent = states.absent
         names = packed_keys(pack.keys)
         packed = self._packed_states(pack)
-        columns = zip(pack.slots, names, packed, strict=False)
-        self.shelf.changes((slot, stage, name, value) for slot, name, value in columns if value is not None)
+        gone = [None] * (len(pack.keys) - len(packed))
+        if None in packed:
+            kept = [value is not None for value in packed] + [True] * len(gone)
+            slots, known = list(compress(pack.slots, kept)), list(compress(names, kept))
+            self.shelf.changes(stage, slots, known, list(compress([*packed, *gone], kept)))
+        else:
+            self.shelf.changes(stage, pack.slots, names, [*packed, *gone])
         states.weigh(pack.keys, packed)
-        gone = len(pack.states)
-        for slot, key, name in zip(pack.slots[gone:], pack.keys[gone:], names[gone:], strict=True):
-            self.shelf.change(slot, stage, name, None)
+        first = len(packed)
+        for slot, key, name in zip(pack.slots[first:], pack.keys[first:], names[first:], strict=True):
             if key not in absent:
                 self._counted(slot, stage, name, -1)
         if absent:
@@ -134,20 +138,19 @@ class Shelving:
     def _keep_others(self, pack: Pack) -> None:
         packed: list[bytes | None] = [*values.pack_all(pack.states)]
         packed += [None] * (len(pack.keys) - len(packed))
-        self.shelf.changes(zip(pack.slots, repeat(pack.stage), packed_keys(pack.keys), packed))
+        self.shelf.changes(pack.stage, pack.slots, packed_keys(pack.keys), packed)
 
     def _keep_marks(self, pack: Pack) -> None:
         """As they are: of a record that was known a pack has its own number again, which may be lower."""
         head, marks = pack.stage.to_bytes(2, "big"), self._marks.stages[pack.stage]
         for (source, split), slots, _ in pack.splits:
             name = head + b"\0" + source.to_bytes(2, "big") + split.encode("utf-8", "surrogatepass")
-            numbers = _eights(marks.of_split((source, split), slots))
-            self.shelf.changes((slot, MARKS, name, number) for slot, number in zip(slots, numbers, strict=True))
+            self.shelf.changes(MARKS, slots, name, _eights(marks.of_split((source, split), slots)))
         for producer, origins, slots, _ in pack.stages:
             name = head + b"\1" + producer.to_bytes(2, "big")
             names = {origin: name + origin.to_bytes(2, "big") for origin in dict.fromkeys(origins)}
-            columns = zip(slots, origins, _eights(marks.of_stage(producer, origins, slots)), strict=True)
-            self.shelf.changes((slot, MARKS, names[origin], number) for slot, origin, number in columns)
+            numbers = _eights(marks.of_stage(producer, origins, slots))
+            self.shelf.changes(MARKS, slots, [names[origin] for origin in origins], numbers)
 
     def _keep_windows(self, pack: Pack) -> None:
         """The chunks of ids in which something is new, as they are now."""
