@@ -12,7 +12,7 @@ it will be read and, since it is known to its owner, told again.
 
 Invariants the place never moves back, and never beyond a record that is not over; `ended` means that all are.
 Bounds    a chunk without a record of its own belongs to the one before it: there are no more chunks than records that
-          are not over.
+          are not over. A byte for each record from the lowest that is not over on.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class SplitPlace:
         self.forgotten = False  # another reads it, or this node anew
         self._next = list(place.counters)  # per target, the number of its next record
         self._low = list(place.counters)  # per target, the lowest number that is not over
-        self._over: dict[int, set[int]] = {}  # per target, higher ones that are
+        self._over = [bytearray() for _ in place.counters]  # per target, from there on: 1 for each that is
         self._chunks: list[_Chunk] = []  # that are not over, in order
         self._coming: tuple[int, bool] | None = None
 
@@ -96,12 +96,14 @@ class SplitPlace:
         low, behind = self._low[target], self._next[target]
         if min(numbers) < low or max(numbers) >= behind:
             numbers = [number for number in numbers if low <= number < behind]
-        known = self._over.setdefault(target, set())
-        known.update(numbers)
-        while low in known:
-            low += 1
-        known.difference_update(range(self._low[target], low))
-        self._low[target] = low
+        over = self._over[target]
+        over.extend(bytes(behind - low - len(over)))
+        for number in numbers:
+            over[number - low] = 1
+        left = over.find(0)
+        done = len(over) if left < 0 else left
+        del over[:done]
+        self._low[target] += done
         self._move()
 
     def _move(self) -> None:
