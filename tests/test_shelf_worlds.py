@@ -251,7 +251,7 @@ RARE: dict[str, tuple[int, dict[str, object]]] = {  # from which seed on, and in
         },
     ),
     "marks_a_hand_over_before_all_is_durable": (
-        15,
+        0,
         {
             "nodes": 3, "copies": 3, "faults": 25, "every": 60, "warm": 1 << 20, "slots": 4,
             "kinds": ["crash", "replace"],
