@@ -12,7 +12,7 @@ import mesh
 from mesh.app.connectors import Chunk, Split
 from mesh.app.plan import compile
 from mesh.core.data import DataPlane
-from mesh.core.events import FlushSinks, ReadSplit, SinksFlushed, SinkWritten, SplitRead, WriteSink
+from mesh.core.events import FlushSinks, ReadSplit, SinksFlushed, SinkWritten, SplitRead, Transmit, WriteSink
 from mesh.core.numbers import Numbers as Names
 from mesh.runtime.connections import Connections
 from mesh.runtime.flushing import FIRST_NAMED_MS, FLUSH_MS, MANY_ITEMS, MOST_NAMED_MS, Flushing
@@ -272,3 +272,26 @@ def test_a_node_that_keeps_what_it_gives_out_is_woken_to_flush_and_has_it_in_the
             now = max(now, deadline)
     assert sink.items == list(range(10))
     assert not data.handoff.busy()
+
+
+def test_records_are_applied_between_the_pieces_that_fill_a_copy() -> None:
+    app = mesh.App("filled")
+    numbers = app.source("numbers", mesh.items(range(60_000)))
+    numbers.key_by(lambda number: number).fold("count", int, lambda count, _: count + 1)
+    data = DataPlane(ME, compile(app), 4, 0, keeps=True)
+    worker = Worker(data, "me-1", lambda: None, deque(), lambda: 0)
+    table = agreed(1, [ME, PEER], [0] * 4)
+    alone = replace(table, since_of_slot=(1,) * 4, backups_of_slot=((),) * 4, joining_of_slot=(-1,) * 4)
+    joined = replace(alone, epoch=2, term_of_slot=(2,) * 4, joining_of_slot=(1,) * 4)
+    worker.inbox.append(alone)
+    while data.records_keyed < 20_000:
+        worker.turn(0)
+    worker.inbox.append(joined)
+    seen = []
+    for now in range(0, 200, 10):  # a piece is due whenever one looks
+        before = data.records_keyed
+        pieces = sum(isinstance(each, Transmit) and each.to == PEER for each in worker.turn(now))
+        seen.append((pieces > 0, data.records_keyed > before))
+    assert data.handoff.may_send(), "there is more to fill"
+    assert sum(piece for piece, _ in seen) > 5
+    assert sum(applied for _, applied in seen) > 5

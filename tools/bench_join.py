@@ -141,7 +141,7 @@ class Looks(threading.Thread):
     others: dict[str, int]  # name -> pid
     counts: Any
     copies: int
-    rests: bool = False  # the last look found all slots where they belong, on all nodes
+    at_rest: int = 0  # so many nodes had their shares at the last look
     seen: list[tuple[float, int, dict[str, float], int]] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
 
@@ -158,7 +158,8 @@ class Looks(threading.Thread):
             status = self.made["alpha"].status()  # one question a look: a node that answers does nothing else
             pending = status["slots"]["total"] - status["slots"]["active"]
             self.seen.append((time.perf_counter(), self.counts[0], used, pending))
-            self.rests = len(status["nodes"]) == len(self.made.nodes) and not pending and _is_level(status, self.copies)
+            rests = not pending and _is_level(status, self.copies)
+            self.at_rest = len(status["nodes"]) if rests else 0
 
     def over(self, start: float, end: float) -> Result:
         """Between the looks that are nearest to these."""
@@ -199,7 +200,7 @@ def join(copies: int, load: float, keys: int, full: float = 0.0) -> Result:
         before = _owners(made["alpha"])
         begun = time.perf_counter()
         made.join("delta", "alpha")
-        eventually(lambda: looks.rests, "the third has its share", 170.0)
+        eventually(lambda: looks.at_rest == len(made.nodes), "the third has its share", 170.0)
         ended = time.perf_counter()
         time.sleep(QUIET)
         after = _owners(made["alpha"])

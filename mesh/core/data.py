@@ -196,19 +196,24 @@ class DataPlane:
         """One unit of work: a few milliseconds, unless the application's code is slow."""
         self._now = self._emitting.now = now
         self._due_is_known = False
-        self._unit = None
+        filled, self._unit = self._unit is not None and self._unit[0] is self._filling, None
         if self.table is not None and not self._fenced:
             self._effects += self._listing.work()
             if self._filling is None:
                 self._effects += self.handoff.send_some()
-            elif self._may_send(now):
-                self._effects += self.handoff.send_some()
-                self._unit = self._filling, now
-            if (self._unit is None and not self._apply_or_read()) or now >= self._flushed_at + FLUSH_MS:
+            worked = (filled and self._apply_or_read()) or self._fill(now) or self._apply_or_read()
+            if not worked or now >= self._flushed_at + FLUSH_MS:
                 self._flushed_at = now
                 self._emitting.send(self.router.flush())
         self._advance()
         return self._taken()
+
+    def _fill(self, now: Millis) -> bool:
+        if self._filling is None or not self._may_send(now):
+            return False
+        self._effects += self.handoff.send_some()
+        self._unit = self._filling, now
+        return True
 
     def _may_send(self, now: Millis) -> bool:
         return self.handoff.may_send() and (self._filling is None or self._filling.may(now))

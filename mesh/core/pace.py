@@ -48,5 +48,5 @@ class Share:
 
     def took(self, began: Millis, elapsed: Millis) -> None:
         """A unit in the background."""
-        self.next_at = began + elapsed * (self._part if self._busy else 1)
+        self.next_at = began + max(1, elapsed) * (self._part if self._busy else 1)
         self._busy = False
