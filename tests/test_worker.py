@@ -288,7 +288,7 @@ def test_records_are_applied_between_the_pieces_that_fill_a_copy() -> None:
         worker.turn(0)
     worker.inbox.append(joined)
     pieces, before = 0, data.records_keyed
-    for now in range(0, 200, 10):  # a piece is due whenever one looks
+    for now in range(0, 150, 10):  # a piece is due whenever one looks
         pieces += any(isinstance(each, Transmit) and each.to == PEER for each in worker.turn(now))
     assert data.handoff.may_send(), "there is more to fill"
     assert pieces > 5
