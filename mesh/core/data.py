@@ -220,6 +220,7 @@ class DataPlane:
 
     def took(self, elapsed: Millis) -> None:
         """The driver: the last `work`, with the effects it had, took so long. A driver without a clock never says."""
+        self._due_is_known = False
         if self._unit is not None:
             pace, amount = self._unit
             pace.took(amount, elapsed)
