@@ -85,6 +85,32 @@ def test_an_answer_counts_from_when_it_was_asked_for() -> None:
     assert each.fenced
 
 
+def test_epochs_that_come_faster_than_answers_do_not_put_it_out_of_touch() -> None:
+    """Who chooses them is the first to know them, and each answer finds it at the next epoch."""
+    each, answers = contact(), []
+    for now in range(1_000, 20_000, ASK_AGAIN // 4):
+        effects = each.agreed(now, THREE, now)
+        effects += each.handle(Woke(), now + ASK_AGAIN // 8)
+        for number, epoch in answers:
+            effects += each.handle(Received(B, EpochHeld(epoch, number)), now + ASK_AGAIN // 8)
+        answers = [(message.number, message.epoch) for node, message in asked(effects).items() if node == B]
+        assert not each.fenced
+
+
+def test_nobody_is_asked_about_an_epoch_in_the_step_in_which_it_is_chosen() -> None:
+    each = contact()
+    for epoch in range(6, 40):
+        now = 1_000 + 500 * epoch
+        assert asked(each.agreed(epoch, THREE, now)) == {}
+        due = each.next_deadline()
+        assert due is not None
+        due = max(due, now)
+        question = asked(each.handle(Woke(), due))[B]
+        assert question.epoch == epoch
+        each.handle(Received(B, EpochHeld(epoch, question.number)), due)
+        assert not each.fenced
+
+
 def test_of_an_even_set_the_heavier_half_needs_nobody_else_of_the_other_half() -> None:
     assert run(contact(voters=FOUR), 1_000, 60_000, {B: 5}) == []
     light = Contact(D)

@@ -3,7 +3,8 @@
 Every ASK ms each voter is asked to confirm the newest epoch known here; the answer counts from when the question was
 sent, so that one which travelled long proves little. An owner works only while a decisive set of voters confirmed
 within LEASE: a minority stops by itself, whatever it believes of the others. Confirmations outlast an epoch, as epochs
-may follow one another faster than answers travel; who is behind gets none. They are of homes, as votes are.
+may follow one another faster than answers travel: an answer counts if it names the epoch that was asked for, or a later
+one that is known here by now. Who is behind gets none. They are of homes, as votes are.
 
     (no table) -> in touch -> fenced -> in touch -> ...        reported as Fenced
 
@@ -45,6 +46,7 @@ class Contact:
         self._held: dict[NodeId, int] = {}  # node -> the newest epoch that it is known to hold
         self._granted: Millis = 0  # in touch until then: the first table has only just been decided
         self._asked: Millis = -ASK
+        self._asked_epoch = 0  # of the last question
         self._ask_at: Millis | None = None
         self.caught_up: dict[NodeId, None] = {}
         self.fenced = False
@@ -82,8 +84,10 @@ class Contact:
         return effects + self._fence(now)
 
     def agreed(self, epoch: int, voters: Electorate, now: Millis) -> list[Effect]:
-        """There is a new epoch; `voters` decide on the next one."""
-        if self._electorate is None:
+        """There is a new epoch; `voters` decide on the next one. They are asked when this is over: who chose it is the
+        first to know it, and has yet to tell them."""
+        first = self._electorate is None
+        if first:
             self._granted = now + LEASE
         self._epoch = epoch
         self._electorate = voters
@@ -91,7 +95,7 @@ class Contact:
         self._confirmed = {home: at for home, at in self._confirmed.items() if home in homes}
         self._until = self._in_touch_until()
         self._ask_at = max(now, self._asked + ASK_AGAIN)
-        return (self._ask(now) if now >= self._ask_at else []) + self._fence(now)
+        return (self._ask(now) if first else []) + self._fence(now)
 
     def is_held(self) -> bool:
         """Whether a decisive set of the voters is known to hold the newest epoch."""
@@ -105,7 +109,7 @@ class Contact:
 
     def _ask(self, now: Millis) -> list[Effect]:
         assert self._electorate is not None
-        self._asked, self._ask_at = now, now + ASK
+        self._asked, self._asked_epoch, self._ask_at = now, self._epoch, now + ASK
         others = [node for _, node in self._voices.speakers(self._electorate) if node != self._me]
         return [Send(node, EpochKnown(self._epoch, max(now, 1))) for node in others]
 
@@ -118,7 +122,7 @@ class Contact:
 
     def _confirms(self, sender: NodeId, epoch: int, number: int, now: Millis) -> None:
         voter = None if self._electorate is None else self._voices.voter(self._electorate, sender)
-        if voter is not None and epoch == self._epoch and number <= now:
+        if voter is not None and self._asked_epoch <= epoch <= self._epoch and number <= now:
             self._confirmed[voter.home] = max(number, self._confirmed.get(voter.home, number))
 
     def _enough(self, homes: Sequence[bytes]) -> bool:
