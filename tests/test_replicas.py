@@ -73,6 +73,15 @@ def test_what_is_of_a_later_epoch_waits_without_credit_and_so_does_what_follows(
     assert acks(replicas.judge_arrived()) == [PacksTaken(3, 4)]
 
 
+def test_what_was_on_its_way_when_its_sender_left_is_let_go() -> None:
+    replicas = backup()
+    deliver(replicas, part(1, 1))
+    replicas.set_table(2, {slot: Configuration(2, 2, C, (ME,)) for slot in (1, 2)}, (ME, C))
+    late = part(2, 1, state=2)
+    assert deliver(replicas, late) == [Consumed(B, 15, len(encode_with_values(late)))]
+    assert replicas.copies[1].source == C
+
+
 def test_of_a_slot_that_the_sender_has_not_any_more_nothing_is_kept() -> None:
     replicas = backup()
     replicas.set_table(2, {1: Configuration(2, 2, C, (ME, B), PENDING, C)}, WORKERS)

@@ -87,6 +87,7 @@ class Replicas:
         self._shelving = shelving
         self._unsaid: deque[tuple[int, Effect]] = deque()  # with the put that must be durable before
         self._epoch = 0
+        self._workers: dict[NodeId, None] = {}
         self._named: dict[int, Configuration] = {}  # of slots that name this node as a copy, or that shall be one
         self.copies: dict[int, Copy] = {}
         self.outputs = KeptOutputs()
@@ -104,6 +105,7 @@ class Replicas:
         Then `judge_arrived` is due, once they are."""
         before, self._epoch = self._epoch, epoch
         own = [slot for slot, now in changed.items() if self._follow(slot, now, before)]
+        self._workers = dict.fromkeys(workers)
         known = (*workers, *self._arrived)
         self._numbers = {node: last for node, last in self._numbers.items() if node in known}
         self._together = {node: packs for node, packs in self._together.items() if node in known}
@@ -203,6 +205,8 @@ class Replicas:
         """Keep what came, or let it wait for its epoch; raises Malformed, and then nothing is changed."""
         if not isinstance(message, PackPart | PacksFreed | OutputsKept | LaneMark):
             raise Malformed("pack", f"{type(message).__name__} is not of a lane")
+        if self._has_left(event.sender, message):
+            return [Consumed(event.sender, REPLICATION, len(event.payload))]
         last = self._numbers.get(event.sender, 0)
         if message.number != last + 1:
             raise Malformed("pack", f"number {message.number} came after {last}")
@@ -221,6 +225,10 @@ class Replicas:
         self._arrived.setdefault(event.sender, deque()).append((message, pack, len(event.payload)))
         self._judge(event.sender)
         return self._given()
+
+    def _has_left(self, sender: NodeId, cargo: _Cargo) -> bool:
+        """What was on its way when its sender left: the numbers of its lane are forgotten, and nobody needs it."""
+        return sender not in self._workers and sender not in self._arrived and cargo.epoch <= self._epoch
 
     def judge_arrived(self) -> list[Effect]:
         """There is a newer table."""
