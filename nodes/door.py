@@ -61,6 +61,7 @@ class _Connection(HttpToolsProtocol):
     """As uvicorn's, within our limits."""
 
     _idle_bytes = 0  # since the last head that was complete, or the last piece of a body
+    _refused = False  # nothing more is read
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -69,15 +70,30 @@ class _Connection(HttpToolsProtocol):
             self.app = _full
 
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
         self._unset_keepalive_if_required()
         self._idle_bytes += len(data)
         try:
             self._feed(data)
         except httptools.HttpParserError:
-            self.send_400_response("Invalid HTTP request received.")
+            self._refuse("Invalid HTTP request received.")
         else:
             if self._idle_bytes > MOST_HEAD:
-                self.send_400_response("This request has too long a head.")
+                self._refuse("This request has too long a head.")
+
+    def _refuse(self, why: str) -> None:
+        """What was accepted before is answered, and then the connection is closed: a 400 in the place of its answer
+        would say that nothing was applied."""
+        self._refused = True
+        cycle = self.cycle
+        begins = cycle is None or cycle.response_complete
+        if begins or (cycle.more_body and not self.pipeline and not cycle.response_started):
+            self.send_400_response(why)
+        elif cycle.more_body:  # of a request behind others, or one that was answered before its end
+            self.transport.close()
+        else:
+            cycle.keep_alive = False
 
     def _feed(self, data: bytes) -> None:
         """Who offers to speak another protocol is answered in this one; the parser would skip the request's body."""
@@ -101,10 +117,12 @@ class _Connection(HttpToolsProtocol):
         self._idle_bytes = 0
         if self.parser.should_upgrade():
             return  # it begins again
-        super().on_headers_complete()
-        self.cycle.transport = cast(asyncio.Transport, _OnePacket(self.transport))
-        if len(self.pipeline) > MOST_BEHIND:
+        if len(self.pipeline) >= MOST_BEHIND:
             raise ValueError("too many requests at once")
+        self.scope["headers"] = [*self.headers]  # what comes behind a body is none of them
+        super().on_headers_complete()
+        if self.scope["method"] != "HEAD":  # whose answer has no body to wait for
+            self.cycle.transport = cast(asyncio.Transport, _OnePacket(self.transport))
 
     def on_message_complete(self) -> None:
         if not self.parser.should_upgrade():

@@ -51,9 +51,9 @@ class Copies(World):
     def transfer(self, chance: float = 1.0) -> None:
         for number, slot in enumerate(self.table.slots):
             if slot.asked() and self.random.random() < chance:
-                self._answer(number, slot)
+                self.answer(number, slot)
 
-    def _answer(self, number: int, slot: Slot) -> None:
+    def answer(self, number: int, slot: Slot) -> None:
         asked = self.nodes(slot.asked())
         giver = self.nodes((slot.owner if slot.donor is None else slot.donor,))[0]
         takers = asked if slot.joining is None else self.nodes((slot.joining,))

@@ -14,7 +14,7 @@ from mesh.core.copying import MAX_HANDING
 from mesh.core.messages import ALIVE, DEAD, LEAVING, LEFT, READY, STAYING, SUSPECT, Member, NodeId
 from mesh.core.planner import first_table
 from mesh.core.succession import fault
-from mesh.core.table import ACTIVE, LOST, MAX_LEFT, PENDING, WORKER, Seat, Table
+from mesh.core.table import ACTIVE, LOST, MAX_LEFT, PENDING, WORKER, Seat, Slot, Table
 from mesh.core.transitions import Facts, most_moving, next_table
 
 CLUSTER = b"c" * 16
@@ -88,7 +88,7 @@ class World:
         assert fault(old, new) is None, fault(old, new)
         assert Table.from_bytes(new.to_bytes()) == new
         assert len(new.left) <= MAX_LEFT
-        moving = [sum(slot.status == PENDING for slot in table.slots) for table in (old, new)]
+        moving = [sum(_moves(table, slot) for slot in table.slots) for table in (old, new)]
         most = MAX_HANDING if new.fills else most_moving(self.slots)
         assert moving[1] <= max(most, moving[0])
         self.table = new
@@ -154,3 +154,8 @@ class World:
     def stays(self, seat: Seat) -> bool:
         mine = self.members[seat.node]
         return seat.role == WORKER and mine.status <= SUSPECT and mine.leaving == STAYING
+
+
+def _moves(table: Table, slot: Slot) -> bool:
+    """It waits for nobody who is down."""
+    return slot.status == PENDING and (slot.donor is None or table.members[slot.donor].up)

@@ -350,7 +350,7 @@ def test_only_so_many_are_filled_at_once() -> None:
     assert world.table.owned_counts() == world.table.backup_counts() == (MAX_FILLING, MAX_FILLING)
 
 
-def test_a_large_move_goes_in_parts_and_nothing_is_handed_over_while_a_slot_is_filled() -> None:
+def test_a_large_move_goes_in_parts_and_nothing_is_handed_over_behind_a_slot_that_is_filled() -> None:
     world = Copies(Random(1), workers=2, slots=4 * MAX_FETCHING)
     world.start("n2")
     seen = []
@@ -358,7 +358,11 @@ def test_a_large_move_goes_in_parts_and_nothing_is_handed_over_while_a_slot_is_f
         world.step()
         slots = world.table.slots
         seen.append((sum(slot.joining is not None for slot in slots), sum(slot.hands_over for slot in slots)))
-        assert 0 in seen[-1], "a hand-over would wait behind what is filled"
+        lanes = {(slot.owner, slot.joining) for slot in slots}
+        waits = [
+            slot for slot in slots if slot.hands_over and any((slot.donor, each) in lanes for each in slot.members)
+        ]
+        assert not waits, "a hand-over would wait behind what is filled"
         assert sum(len(slot.members) > 2 for slot in slots) <= MAX_FETCHING, "too many have a copy too many"
         world.transfer(0.9)
     assert max(filling for filling, _ in seen) == MAX_FETCHING
@@ -371,7 +375,8 @@ def test_who_lacks_a_copy_does_not_wait_for_what_is_handed_over() -> None:
     lacking, fetching, handed = Slot(6, 0, (), ACTIVE, None, 2, 1), JOINED, HANDED
     steps = {3: lacking, 4: fetching, 5: replace(OWNED, backups=(1,)), 6: handed}
     assert in_turn([HANDED], steps, 2) == {3: lacking, 5: steps[5]}
-    assert in_turn([JOINED], {4: fetching, 6: handed}, 2) == {}
+    assert in_turn([JOINED], {4: fetching, 6: replace(handed, backups=(0, 3))}, 2) == {}, "in the lane from 0 to 3"
+    assert in_turn([replace(JOINED, owner=2)], {4: fetching, 6: handed}, 2) == {6: handed}
     assert in_turn([], {4: fetching, 6: handed}, 2) == {6: handed}
     assert in_turn([], {4: fetching}, 2) == {4: fetching}
 
@@ -386,6 +391,51 @@ def test_a_fill_that_waits_for_who_is_down_holds_up_nobody_else() -> None:
     assert any(slot.owner == away and slot.joining is not None for slot in world.table.slots)
     counts = world.table.owned_counts()
     assert max(each for place, each in enumerate(counts) if place != away) - counts[3] <= 1
+
+
+def test_a_fill_that_does_not_end_holds_up_nobody_who_does_not_share_its_lane() -> None:
+    world, stuck = Copies(Random(1), workers=4), -1
+    world.start("n4")
+    for _ in range(300):
+        for number, slot in enumerate(world.table.slots):
+            if stuck < 0 and slot.joining is not None and slot.owner == 0:
+                stuck = number
+            if number != stuck and slot.asked():
+                world.answer(number, slot)
+        if not world.step():
+            break
+    assert world.table.slots[stuck].joining == 4
+    world.leave(world.table.members[1].node)
+    for _ in range(300):
+        for number, slot in enumerate(world.table.slots):
+            if number != stuck and slot.asked():
+                world.answer(number, slot)
+        if not world.step():
+            break
+    counts = world.table.owned_counts()
+    assert counts[1] == 0 < counts[4]
+
+
+@pytest.mark.parametrize("how", ["left", "restarted"])
+def test_a_slot_whose_copies_have_ended_is_lost_though_one_of_them_was_parting(how: str) -> None:
+    """The backup's death is agreed first, and its owner dies before it has said that it knows."""
+    world = Copies(Random(1), workers=4)
+    world.work(1)
+    first, second = (seat.node for seat in world.table.members[:2])
+    world.become(second, DEAD)
+    world.step()
+    world.become(first, DEAD)
+    world.settle()
+    waiting = world.table.counts()["unavailable"]
+    assert waiting
+    if how == "left":
+        world.become(first, LEFT)
+        world.become(second, LEFT)
+    else:
+        for seat in world.table.members[:2]:
+            world.start(seat.name)
+    world.settle()
+    assert (world.table.counts()["lost"], world.table.counts()["unavailable"]) == (waiting, 0)
 
 
 def test_a_recovery_promotes_whoever_lives_of_a_slots_copies() -> None:

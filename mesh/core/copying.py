@@ -14,8 +14,10 @@ again; or promoted, if nobody else is up.
 A fill that was begun goes on even if the target has changed: what it made is often wanted then, and else dropped.
 
 Fills and hand-overs take turns (`in_turn`). What a hand-over waits for stands behind what is on its way to the same
-nodes, so none begins while a slot is filled. A slot that lacks a copy is filled at once; others only if nothing else is
-under way: a large move goes in parts, and only few slots have a copy too many, which all that is applied goes to, too.
+nodes, so none begins while its donor fills one of them. A slot that lacks a copy is filled at once; others only if
+their owner has nothing else under way: a large move goes in parts, and only few slots have a copy too many, which all
+that is applied goes to, too. A fill that does not end, because who joins is slow, or the owner's disk is full, holds up
+what its owner has for the same nodes, and nobody else.
 
 Invariant: each step follows by `succession`.
 """
@@ -137,17 +139,24 @@ def _parted(slot: Slot, claimed: bool, wanted: Sequence[int]) -> Slot:
 
 
 def in_turn(others: Iterable[Slot], steps: Mapping[int, Slot], copies: int) -> dict[int, Slot]:
-    """Those of the steps of ACTIVE slots that may be taken now; `others` may be under way, and do not wait for anybody
-    who is down."""
-    filling = handing = 0
-    for slot in others:
-        filling, handing = filling + (slot.joining is not None), handing + slot.hands_over
-    over = [number for number, new in steps.items() if new.hands_over]
+    """Those of the steps of ACTIVE slots that may be taken now; `others` are under way, or have a copy too many, and do
+    not wait for anybody who is down."""
+    moving = [*others]
+    filling = sum(slot.joining is not None for slot in moving)
+    handing = sum(slot.hands_over for slot in moving)
     fills = [number for number, new in steps.items() if new.joining is not None]
+    over = [number for number, new in steps.items() if new.hands_over]
     begun = [number for number in fills if len(steps[number].members) < copies][: max(0, MAX_FILLING - filling)]
-    if not filling and not begun:
-        begun = over[: max(0, MAX_HANDING - handing)] if over or handing else fills[:MAX_FETCHING]
+    lanes = dict.fromkeys((slot.owner, slot.joining) for slot in [*moving, *(steps[each] for each in begun)])
+    free = [
+        number for number in over if not any((steps[number].donor, each) in lanes for each in steps[number].members)
+    ]
+    busy = dict.fromkeys(owner for owner, joining in lanes if joining is not None)
+    busy |= dict.fromkeys(slot.donor for slot in [*moving, *(steps[each] for each in over)] if slot.donor is not None)
+    rest = [number for number in fills if len(steps[number].members) >= copies and steps[number].owner not in busy]
     waiting = dict.fromkeys([*over, *fills])
+    room = MAX_FETCHING - sum(len(slot.members) + (slot.joining is not None) > copies for slot in moving)
+    begun += free[: max(0, MAX_HANDING - handing)] + rest[: max(0, room)]
     return {number: new for number, new in steps.items() if number not in waiting} | {n: steps[n] for n in begun}
 
 

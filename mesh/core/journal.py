@@ -130,8 +130,8 @@ class Settling:
         self._drop = [*recent.drop]
         self._changes = recent.in_order()
 
-    def next(self, most: int, most_bytes: int) -> Put | None:
-        """About so much of it; None: that was all."""
+    def next(self, least: int, least_bytes: int, most: int, most_bytes: int) -> Put | None:
+        """So much of it: at least so much in both measures, and then at most so much in either; None: that was all."""
         changes: list[Change] = []
         metas: dict[int, bytes] = {}
         size = 0
@@ -141,7 +141,8 @@ class Settling:
             elif value is not None:
                 metas[slot] = value
             size += len(name) + len(value or b"")
-            if len(changes) + len(metas) >= most or size >= most_bytes:
+            count = len(changes) + len(metas)
+            if count >= least and size >= least_bytes and (count >= most or size >= most_bytes):
                 break
         drop, self._drop = self._drop, []
         return Put(changes, metas, drop) if changes or metas or drop else None

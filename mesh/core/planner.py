@@ -231,7 +231,8 @@ def gathering(table: Table) -> Millis:
     """How long what is claimed for this table is gathered."""
     if not table.fills:
         return 0
-    return GATHER if any(slot.status == PENDING for slot in table.slots) else GATHER_FILLS
+    is_waited_for = any(slot.status == PENDING or slot.parting for slot in table.slots)
+    return GATHER if is_waited_for else GATHER_FILLS
 
 
 def _copied(facts: Facts) -> Facts:

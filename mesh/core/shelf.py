@@ -138,7 +138,7 @@ class Shelf:
             if self._recent.changes < much.changes and self._recent.bytes < much.bytes:
                 return
             self._settling, self._recent = Settling(self._recent, self.last), Recent()
-        put = self._settling.next(max(came, much.at_once), max(came_bytes, much.bytes_at_once))
+        put = self._settling.next(came, came_bytes, much.at_once, much.bytes_at_once)
         if put is None:
             put = self._without_records(self._settling.last)
             self._settling = None

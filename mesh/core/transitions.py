@@ -265,7 +265,8 @@ class _Draft:
         return [name if holder is None else holder for name, holder in zip(target, holders, strict=True)]
 
     def _level(self, target: Sequence[str], eligible: Mapping[str, int]) -> None:
-        moving, most = sum(slot.status == PENDING for slot in self.slots), most_moving(len(self.slots))
+        moving = sum(slot.status == PENDING and not self._is_pinned(slot) for slot in self.slots)
+        most = most_moving(len(self.slots))
         for number, (slot, name) in enumerate(zip(self.slots, target, strict=True)):
             root = self._root(number, slot)
             if name == PINNED and root is None and self._waits_in_vain(slot):
@@ -285,11 +286,11 @@ class _Draft:
         steps: dict[int, Slot] = {}
         known: dict[tuple[int, bool, str, tuple[str, ...]], Slot] = {}
         for number, (slot, name) in enumerate(zip(self.slots, target, strict=True)):
-            if name == PINNED or number in self.busy or any(not self.there[each] for each in slot.parting):
+            if name == PINNED or number in self.busy:
                 continue
             if slot.status == LOST or self._is_lost(slot):
                 self.slots[number] = self._towards(slot, eligible[name], number)
-            elif slot.status == ACTIVE:
+            elif slot.status == ACTIVE and all(self.there[each] for each in slot.parting):
                 claimed = self.facts.installed.get(number) == slot.term
                 kind = id(slot), claimed, name, backups[number]  # busy slots stay: this one is the table's
                 new = known.get(kind)
@@ -298,9 +299,10 @@ class _Draft:
                     new = known[kind] = settled(slot, claimed, eligible[name], others, self.table.copies)
                 if new is not slot:
                     steps[number] = new
-        busy = (slot for slot in self.slots if slot.joining is not None or slot.hands_over)
+        most = self.table.copies
+        busy = (slot for slot in self.slots if slot.joining is not None or slot.hands_over or len(slot.members) > most)
         moving = (slot for slot in busy if not self._is_pinned(slot))
-        for number, new in in_turn(moving, steps, self.table.copies).items():
+        for number, new in in_turn(moving, steps, most).items():
             self.slots[number] = new
 
     def _is_given_up(self, number: int, slot: Slot) -> bool:

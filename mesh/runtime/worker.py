@@ -192,6 +192,8 @@ class Worker:
         """The last turn: sinks show what they have, and the store what was put. Sinks of a run that goes on when it is
         started again keep what they know of names."""
         outward: list[Effect] = []
+        postponed, self._postponed = self._postponed, []
+        self._perform(postponed, now, outward)
         durable = True
         if self._store is not None:
             self.connections.flush()
