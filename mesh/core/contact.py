@@ -94,7 +94,7 @@ class Contact:
         homes = {voter.home for voter in voters.voters}
         self._confirmed = {home: at for home, at in self._confirmed.items() if home in homes}
         self._until = self._in_touch_until()
-        self._ask_at = max(now, self._asked + ASK_AGAIN)
+        self._ask_at = max(now + 1, self._asked + ASK_AGAIN)
         return (self._ask(now) if first else []) + self._fence(now)
 
     def is_held(self) -> bool:
