@@ -58,7 +58,7 @@ def _serve(topology: Topology, node: NodeConfig, plan: Plan, join: tuple[str, ..
     if parent_pipe:
         _watch_parent(daemon)
     log.info("node.listening", name=node.name, listen=daemon.endpoint, http=node.http)
-    door = Door(make_app(daemon), server) if server else None
+    door = Door(make_app(daemon.outside), server) if server else None
     if door:
         door.start()
     freeze_what_stays()

@@ -83,10 +83,10 @@ def test_a_question_is_passed_on_by_whoever_asks_while_the_node_waits() -> None:
     answers: list[tuple[str, bytes]] = []
     alone.worker.turn(0)
     alone._turn.release()  # as when it waits
-    alone.submit(lambda ticket: RecordAsked(ticket, "count", 7, 7), lambda *answer: answers.append(answer))
+    alone.outside.submit(lambda ticket: RecordAsked(ticket, "count", 7, 7), lambda *answer: answers.append(answer))
     assert answers == [("unavailable", b"")]
     alone._turn.acquire()  # as when it works
-    alone.submit(lambda ticket: RecordAsked(ticket, "count", 7, 7), lambda *answer: answers.append(answer))
+    alone.outside.submit(lambda ticket: RecordAsked(ticket, "count", 7, 7), lambda *answer: answers.append(answer))
     assert len(answers) == len(alone.worker.inbox) == 1
     alone._transport.close()
 
@@ -97,7 +97,7 @@ def test_a_question_waits_its_turn_behind_what_came_before() -> None:
     alone.worker.turn(0)
     alone.worker.post(Woke())
     alone._turn.release()
-    alone.submit(lambda ticket: RecordAsked(ticket, "count", 7, 7), lambda *answer: answers.append(answer))
+    alone.outside.submit(lambda ticket: RecordAsked(ticket, "count", 7, 7), lambda *answer: answers.append(answer))
     assert [type(event) for event in alone.worker.inbox] == [Woke, RecordAsked]
     assert answers == []
     alone._transport.close()
@@ -110,13 +110,13 @@ def test_the_applications_code_is_left_to_its_own_thread() -> None:
     answers: Queue[tuple[str, bytes]] = Queue()
     said = ("unavailable", b"")
     while said[0] == "unavailable":  # not founded yet
-        alone.submit(lambda ticket: RecordAsked(ticket, "count", -1, 0), lambda *answer: answers.put(answer))
+        alone.outside.submit(lambda ticket: RecordAsked(ticket, "count", -1, 0), lambda *answer: answers.put(answer))
         said = answers.get(timeout=30)
     for _ in range(100):
         assert said == ("answered", b'{"outputs":["works"]}')
-        alone.submit(lambda ticket: RecordAsked(ticket, "count", -1, 0), lambda *answer: answers.put(answer))
+        alone.outside.submit(lambda ticket: RecordAsked(ticket, "count", -1, 0), lambda *answer: answers.put(answer))
         said = answers.get(timeout=30)
-        assert alone.lookup("count", -1, 30).state == {"repr": "works"}
+        assert alone.outside.lookup("count", -1, 30).state == {"repr": "works"}
     alone.request_stop()
     working.join()
 
@@ -129,7 +129,7 @@ def test_a_question_that_breaks_the_node_ends_it() -> None:
     alone.worker.turn(0)
     alone._turn.release()
     alone.node.data.handle = fail  # type: ignore[method-assign]
-    alone.submit(lambda ticket: RecordAsked(ticket, "count", 7, 7), lambda *answer: None)
+    alone.outside.submit(lambda ticket: RecordAsked(ticket, "count", 7, 7), lambda *answer: None)
     alone._turn.acquire()
     assert alone.run() == 1
 

@@ -3,7 +3,7 @@
 Threads   main    pumps the sockets, then does one unit of the application's work, and so on
           heart   pumps instead while the main thread is held up in the application's code, so that this node answers
                   probes and keeps its links alive however slow a step is
-          http    reads `status`, `owner`, `lookup` ... from the outside
+          http    asks `outside`
 Locks     `_lock` guards the control side and the transport, `_turn` the data plane. The main thread has the turn but
           while it waits for something to do; whoever asks something then takes it, without the application's code.
 
@@ -17,8 +17,7 @@ import faulthandler
 import os
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -26,8 +25,6 @@ from mesh.app.connectors import ConnectorError
 from mesh.app.plan import Plan
 from mesh.core.control import Identity
 from mesh.core.events import (
-    AcceptLoss,
-    AskToLeave,
     Departed,
     Effect,
     Envelope,
@@ -38,26 +35,20 @@ from mesh.core.events import (
     Millis,
     Persist,
     Persisted,
-    Recover,
     Rejected,
     Stop,
     Woke,
 )
-from mesh.core.keys import Key
-from mesh.core.leaving import refusal
-from mesh.core.lookups import UNAVAILABLE
 from mesh.core.membership.facts import Lagged, Leave
 from mesh.core.membership.tuning import LAN, LOOPBACK, WAN, Tuning
-from mesh.core.messages import ALIVE, STAYING, SUSPECT, Member
+from mesh.core.messages import ALIVE, STAYING, Member
 from mesh.core.node import Node
 from mesh.core.planner import Declared
 from mesh.core.storing import StoreError, StoreFailed
-from mesh.runtime import giving_up, view
 from mesh.runtime.config import ClusterConfig, NodeConfig
 from mesh.runtime.data_dir import DataDir
 from mesh.runtime.errors import AppFailed, StartError
-from mesh.runtime.listing import keys_page
-from mesh.runtime.status import GivenUp, KeysPage, Metric, Moving, Ownership, Reading, Ring, Status, Waiting
+from mesh.runtime.outside import Outside
 from mesh.runtime.store_place import Belongs, StorePlace, refuse_store
 from mesh.runtime.telling import Telling
 from mesh.runtime.transport import Transport, TransportError
@@ -131,6 +122,10 @@ class Daemon:
         self._pump_due_at = self._pumped_at  # later when there is nothing to do until then
         self._telling = Telling(self.node, node.name, declared, log, self._pumped_at)
         self._armed_at = 0
+        self.outside = Outside(
+            self.node, self.worker, self._telling, self._lock,
+            rejected=lambda: self._transport.rejected, order=self._order, is_over=lambda: self._exit_code is not None,
+        )  # fmt: skip
 
     # -- the life of a node
 
@@ -382,107 +377,11 @@ class Daemon:
             "first_failure": self.node.data.set_aside.first,
         }
 
-    # -- reads, from any thread
-
-    def status(self) -> Status:
+    def _order(self, event: Event) -> None:
+        """What an operator wants of the cluster."""
         with self._lock:
-            return view.status(self.node, self.worker.job_done)
-
-    def why_not_ready(self) -> str:
-        with self._lock:
-            return view.why_not_ready(self.node)
-
-    def owner(self, key: Key) -> Ownership | None:
-        """Raises BadKey."""
-        with self._lock:
-            return view.owner(self.node, key)
-
-    def ring(self) -> Ring:
-        with self._lock:
-            control = self.node.control
-            moves = self._telling.moves
-            moving = moves.now(control.table, control.membership.members) if control.table else Moving(0, 0, ())
-            return view.ring(self.node, moving)
-
-    def lookup(self, stage: str, key: Key, timeout: float) -> Reading:
-        """Blocks; any key, wherever it lives. Raises BadKey."""
-        outcome, state = self.worker.lookup(stage, key, timeout)
-        owner = self.owner(key)
-        name, term = ("", 0) if owner is None else (owner.owner, owner.term)
-        with self._lock:
-            why = view.why_unavailable(self.node, key) if outcome == UNAVAILABLE else ""
-        return Reading(outcome, state, name, term, why)
-
-    def keys(self, stage: str, limit: int, after: str | None, timeout: float) -> KeysPage:
-        """Blocks; of the whole cluster. Raises BadPosition."""
-        return keys_page(self.worker, self.node.identity.slots, stage, limit, after, timeout)
-
-    def submit(self, question: Callable[[int], Event], done: Callable[[str, bytes], None]) -> None:
-        """Does not block, not even for the lock."""
-        self.worker.submit(question, done)
-
-    def metrics(self) -> list[Metric]:
-        with self._lock:
-            rejected = Counter(self._telling.rejected)
-            rejected.update(self._transport.rejected)
-            members = self.node.control.membership.members
-            backlog = sum(self.node.control.links.backlog(peer) for peer in members)
-            return view.metrics(self.node, rejected, backlog)
-
-    # -- requests, from any thread
-
-    def leave(self, name: str) -> str | None:
-        """Have a member hand over and go. Why not: unknown | unreachable | last-worker | out-of-touch; or None."""
-        with self._lock:
-            control = self.node.control
-            members = control.membership.members
-            if control.contact.fenced or self._exit_code is not None:
-                return "out-of-touch"
-            refused = refusal(control.table, members, name)
-            if refused is not None:
-                return refused
-            for member in [each for each in members.values() if each.name == name and each.status <= SUSPECT]:
-                self._perform(self.node.handle_control(AskToLeave(member.node), self._now()))
+            self._perform(self.node.handle_control(event, self._now()))
         self._transport.wake()
-        return None
-
-    def accept_loss(self) -> int | None:
-        """Have all slots that are LOST now start again, empty: how many; None if it cannot be agreed on from here."""
-        with self._lock:
-            control = self.node.control
-            if control.table is None or control.contact.fenced or self._exit_code is not None:
-                return None
-            lost = control.table.counts()["lost"]
-            self._perform(self.node.handle_control(AcceptLoss(), self._now()))
-        self._transport.wake()
-        return lost
-
-    def what_waits(self) -> tuple[Waiting, ...]:
-        """Slots that nobody who has them is there for, by who could bring them back."""
-        with self._lock:
-            table = self.node.control.table
-        return () if table is None else giving_up.waiting(table)
-
-    def give_up(self, gone: Collection[str]) -> GivenUp:
-        """Have the unavailable slots that only these nodes could bring back become LOST, and start again, empty."""
-        with self._lock:
-            control = self.node.control
-            if control.table is None or control.contact.fenced or self._exit_code is not None:
-                return GivenUp(0, "out-of-touch")
-            answer, slots = giving_up.given_up(control.table, gone)
-            if slots:
-                self._perform(self.node.handle_control(AcceptLoss(slots), self._now()))
-        self._transport.wake()
-        return answer
-
-    def recover(self) -> bool:
-        """Go on without a majority that is lost for good. False if it is not lost: nothing is done then."""
-        with self._lock:
-            if not self.node.control.contact.fenced or self._exit_code is not None:
-                return False
-            self._perform(self.node.handle_control(Recover(), self._now()))
-        self._transport.wake()
-        return True
 
 
 def _store_place(cluster: ClusterConfig, node: NodeConfig, plan: Plan, data_dir: DataDir | None) -> StorePlace | None:
