@@ -1,7 +1,8 @@
 """The HTTP server in a thread of its own. Its socket is bound first: port 0 gets its number, a taken one a sentence.
 
 A connection is a file descriptor, and the mesh needs some as well. So connections past a limit are told to come back,
-and one that says nothing is closed. The server's own limit would refuse everybody while there are too many.
+and one that has not said a whole head within IDLE_SECONDS, from its start or the last answer on, is closed. The
+server's own limit would refuse everybody while there are too many.
 
 The parser takes heads, and requests behind others, of any length, and keeps them all; so what a connection says
 is counted here, and one that never comes to the point is closed.
@@ -72,7 +73,6 @@ class _Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return
-        self._unset_keepalive_if_required()
         self._idle_bytes += len(data)
         try:
             self._feed(data)
@@ -117,6 +117,7 @@ class _Connection(HttpToolsProtocol):
         self._idle_bytes = 0
         if self.parser.should_upgrade():
             return  # it begins again
+        self._unset_keepalive_if_required()
         if len(self.pipeline) >= MOST_BEHIND:
             raise ValueError("too many requests at once")
         self.scope["headers"] = [*self.headers]  # what comes behind a body is none of them

@@ -343,12 +343,14 @@ def test_whoever_comes_when_there_is_no_room_is_told_to_come_back(
             each.close()
 
 
-def test_who_connects_and_says_nothing_is_hung_up_on(node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("said", [b"", b"G", b"GET /healthz HTTP/1.1\r\nHost: a\r\n"])
+def test_who_connects_and_does_not_say_what_for_is_hung_up_on(
+    node: FakeNode, monkeypatch: pytest.MonkeyPatch, said: bytes
+) -> None:
     monkeypatch.setattr(server, "IDLE_SECONDS", 0.01)
-    with serving(node) as url:
-        host, port = urlsplit(url).netloc.split(":")
-        with socket.create_connection((host, int(port)), timeout=30) as connection:
-            assert _all_that_comes(connection) == b""
+    with serving(node) as url, _connected(url) as connection:
+        connection.sendall(said)
+        assert _all_that_comes(connection) == b""
 
 
 def test_metrics_are_families_of_samples(url: str, node: FakeNode) -> None:
