@@ -4,7 +4,7 @@ from dataclasses import replace
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mesh.core.copying import MAX_FETCHING, MAX_FILLING, MAX_HANDING, in_turn, renumbered, settled, urgent
@@ -175,6 +175,7 @@ def at_rest(world: Copies) -> None:
 
 
 @settings(max_examples=60, deadline=None)
+@example(947132, 4, 2)  # who parts has ended, and so has the owner
 @given(st.integers(0, 1 << 32), st.integers(1, 5), st.integers(2, 3))
 def test_whatever_happens_it_comes_to_rest_and_loses_nothing_that_lives(seed: int, workers: int, copies: int) -> None:
     lively(seed, workers, copies)

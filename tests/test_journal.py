@@ -123,6 +123,21 @@ def test_a_large_state_settles_at_once() -> None:
     assert len(store.scan(JOURNAL).states) <= 2
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_comes_in_other_sizes_than_what_settles_does_not_pile_up(turned: bool) -> None:
+    """Many small changes settle while few large ones come; and the other way round."""
+    store, much = MemoryStore(), Much(changes=1000, bytes=100_000, at_once=10, bytes_at_once=100)
+    shelf, longest = Shelf(store, 1 << 30, much), 0
+    small, large = [b""] * 50, [b"x" * 10_000]
+    for round in range(200):
+        values = small if (round // 40 % 2 == 0) != turned else large
+        names = [b"%d-%d" % (round, number) for number in range(len(values))]
+        shelf.changes(0, [1] * len(values), names, values)
+        shelf.flush()
+        longest = max(longest, sum(len(record) for _, _, record in store.scan(JOURNAL, None, 1 << 30).states))
+    assert 100_000 < longest < 3 * 100_000
+
+
 # -- mistakes ---------------------------------------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ from mesh.core.events import Effect, Propose, Withdraw
 from mesh.core.messages import ALIVE, DEAD, LEFT, SUSPECT, Member
 from mesh.core.planner import (
     GATHER,
+    GATHER_FILLS,
     GRACE,
     MOURNING,
     PAUSE,
@@ -21,8 +22,9 @@ from mesh.core.planner import (
     Planner,
     first_table,
     founding_fault,
+    gathering,
 )
-from mesh.core.table import LOST, PENDING, Slot, Table, voters_of
+from mesh.core.table import ACTIVE, LOST, PENDING, Slot, Table, voters_of
 from mesh.core.transitions import Facts
 
 THREE = (Declared("alpha", "worker", ""), Declared("beta", "worker", ""), Declared("gamma", "worker", ""))
@@ -262,6 +264,20 @@ def test_where_slots_have_copies_claims_come_together_and_what_is_proposed_goes_
     alpha.agreed(1_000, gather=GATHER)
     alpha.claimed(1_001, all_heard=True)
     assert alpha.next_deadline() == 1_001
+
+
+@pytest.mark.parametrize(
+    ("slot", "millis"),
+    [
+        (Slot(2, 0, (1,), ACTIVE, None, 1, 2), GATHER_FILLS),
+        (Slot(2, 0, (1,), PENDING, 1, 1), GATHER),
+        (Slot(2, 0, (1,), ACTIVE, None, 1, None, (1,)), GATHER),  # its owner commits nothing before
+    ],
+    ids=["filled", "handed over", "parting"],
+)
+def test_claims_that_somebody_waits_for_are_not_gathered_for_long(slot: Slot, millis: int) -> None:
+    table = replace(first_table(ALL, b"c" * 16, 16, copies=2), slots=(slot,) * 16)
+    assert gathering(table) == millis
 
 
 def test_the_lowest_named_live_voter_proposes_and_the_others_wait_their_turn() -> None:

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mesh.core.messages import ALIVE, DEAD, LEFT, READY, STAYING, SUSPECT
@@ -100,6 +100,7 @@ def lower_bound(world: World) -> int:
 
 
 @settings(max_examples=150, deadline=None)
+@example(3_466_390_491, 2, 0, 64)  # as many slots as may move wait for a donor that is down
 @given(st.integers(0, 1 << 32), st.integers(1, 5), st.integers(0, 2), st.sampled_from([16, 64]))
 def test_whatever_happens_it_comes_to_rest_level_and_loses_nothing_that_lives(
     seed: int, workers: int, witnesses: int, slots: int

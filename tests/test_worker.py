@@ -8,11 +8,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 import mesh
 from mesh.app.connectors import Chunk, Split
 from mesh.app.plan import compile
 from mesh.core.data import DataPlane
-from mesh.core.events import FlushSinks, ReadSplit, SinksFlushed, SinkWritten, SplitRead, Transmit, WriteSink
+from mesh.core.events import (
+    FlushSinks,
+    ReadSplit,
+    RecordAsked,
+    SinksFlushed,
+    SinkWritten,
+    SplitRead,
+    Transmit,
+    WriteSink,
+)
 from mesh.core.numbers import Numbers as Names
 from mesh.runtime.connections import Connections
 from mesh.runtime.flushing import FIRST_NAMED_MS, FLUSH_MS, MANY_ITEMS, MOST_NAMED_MS, Flushing
@@ -117,6 +128,28 @@ def test_a_flood_that_takes_long_to_work_off_does_not_keep_a_node_from_looking_u
         worker.hear(0)
     assert worker.data.table is not None
     assert worker.data.table.epoch == 9
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_what_a_question_has_to_do_with_sinks_waits_for_the_main_thread(
+    ends: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks, from whatever thread, runs none of the application's code; and it is not forgotten."""
+    worker, sink = working()
+    worker.inbox.append(agreed(1, [ME], [0] * 4))
+    while not worker.job_done:
+        worker.turn(0)
+    written = [*sink.items]
+    with monkeypatch.context() as patch:
+        patch.setattr(worker.data, "handle", lambda event, now: [WriteSink(0, ["late"])])
+        worker.take(RecordAsked(1, "x", "k", 1), 0)
+    assert sink.items == written
+    assert not worker.rests()
+    if ends:
+        worker.finish(0)
+    else:
+        worker.hear(0)
+    assert sink.items == [*written, "late"]
 
 
 def read(connections: Connections, offset: int) -> SplitRead:
