@@ -27,12 +27,14 @@ lint: $(VENV)/.developer    ## style, types, floors
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: install       ## the numbers in ARCHITECTURE.md and docs/operations.md
+bench: $(VENV)/.developer       ## the numbers in ARCHITECTURE.md and docs/operations.md
 	$(BIN)/python -P tools/bench.py
 	$(BIN)/python -P tools/bench_columns.py
 	$(BIN)/python -P tools/bench_membership.py
 	$(BIN)/python -P tools/bench_copies.py
 	$(BIN)/python -P tools/bench_join.py
+	$(BIN)/python -P tools/bench_http.py
+	$(BIN)/python -P tools/bench_disk.py
 
 simulate: install    ## seeded clusters on a broken network
 	$(BIN)/python -P tools/simulate.py --seeds 500

@@ -206,7 +206,8 @@ def join(copies: int, load: float, keys: int, full: float = 0.0) -> Result:
         after = _owners(made["alpha"])
     waits = [each for answer in answers for each in answer]
     moved = {slot for slot in range(SLOTS) if before[slot] != after[slot]}
-    assert {slot_of_key(key, 0, SLOTS) for key in probes["moving"]} <= moved
+    stayed = sorted({slot_of_key(key, 0, SLOTS) for key in probes["moving"]} - moved)
+    assert not stayed, f"somebody else came or went meanwhile: {len(stayed)} slots that should move did not"
     phases = {"before": (0.0, begun), "during": (begun, ended), "after": (ended, ended + QUIET)}
     phases["handed over"] = looks.handed_over()
     result: Result = {"copies": copies, "load": load, "keys": keys, "seconds": round(ended - begun, 1)}
