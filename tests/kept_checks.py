@@ -188,7 +188,9 @@ class Truth:
 
     # -- a state is about to change
 
-    def taking(self, who: str, stage: int, key: Any, state: Sequence[Id], record: Id) -> None:
+    def taking(self, who: str, stage: int, key: Any, state: Sequence[Id], record: Id, *, reigns: bool) -> None:
+        """`reigns`: who takes it owns the slot. Else it was deposed, and may lack what its successor has; what it takes
+        then must never count."""
         if record in state:
             self.complain(f"{who} takes {record} twice at stage {stage}")
         elif record[0] == ASKS and stage == 0:
@@ -199,7 +201,7 @@ class Truth:
             direct = stage == 1
             mine = [each for each in state if each[0] == record[0] and (not direct or each[3] == DIRECT)]
             last = mine[-1] if mine else None
-            if last != self._before[record]:
+            if reigns and last != self._before[record]:
                 self.complain(f"{who} takes {record} at stage {stage} after {last}, not after {self._before[record]}")
 
     def _taking_what_was_given(self, who: str, key: Any, state: Sequence[Id], record: Id) -> None:

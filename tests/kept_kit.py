@@ -210,7 +210,9 @@ class World:
         return [node for node in self.nodes.values() if node.alive and node.runs]
 
     def _taking(self, me: NodeId, stage: int, key: Any, state: Sequence[Id], record: Id) -> None:
-        self.truth.taking(str(self.nodes[me]), stage, key, state, record)
+        slot = self.table.slots[self.truth.slot_of(key)]
+        reigns = not self.keeps or self.table.members[slot.owner].node == me
+        self.truth.taking(str(self.nodes[me]), stage, key, state, record, reigns=reigns)
 
     def keeping(self, node: Node) -> Keeping:
         keeping = node.data.handoff
