@@ -3,17 +3,19 @@ directories: nothing that was acknowledged is lost, nothing counts twice, output
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+from http.client import HTTPException
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from tests.cluster_kit import Cluster, eventually
+from tests.cluster_kit import Cluster, cluster, eventually
 from tests.deaths_kit import Deaths, directory, on_disk
 from tests.flowing_kit import flowing
 from tests.test_cluster_rounds import the_same_as_in_one_process
-from tests.windows_kit import Producer, events, windows
+from tests.windows_kit import Producer, events, post, windows
 
 THREE = ("alpha", "beta", "gamma")
 STEPS = 3
@@ -126,6 +128,53 @@ def test_words_of_files_are_counted_once_while_nodes_die_and_come_back(tmp_path:
         assert deaths.kills
         assert words.made.alarms_of(*WRONG) == []
         assert words.made.noise() == []
+
+
+CARTS = """
+from dataclasses import dataclass
+
+import mesh
+
+
+@dataclass
+class Cart:
+    items: int = 0
+    total: int = 0
+
+
+def put(cart, line):
+    return Cart(cart.items + 1, cart.total + line["price"]), None
+
+
+app = mesh.App("carts")
+app.source("lines", mesh.http()).key_by(lambda line: line["who"]).stateful("cart", Cart, put)
+"""
+
+
+def test_a_state_whose_class_has_changed_is_told_and_is_there_for_the_version_that_wrote_it(tmp_path: Path) -> None:
+    """The same number of fields: what was the one would be read as the other."""
+    line, was = b'{"who": "ann", "price": 7}\n', {"items": 1, "total": 7}
+    with cluster(tmp_path, "alpha", app=CARTS, **on_disk("alpha", copies=1)) as made:
+        made.start()
+        made.until_ready()
+        assert post(made["alpha"].door, "/v1/sources/lines", line).code == 200
+        made["alpha"].kill()
+        (tmp_path / "app.py").write_text(
+            CARTS.replace("items: int = 0\n    total: int", "total: int = 0\n    items: int")
+        )
+        made.start()
+        made.until_ready()
+        with contextlib.suppress(OSError, HTTPException):
+            assert post(made["alpha"].door, "/v1/ask/cart", line, key="ann").code in (503, 504)
+        told = made["alpha"].until("store.failed")["error"]
+        assert "a state of stage cart, key 'ann', that this version" in told
+        assert "Cart is of version" in told
+        assert made["alpha"].end() == 1
+        assert made.noise() == []
+        (tmp_path / "app.py").write_text(CARTS)
+        made.start()
+        made.until_ready()
+        assert made["alpha"].get("/v1/state/cart", key="ann").body["state"] == was
 
 
 def test_an_old_copy_of_a_directory_is_refused(tmp_path: Path) -> None:

@@ -242,7 +242,7 @@ def test_another_format_or_another_database_is_refused(tmp_path: Path) -> None:
     raw = rocksdict.Rdict(path, rocksdict.Options(raw_mode=True))
     raw[records.FORMAT_KEY] = records.sealed(records.FORMAT_KEY, b"hashmesh 7")
     raw.close()
-    with pytest.raises(StartError, match="of format 'hashmesh 7'; this version reads and writes 'hashmesh 2'"):
+    with pytest.raises(StartError, match="of format 'hashmesh 7'; this version reads and writes 'hashmesh 3'"):
         DiskStore(path)
     foreign = rocksdict.Rdict(str(tmp_path / "foreign"), rocksdict.Options(raw_mode=True))
     foreign[b"x"] = b"y"

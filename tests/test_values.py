@@ -10,6 +10,7 @@ import struct
 import sys
 import types
 import uuid
+import zlib
 from collections import OrderedDict, namedtuple
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,6 +47,9 @@ class Checked:
         if self.ready:
             raise AssertionError("made twice")
         self.ready = True
+
+
+VERSION = zlib.crc32(b"x y")  # of Point
 
 
 class Colour(enum.Enum):
@@ -259,8 +263,10 @@ def test_extensions_nested_by_a_peer_do_not_end_the_process(depth: int) -> None:
     [
         extension(values.DATACLASS, ["os", "system", "true"]),
         extension(values.DATACLASS, ["subprocess", "Popen", ["true"]]),
-        extension(values.DATACLASS, [__name__, "Point", 1]),
-        extension(values.DATACLASS, [__name__, "Point", 1, 2, 3]),
+        extension(values.DATACLASS, [__name__, "Point", 1, 2]),
+        extension(values.DATACLASS, [__name__, "Point", VERSION]),
+        extension(values.DATACLASS, [__name__, "Point", VERSION, 1]),
+        extension(values.DATACLASS, [__name__, "Point", VERSION, 1, 2, 3]),
         extension(values.DATACLASS, [__name__, "", 1]),
         extension(values.DATACLASS, ["not.loaded", "Thing"]),
         extension(values.DATACLASS, [[], {}]),
@@ -286,6 +292,20 @@ def test_bytes_that_nobody_packed_are_refused(data: bytes) -> None:
         values.unpack(data)
     assert isinstance(refusal.value, Exception)
     assert not isinstance(refusal.value, MemoryError)
+
+
+@pytest.mark.parametrize("fields", ["x z", "y x", "x", "x y z"], ids=["renamed", "in another order", "fewer", "more"])
+def test_a_dataclass_whose_fields_have_changed_is_not_taken_for_what_it_was(
+    fields: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = values.pack(Point(1, 2))
+    monkeypatch.setattr(values, "_makers", {})  # as in another process
+    changed = dataclasses.make_dataclass("Point", fields.split())
+    monkeypatch.setitem(globals(), "Point", changed)
+    here = zlib.crc32(fields.encode())
+    told = rf"Point is of version {here:08x} here \({', '.join(fields.split())}\), and {VERSION:08x} came"
+    with pytest.raises(ValueError, match=told):
+        values.unpack(packed)
 
 
 def test_a_lookup_for_a_peer_runs_no_code_of_a_module(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,10 @@
 
 msgpack's own types pass as they are. What msgpack would change or refuse (a tuple would come back as a list) travels as
 an extension type. A dataclass travels by its module and name and is looked up among the modules that are already
-loaded, in their dictionaries: nothing is imported, computed or called for a peer. What is packed is also checked for
-being found again, so that a value is refused where it was made and not at its owner.
+loaded, in their dictionaries: nothing is imported, computed or called for a peer. Its values travel without the names
+of the fields, and with a version, which these names make: else a class whose fields have other names, or stand in
+another order, would take one for another. What is packed is also checked for being found again, so that a value is
+refused where it was made and not at its owner.
 
 Extensions nest by recursion, and a C stack ends in a crash, not in an error: hence `MAX_DEPTH`, both ways.
 Not the same afterwards: a bytearray comes back as bytes, a time zone as its offset, a dataclass without what is not a
@@ -20,6 +22,7 @@ import reprlib
 import sys
 import types
 import uuid
+import zlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, cast
@@ -100,16 +103,25 @@ def _name_of_member(kind: type[enum.Enum], value: enum.Enum) -> list[str]:
     return [kind.__module__, kind.__qualname__, value.name]
 
 
-_names: dict[type, tuple[str, str]] = {}  # of the dataclasses that will be found again; as many as the application has
+# Of the dataclasses that will be found again, also their versions; as many as the application has.
+_names: dict[type, tuple[str, str, int]] = {}
 
 
-def _name_of_dataclass(kind: type) -> tuple[str, str]:
+def _name_of_dataclass(kind: type) -> tuple[str, str, int]:
     name = _names.get(kind)
     if name is None:
         _check_found(kind, type)
         object.__new__(kind)  # how it is made again; a TypeError for a child of dict, list or Exception
-        name = _names[kind] = kind.__module__, kind.__qualname__
+        name = _names[kind] = kind.__module__, kind.__qualname__, _version(_field_names(kind))
     return name
+
+
+def _field_names(kind: Any) -> list[str]:
+    return [field.name for field in dataclasses.fields(kind)]
+
+
+def _version(names: list[str]) -> int:
+    return zlib.crc32(" ".join(names).encode("utf-8", "surrogatepass"))
 
 
 def _check_found(kind: type, base: type) -> None:
@@ -225,7 +237,7 @@ _DECODERS: dict[int, Callable[[Any], Any]] = {
     SET: _items(set),
     FROZENSET: _items(frozenset),
     BIG_INT: lambda plain: int.from_bytes(plain, "little", signed=True),
-    DATACLASS: lambda plain: _dataclass(plain[0], plain[1])(plain[2:]),
+    DATACLASS: lambda plain: _dataclass(plain[0], plain[1])(plain[2], plain[3:]),
     ENUM: lambda plain: _loaded(plain[0], plain[1], enum.EnumMeta).__members__[plain[2]],
     DATETIME: datetime.datetime.fromisoformat,
     DATE: datetime.date.fromisoformat,
@@ -233,10 +245,10 @@ _DECODERS: dict[int, Callable[[Any], Any]] = {
     UUID: lambda plain: uuid.UUID(bytes=plain),
 }
 
-_makers: dict[tuple[str, str], Callable[[list[Any]], Any]] = {}
+_makers: dict[tuple[str, str], Callable[[Any, list[Any]], Any]] = {}
 
 
-def _dataclass(module: str, qualname: str) -> Callable[[list[Any]], Any]:
+def _dataclass(module: str, qualname: str) -> Callable[[Any, list[Any]], Any]:
     maker = _makers.get((module, qualname))
     if maker is None:
         kind = _loaded(module, qualname, type)
@@ -246,12 +258,15 @@ def _dataclass(module: str, qualname: str) -> Callable[[list[Any]], Any]:
     return maker
 
 
-def _maker(kind: type) -> Callable[[list[Any]], Any]:
-    names = [field.name for field in dataclasses.fields(kind)]
+def _maker(kind: type) -> Callable[[Any, list[Any]], Any]:
+    names = _field_names(kind)
+    known = _version(names)
 
-    def make(items: list[Any]) -> Any:
-        if len(items) != len(names):
-            raise ValueError(f"{kind.__qualname__} has {len(names)} fields here, {len(items)} came")
+    def make(version: Any, items: list[Any]) -> Any:
+        if version != known or len(items) != len(names):
+            came = f"{version:08x}" if type(version) is int else show(version)
+            fields = ", ".join(names)
+            raise ValueError(f"{kind.__qualname__} is of version {known:08x} here ({fields}), and {came} came")
         instance: Any = object.__new__(kind)  # no __post_init__: the value was complete when it left
         for name, item in zip(names, items, strict=True):
             object.__setattr__(instance, name, item)

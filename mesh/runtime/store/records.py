@@ -1,6 +1,6 @@
 """How states lie in an ordered key space: a slot is one range of it, and every value carries its checksum.
 
-    00                                  the format, b"hashmesh 2"
+    00                                  the format, b"hashmesh 3"
     01 slot(4)                          a slot's meta
     02 slot(4) stage(2) key             a key's state
 
@@ -16,7 +16,7 @@ import zlib
 from mesh.core.storing import Cursor, StoreDamaged
 
 FORMAT_KEY = b"\x00"
-FORMAT = b"hashmesh 2"
+FORMAT = b"hashmesh 3"
 METAS_BEGIN, METAS_END = b"\x01", b"\x02"
 _STATE = b"\x02"
 _HEAD = 1 + 4 + 2  # of a state's key
