@@ -52,6 +52,7 @@ def scenario(*faults: Fault, workers: int = 3, witness: bool = False, disks: boo
         reads=tuple(range(1_000, 3_000, 40)),
         at_founding=(),
         joiners=(),
+        copies=1,
     )
     return dataclasses.replace(plain, **changes)
 

@@ -23,7 +23,7 @@ MANY = 50
 NAMES = (*GREEK, *(f"node-{number}" for number in range(len(GREEK), MANY)))
 FOR_MANY = ("quiet", "splits", "joins", "leaves", "late crash")
 CALM_PAUSE: Millis = 500
-COPIES = (1,)
+COPIES = (1, 1, 2, 3)  # a world with copies takes twice as long
 
 
 @dataclass(frozen=True, slots=True)
