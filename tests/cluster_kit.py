@@ -143,8 +143,12 @@ class NodeProcess:
         assert came, f"{self.name} did not log {event} {fields}: {self.events} {self.noise}"
         return came
 
+    def near(self, call: Callable[..., T], *arguments: Any, **named: Any) -> T:
+        """What is asked of its door is asked from where that can be reached."""
+        return call(*arguments, **named)
+
     def get(self, path: str, **query: str) -> Said:
-        return fetch(self.door, path, **query)
+        return self.near(fetch, self.door, path, **query)
 
     def status(self) -> Any:
         return self.get("/v1/status").body
@@ -159,7 +163,7 @@ class NodeProcess:
         return self.order("/v1/leave", name=name)
 
     def order(self, path: str, **query: str) -> Said:
-        return fetch(self.door, path, "POST", **query)
+        return self.near(fetch, self.door, path, "POST", **query)
 
     def metric(self, name: str) -> float:
         """The sum of a metric's samples."""

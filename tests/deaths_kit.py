@@ -1,4 +1,4 @@
-"""Nodes of a cluster with copies that are killed, paused, joined and drained, in an order drawn from a seed.
+"""Nodes of a cluster with copies that are killed, paused, joined, drained, and cut off, in an order drawn from a seed.
 
 At most `copies - 1` die at once: the next one is killed when every slot has all its copies again. With `disk` whoever
 was killed comes back with its directory, and then also all die at once.
@@ -7,11 +7,13 @@ was killed comes back with its directory, and then also all die at once.
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from http.client import HTTPException
 from random import Random
 from typing import Any
 
 from tests.cluster_kit import Cluster, NodeProcess, eventually
+from tests.namespace_kit import HostedCluster
 
 MOST = 5  # members at once
 FEWEST = 3  # so that a majority is left when one dies
@@ -131,6 +133,50 @@ class Deaths:
             eventually(lambda: len(watch.all_of(said)) > before, f"{watch.name} logs {said}")
         finally:
             paused.signal(signal.SIGCONT)
+
+
+class Splits(Deaths):
+    """Of nodes that each have a machine: the network breaks as well."""
+
+    def __init__(self, made: HostedCluster, random: Random, copies: int) -> None:
+        super().__init__(made, random, copies)
+        self.net = made.net
+
+    def one_of_each(self) -> None:
+        """Everything that there is, in any order; each time all comes to rest."""
+        kinds = [self._join, self._leave, self._kill, self._kill_and_replace, self._pause, self._split, self._one_way]
+        for number, kind in enumerate(self.random.sample(kinds, len(kinds))):
+            kind(f"new-{number}")
+            self.until_at_rest()
+
+    def _split(self, _: str) -> None:
+        """A minority is cut off until the others go on without it."""
+        shuffled = self.random.sample(self.members, len(self.members))
+        few = self.random.randint(1, (len(shuffled) - 1) // 2)
+        minority, majority = shuffled[:few], shuffled[few:]
+        print(f"the network splits: {' '.join(minority)} | {' '.join(majority)}")
+        self._while_cut(lambda: self.net.split(minority, majority), majority[0])
+
+    def _one_way(self, _: str) -> None:
+        """Somebody hears nobody any more, or nobody hears it."""
+        odd, *others = self.random.sample(self.members, len(self.members))
+        deaf = self.random.random() < 0.5
+        print(f"{odd} {'hears nobody' if deaf else 'is not heard'}")
+
+        def cut() -> None:
+            for other in others:
+                self.net.cut(*((other, odd) if deaf else (odd, other)))
+
+        self._while_cut(cut, others[0])
+
+    def _while_cut(self, cut: Callable[[], None], watch: str) -> None:
+        node = self.made[watch]
+        before = len(node.all_of("partition.members"))
+        cut()
+        try:
+            eventually(lambda: len(node.all_of("partition.members")) > before, f"{watch} goes on without them")
+        finally:
+            self.net.heal()
 
 
 def directory(name: str) -> str:

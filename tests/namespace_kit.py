@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tests.cluster_kit import Cluster, NodeProcess, Said, fetch
+from tests.cluster_kit import Cluster, NodeProcess
 from tests.commands import Ended, run_mesh
 
 PORT = 7400  # of the mesh, in every namespace
@@ -54,13 +54,13 @@ def _enter(namespace: str) -> None:
 
 
 class Host:
-    """A namespace with an address, and the thread that is in it."""
+    """A namespace with an address, and threads that are in it: who waits for an answer there is not alone."""
 
     def __init__(self, name: str, namespace: str, number: int) -> None:
         self.namespace = namespace
         self.address = f"10.77.0.{number}"
         self.port = f"port{number}"  # of the bridge
-        self._thread = ThreadPoolExecutor(1, f"in-{name}", _enter, (namespace,))
+        self._thread = ThreadPoolExecutor(4, f"in-{name}", _enter, (namespace,))
 
     def run(self, call: Callable[..., T], *arguments: Any, **named: Any) -> T:
         """There; an exception comes back here."""
@@ -74,10 +74,19 @@ class Network:
     """Hosts on a bridge. Use `network`."""
 
     def __init__(self, names: Sequence[str]) -> None:
-        prefix = f"mesh-{os.getpid()}-{next(_networks)}"
-        self._hub = f"{prefix}-hub"
-        self.hosts = {name: Host(name, f"{prefix}-{name}", number) for number, name in enumerate(names, 1)}
+        self._prefix = f"mesh-{os.getpid()}-{next(_networks)}"
+        self._hub = f"{self._prefix}-hub"
+        self.hosts = {name: self._host(name, number) for number, name in enumerate(names, 1)}
         self._cuts: dict[tuple[str, str], tuple[str, ...]] = {}
+
+    def _host(self, name: str, number: int) -> Host:
+        return Host(name, f"{self._prefix}-{name}", number)
+
+    def add(self, name: str) -> Host:
+        """One more, when all others are there."""
+        host = self.hosts[name] = self._host(name, len(self.hosts) + 1)
+        self._plug_in(host)
+        return host
 
     def build(self) -> None:
         _ip("netns", "add", self._hub)
@@ -167,8 +176,8 @@ class HostedNode(NodeProcess):
         self.host = host
         super().__init__(name, file, folder, *options)
 
-    def get(self, path: str, **query: str) -> Said:
-        return self.host.run(fetch, self.door, path, **query)
+    def near(self, call: Callable[..., T], *arguments: Any, **named: Any) -> T:
+        return self.host.run(call, *arguments, **named)
 
     def mesh(self, *words: str) -> Ended:
         """A `mesh` command that asks this node."""
@@ -208,6 +217,13 @@ class HostedCluster(Cluster):
             host = self.net.hosts[name]
             self._add(host.run(HostedNode, host, name, file.name, self.folder, "--insecure", *options))
 
+    def join(self, name: str, at: str, *options: str, text: str | None = None) -> NodeProcess:
+        """On a machine of its own, which is there afterwards too."""
+        host = self.net.hosts.get(name) or self.net.add(name)
+        where = ("--listen", f"tcp://{host.address}:{PORT}", "--http", "127.0.0.1:0", "--join", self.nodes[at].listen)
+        self.start(name, options=(*where, *options), text=text)
+        return self.nodes[name]
+
     def hosted(self, name: str) -> HostedNode:
         node = self.nodes[name]
         assert isinstance(node, HostedNode)
@@ -227,10 +243,11 @@ def topology(hosts: Mapping[str, Host], **cluster: Any) -> str:
 
 
 @contextmanager
-def hosted(folder: Path, *names: str, app: str, **settings: Any) -> Iterator[HostedCluster]:
-    """Nothing is started yet; everything is killed and taken down at the end. `app` is the text of a file."""
+def hosted(folder: Path, *names: str, app: str | Path, **settings: Any) -> Iterator[HostedCluster]:
+    """Nothing is started yet; everything is killed and taken down at the end. `app` is a file, or the text of one."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "app.py").write_text(app, encoding="utf-8")
+    text = app if isinstance(app, str) else app.read_text(encoding="utf-8")
+    (folder / "app.py").write_text(text, encoding="utf-8")
     with network(*names) as net:
         made = HostedCluster(folder, net, topology(net.hosts, **settings))
         try:

@@ -6,6 +6,7 @@ slot remembers of its producers when it has been moved many times.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
 from random import Random
@@ -17,13 +18,16 @@ from tests.windows_kit import Producer, of_one_process, windows, written
 
 ROUNDS = 10
 PRODUCERS = 3
+THREE = ("alpha", "beta", "gamma")
 
 
 class Rounds:
-    """Who is a member, and how one comes and one goes."""
+    """Who is a member, and how one comes and one goes. `options`: those of a node of this name that joins."""
 
-    def __init__(self, made: Cluster, random: Random) -> None:
-        self.made, self.random = made, random
+    def __init__(
+        self, made: Cluster, random: Random, options: Callable[[str], tuple[str, ...]] = lambda name: ()
+    ) -> None:
+        self.made, self.random, self.options = made, random, options
         self.members = [*made.names]
         self.gone: list[str] = []
 
@@ -52,7 +56,7 @@ class Rounds:
         if name in self.made.names:
             self.made.start(name, options=("--join", self.made[at].listen))
             return self.made[name]
-        return self.made.join(name, at)
+        return self.made.join(name, at, *self.options(name))
 
     @staticmethod
     def _leave(asked: NodeProcess, leaver: NodeProcess) -> bool:
@@ -69,20 +73,23 @@ class Rounds:
 def test_ten_rounds_of_join_and_leave_while_producers_post(tmp_path: Path, seed: int) -> None:
     print(f"seed {seed}")
     random = Random(seed)
-    with windows(tmp_path, "alpha", "beta", "gamma") as made:
-        producers = [Producer(f"p{number}", made, Random(random.random())) for number in range(PRODUCERS)]
-        for producer in producers:
-            producer.start()
-        rounds = Rounds(made, random)
-        for number in range(1, ROUNDS + 1):
-            rounds.round(number)
-        for producer in producers:
-            producer.stop()
-            print(producer.name, dict(producer.answers), f"{producer.reads} reads, {len(producer.sent)} lines")
-            assert producer.reads
-        the_same_as_in_one_process(made, [line for producer in producers for line in producer.sent], random)
-        assert made.alarms_of("partition.lost", "node.crashed", "record.set_aside", "member.dead") == []
-        assert made.noise() == []
+    with windows(tmp_path, *THREE) as made:
+        ten_rounds(made, random, Rounds(made, random))
+
+
+def ten_rounds(made: Cluster, random: Random, rounds: Rounds) -> None:
+    producers = [Producer(f"p{number}", made, Random(random.random())) for number in range(PRODUCERS)]
+    for producer in producers:
+        producer.start()
+    for number in range(1, ROUNDS + 1):
+        rounds.round(number)
+    for producer in producers:
+        producer.stop()
+        print(producer.name, dict(producer.answers), f"{producer.reads} reads, {len(producer.sent)} lines")
+        assert producer.reads
+    the_same_as_in_one_process(made, [line for producer in producers for line in producer.sent], random)
+    assert made.alarms_of("partition.lost", "node.crashed", "record.set_aside", "member.dead") == []
+    assert made.noise() == []
 
 
 def the_same_as_in_one_process(made: Cluster, sent: list[tuple[str, int]], random: Random) -> None:

@@ -66,10 +66,14 @@ def written(folder: Path) -> dict[str, list[int]]:
 def windows(folder: Path, *names: str, **settings: Any) -> Iterator[Cluster]:
     """These nodes, ready; what they give out is in `out`."""
     with cluster(folder, *names, app=EXAMPLE, **settings) as made:
-        made.text = made.text.replace("[[node]]", '[app.params]\noutput = "out"\n[[node]]', 1)
-        made.start()
-        made.until_ready()
+        start_windows(made)
         yield made
+
+
+def start_windows(made: Cluster) -> None:
+    made.text = made.text.replace("[[node]]", '[app.params]\noutput = "out"\n[[node]]', 1)
+    made.start()
+    made.until_ready()
 
 
 def of_one_process(sent: list[tuple[str, int]]) -> tuple[dict[str, dict[str, Any]], dict[str, list[int]]]:
@@ -152,7 +156,8 @@ class Producer:
         """None if there was no answer."""
         seconds = self.random.choice((30.0, 30.0, 30.0, 0.004))
         try:
-            said = events(self._node().door, body, self.name, first, seconds)
+            node = self._node()
+            said = node.near(events, node.door, body, self.name, first, seconds)
         except (OSError, http.client.HTTPException) as error:
             self.answers[type(error).__name__] += 1
             return None
