@@ -118,6 +118,18 @@ def test_a_later_reign_has_all_that_anybody_was_told_of(told: Callable[[KeptLedg
     assert [violation.rule for violation in ledger.found] == ["I7"]
 
 
+def test_who_does_not_know_that_it_is_deposed_may_begin_with_a_key_that_counts_elsewhere() -> None:
+    ledger = book()
+    step(ledger, B, 0, 1)
+    then(ledger, B, 1, 1)
+    step(ledger, A, 0, 1)
+    step(ledger, A, 1, 2)
+    assert not ledger.found
+    step(ledger, B, 1, 2)
+    ledger.shown(0, "key-0", 2)
+    assert not ledger.found
+
+
 def test_what_only_a_former_owner_has_may_not_be_seen() -> None:
     ledger = book()
     for seq in range(3):

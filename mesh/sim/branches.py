@@ -1,8 +1,9 @@
 """What became of one key's state, where a slot has several copies: each reign is a branch of the one before.
 
 A reign begins with some of what the former one has applied, in its order, and goes on from there. A former owner that
-has not heard of it may go on, too: what it applies then is in its branch alone, and must never count. What counts,
-because somebody outside has seen it, is *committed*: it is in every later reign.
+has not heard of it may go on, too, also with a key that it has had nothing of before: what it applies then is in its
+branch alone, and must never count. What counts, because somebody outside has seen it, is *committed*: it is in every
+later reign.
 
 Rules that are noted here: a reign's state never goes back; a later reign has all that was committed; nothing counts
 that a later reign lacks.
@@ -19,6 +20,7 @@ class Branches:
 
     def __init__(self, what: str) -> None:
         self.committed: list[Record] = []
+        self._since: list[int] = []  # in which reign each of these was seen
         self._what = what
         self._taken: dict[int, list[Record]] = {}  # reign -> what its state was made of, if it has applied anything
 
@@ -39,8 +41,9 @@ class Branches:
         former = [] if before is None else self._taken[before]
         if len(former) < count:
             raise Violation("I5", f"{self._what} begins a reign with {count} records, and had {len(former)}")
-        if former[:count][: len(self.committed)] != self.committed:
-            lacks = len(self.committed) - count
+        counts = [record for record, since in zip(self.committed, self._since, strict=True) if since <= reign]
+        if former[:count][: len(counts)] != counts:
+            lacks = len(counts) - count
             raise Violation("I7", f"{self._what} begins a reign without {lacks} records that were committed")
         return former[:count]
 
@@ -74,4 +77,5 @@ class Branches:
         if wanted[:shorter] != self.committed[:shorter]:
             raise Violation("I5", f"what is committed of {self._what} does not form one chain")
         if count > len(self.committed):
+            self._since += [reign] * (count - len(self.committed))
             self.committed = wanted
