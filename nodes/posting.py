@@ -207,6 +207,12 @@ def _lines_answer(source: str, producer: _Producer, outcome: str, text: bytes) -
     if outcome == "too-old":
         told = f"line {body['seq']} of producer {producer.name} is so long past that it may have been applied"
         return error_answer(409, outcome, f"{told} or not")
+    if outcome == "unknown-producer":
+        told = f"producer {producer.name} is not known here, or not any more"
+        return error_answer(409, outcome, f"{told}: it begins with line 0, and not with line {body['seq']}")
+    if outcome == "too-far":
+        told = f"line {body['seq']} of producer {producer.name} is more than {WINDOW} lines ahead"
+        return error_answer(409, outcome, f"{told} of all that it has sent")
     return _not_applied(outcome, "some of the slots that are needed are not active now")
 
 

@@ -23,6 +23,9 @@ def test_what_was_committed_survives_its_owner(tmp_path: Path) -> None:
     with windows(tmp_path, *THREE, copies=2) as made:
         sent = [(f"key-{number}", number) for number in range(60)]
         assert events(made["alpha"].door, sent, "p").body == {"committed": 60, "duplicates": 0}
+        for producer, first, why in (("new", 5, "unknown-producer"), ("p", 1_000_000, "too-far")):
+            told = events(made["gamma"].door, [("key-7", 1)], producer, first)
+            assert (told.code, told.body["error"]) == (409, why)
         Deaths(made, Random(1), 2).until_at_rest()
         victim = made[made.owner_of("key-7")]
         others = [node for node in made if node is not victim]

@@ -43,7 +43,8 @@ def test_what_was_committed_survives_the_death_of_all(tmp_path: Path, copies: in
         made.start()
         deaths.until_at_rest()
         committed(made, sent)
-        the_same_as_in_one_process(made, sent, Random(1))
+        assert events(made["beta"].door, [("key-0", 60)], "p", 60).body == {"committed": 1, "duplicates": 0}
+        the_same_as_in_one_process(made, [*sent, ("key-0", 60)], Random(1))
         assert made.alarms_of(*WRONG) == []
         assert made.noise() == []
 

@@ -147,7 +147,7 @@ def test_a_piece_whose_slot_was_gone_in_its_midst_goes_on_with_nothing_of_that_s
     assert lists(cluster, 1, slots) == {word: tuple(lines)}
 
 
-def test_a_claim_of_numbers_that_is_withdrawn_stands_in_nobodys_way() -> None:
+def test_numbers_whose_claim_is_withdrawn_are_claimed_from_the_next_owner() -> None:
     cluster = cluster_of(3, [])
     cluster.go_on(ticks=10)
     slots = owned_by(cluster, 1)
@@ -162,5 +162,5 @@ def test_a_claim_of_numbers_that_is_withdrawn_stands_in_nobodys_way() -> None:
     cluster.go_on(ticks=3)
     assert {ticket: outcome for ticket, (outcome, _) in outcomes(cluster, 2).items()} == {
         1: "committed",
-        2: "committed",
+        2: "conflict",
     }

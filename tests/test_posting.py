@@ -134,6 +134,8 @@ def test_what_waits_in_memory_is_bounded() -> None:
         ("bad-line", b'{"line": 2, "detail": "why"}', 400, "bad-line"),
         ("conflict", b'{"seq": 5}', 409, "conflict"),
         ("too-old", b'{"seq": 5}', 409, "too-old"),
+        ("unknown-producer", b'{"seq": 5}', 409, "unknown-producer"),
+        ("too-far", b'{"seq": 5}', 409, "too-far"),
         ("busy", b"", 503, "busy"),
         ("unavailable", b"", 503, "unavailable"),
         ("unknown", b"", 504, "unknown"),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mesh.core import windows
 from mesh.core.codec import Malformed
-from mesh.core.windows import CONFLICT, INDEX_BITS, KNOWN, NEW, TOO_OLD, Windows
+from mesh.core.windows import CONFLICT, INDEX_BITS, KNOWN, NEW, TOO_FAR, TOO_OLD, UNKNOWN, Windows
 
 takes = st.lists(st.tuples(st.integers(0, 1), st.sampled_from(["p", "q"]), st.integers(0, 40), st.integers(0, 2)))
 
@@ -111,6 +111,22 @@ def test_lines_are_claimed_all_or_none() -> None:
     assert here.claim(0, 1, "p", 3, [5, 6]) == (CONFLICT, 3)
     assert here.claim(0, 1, "p", 4, [7]) == (NEW, 0)
     assert here.take(0, 1, "p", 4 << INDEX_BITS, 7) == KNOWN
+
+
+def test_who_is_not_known_begins_at_nought_and_nobody_leaps(monkeypatch: pytest.MonkeyPatch) -> None:
+    small(monkeypatch, WINDOW=8, WINDOWS=2)
+    here = Windows()
+    assert here.registered(0, 1, "p", 3) == (UNKNOWN, 3)
+    assert here.registered(0, 1, "p", 0) == (NEW, 0)
+    assert not here.slots_here()
+    here.claim(0, 1, "p", 0, [1, 2])
+    assert here.registered(0, 1, "p", 10) == (TOO_FAR, 10)
+    assert here.registered(0, 1, "p", 9) == (NEW, 9)
+    here.claim(0, 1, "p", 9, [1])
+    assert here.registered(0, 1, "p", 2) == (NEW, 2), "what it has overtaken may come"
+    for producer in ("q", "r"):
+        here.claim(0, 1, producer, 0, [1])
+    assert here.registered(0, 1, "p", 9) == (UNKNOWN, 9), "forgotten: nobody knows whether that has been applied"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ Answers   go out as `Answered`, once a request, at the latest when its time is o
           committed, answered   all is applied, and its outputs are in a router's or a sink's hands
           bad-line, raised      the steps of the source, or of the stage, do not take it; nothing is applied
           conflict, too-old     a number was used for another line, or for one that is long past
+          unknown-producer      it is not known, any more or yet, and does not begin with line 0
+          too-far               it leaps ahead by more than is remembered
           busy, unavailable     nothing is applied, and it may be tried again
           unknown               some may be, or will be; to be tried again under the same numbers
 
@@ -37,7 +39,7 @@ from mesh.core.requests import Record, Request
 from mesh.core.set_aside import told
 from mesh.core.table import ACTIVE
 from mesh.core.values import NotSerializable
-from mesh.core.windows import INDEX_BITS, MOST_SEQ, numbers_to_bytes
+from mesh.core.windows import INDEX_BITS, MOST_SEQ, REFUSALS, numbers_to_bytes
 from mesh.core.windows import MOST_RECORDS as MOST_OF_A_LINE
 
 MOST_REQUESTS = 64  # each is an HTTP connection that waits; more would only wait longer
@@ -52,6 +54,8 @@ LINES_AT_ONCE = 1 << 12
 
 class Ingest:
     """All requests of this node. `put_own` and `claim_own` are the ways to itself as an owner."""
+
+    _must_claim = False  # else it goes on without, if nobody can be asked
 
     def __init__(
         self,
@@ -97,7 +101,8 @@ class Ingest:
         return min(times, default=None)
 
     def _is_held_up(self, request: Request) -> bool:
-        return bool(request.todo) and not request.in_flight and not request.claim and not request.reading
+        waits = bool(request.todo) or request.unclaimed
+        return waits and not request.in_flight and not request.claim and not request.reading
 
     # -- from outside
 
@@ -109,7 +114,7 @@ class Ingest:
             self._say(event.ticket, "bad-line", {"line": 1, "detail": f"a line's number is below {MOST_SEQ}"})
         elif self._takes(event.ticket):
             request = Request(event.ticket, now + POST_MS, found[0], event.values, event.producer, event.first)
-            request.digests = event.digests
+            request.digests, request.unclaimed = event.digests, bool(event.producer and event.values)
             self._requests[event.ticket] = request
             request.reading = True
             self._reading.append(request)
@@ -157,8 +162,7 @@ class Ingest:
             self._reading.append(request)
         else:
             request.reading = False
-            if not self._claim(request):
-                self._go_on(request, now)
+            self._go_on(request, now)
         return self._pace, max(1, lines)
 
     def _read(self, request: Request, lines: int) -> dict[str, Any] | None:
@@ -190,15 +194,15 @@ class Ingest:
 
     # -- the producer's numbers
 
-    def _claim(self, request: Request) -> bool:
-        """Ask the owner of the producer's name whether these numbers were used for other lines, if it is there. With
-        the answer, which may be there at once, it goes on."""
-        if not request.producer or not request.values:
-            return False
-        slot = slot_of_key(request.producer, self._seed, self._slots)
-        owner = self._owners[slot]
+    def _claim(self, request: Request, now: Millis) -> None:
+        """Ask the owner of the producer's name whether these numbers may be used for these lines. With the answer,
+        which may be there at once, it goes on."""
+        if now < request.retry_at:
+            return
+        owner = self._owner_of(slot_of_key(request.producer, self._seed, self._slots))
         if owner is None:
-            return False
+            self._without_claim(request, now)
+            return
         digests = numbers_to_bytes(request.digests)
         claim = ClaimLines(self._next_number(), request.producer, request.first, digests)
         request.claim = claim.number
@@ -207,23 +211,37 @@ class Ingest:
             self._claim_own(claim)
         else:
             self._emitting.effects.append(Transmit(owner, POSTS, encode_with_values(claim)))
-        return True
 
     def claimed(self, sender: NodeId, answer: LinesClaimed, now: Millis) -> None:
         if answer.number not in self._claims or self._claims[answer.number][1] != sender:
             return
         request = self._claims.pop(answer.number)[0]
         request.claim = 0
-        if answer.verdict in ("conflict", "too-old"):
+        if answer.verdict == "unavailable":
+            self._without_claim(request, now)
+            return
+        request.unclaimed = False
+        if answer.verdict in REFUSALS:
             request.wrong, request.wrong_seq = answer.verdict, answer.seq
             request.todo.clear()
         self._go_on(request, now)
+
+    def _without_claim(self, request: Request, now: Millis) -> None:
+        """Nobody can say; somebody may soon."""
+        if self._must_claim:
+            request.retry_at = now + PAUSE_MS
+        else:
+            request.unclaimed = False
+            self._go_on(request, now)
 
     # -- records go to their owners
 
     def _go_on(self, request: Request, now: Millis) -> None:
         """Send what may be sent; answer if nothing is left."""
         if request.claim:
+            return
+        if request.unclaimed:
+            self._claim(request, now)
             return
         if request.wrong and not request.in_flight:
             self._end(request, request.wrong, {"seq": request.wrong_seq})

@@ -26,6 +26,8 @@ from mesh.core.values import NotSerializable
 class KeptIngest(Ingest):
     """All requests of this node."""
 
+    _must_claim = True
+
     _reigns: list[Reign | None] | None = None  # as of the table that is known
 
     def set_table(self, table: TableAgreed, now: Millis) -> None:
@@ -57,7 +59,7 @@ class KeptIngest(Ingest):
                 self._refused(request, records)
 
     def _forget_claims(self, ended: dict[int, None], now: Millis) -> None:
-        """They only find mistakes: it goes on without."""
+        """Whoever owns the slot now is asked."""
         for number, (request, owner) in list(self._claims.items()):
             if slot_of_key(request.producer, self._seed, self._slots) in ended:
                 self.claimed(owner, LinesClaimed(number, "unavailable", 0), now)

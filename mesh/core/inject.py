@@ -67,6 +67,8 @@ class Piece:
 class Injects:
     """All pieces that wait here. `answer_own` gets the answers to this node's own."""
 
+    _registers = False  # producers, whose numbers then have no leaps
+
     def __init__(
         self,
         plan: Plan,
@@ -132,8 +134,13 @@ class Injects:
         slot = slot_of_key(claim.producer, self._seed, self._slots)
         if slot not in self._handoff.holdings.active:
             return LinesClaimed(claim.number, "unavailable", 0)
-        stage, digests = len(self._plan.stages), numbers_from_bytes(claim.digests)
-        return LinesClaimed(claim.number, *self._owner.windows.claim(slot, stage, claim.producer, claim.first, digests))
+        stage, windows = len(self._plan.stages), self._owner.windows
+        if self._registers:
+            verdict, seq = windows.registered(slot, stage, claim.producer, claim.first)
+            if verdict != NEW:
+                return LinesClaimed(claim.number, verdict, seq)
+        digests = numbers_from_bytes(claim.digests)
+        return LinesClaimed(claim.number, *windows.claim(slot, stage, claim.producer, claim.first, digests))
 
     # -- and are applied
 

@@ -28,6 +28,8 @@ UNKNOWN = "unknown"  # what is wrong with a piece of which nobody can say whethe
 class KeptInjects(Injects):
     """`keeping` takes the packs and brings them back."""
 
+    _registers = True
+
     def __init__(
         self,
         plan: Plan,

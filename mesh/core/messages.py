@@ -589,7 +589,7 @@ class ClaimLines(Message):
 
 @dataclass(frozen=True, slots=True)
 class LinesClaimed(Message):
-    """(cargo) The answer; `verdict` is "" | "conflict" | "too-old" | "unavailable", `seq` the first line's of which."""
+    """(cargo) The answer; `verdict`: see `ingest`, "" for yes; `seq` the first line's of which."""
 
     number: int
     verdict: str

@@ -47,6 +47,7 @@ class Request:
     digests: Sequence[int] = ()
     reading: bool = False  # the steps have not been run on all lines
     read: int = 0  # lines that they have been run on
+    unclaimed: bool = False  # the producer's numbers are not claimed yet
     claim: int = 0  # number of the question for the producer's numbers, while it is on its way
     started: bool = False  # something was sent
     stale: bool = True  # the table has changed since records were given to owners, or some were refused

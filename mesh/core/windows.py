@@ -9,8 +9,10 @@ Events    `take` (asks and marks in one step), `claim` (a whole body at once, or
           slot that moves.
 Claims    two lines under one number may have keys of different slots, of which neither would see that the other came
           first. So before a body is sent on, its numbers and digests are claimed in the slot of the producer's own
-          name, at a stage that no application has. This finds mistakes; that nothing is applied twice does not hang
-          on it.
+          name, at a stage that no application has: this finds mistakes. Where slots have copies it must be done: who is
+          not known there begins at 0, and nobody leaps by more than WINDOW. So a producer that has been forgotten is
+          told so, and what it sends again is not taken for new. With one copy in memory that slot may be gone with its
+          node, and others go on: then nothing that is taken twice hangs on it.
 
 Invariants a known record stays known while its slot is here, until WINDOW later ones are known or its window was the
           one that was used least recently when there were more than WINDOWS, or more than MARKS in them all. `floor`
@@ -40,6 +42,8 @@ MOST_SEQ = 1 << 40  # lines of one producer: a million a second for twelve days
 MAX_PRODUCER = 200  # characters of a name
 
 NEW, KNOWN, CONFLICT, TOO_OLD = "", "known", "conflict", "too-old"
+UNKNOWN, TOO_FAR = "unknown-producer", "too-far"
+REFUSALS = (CONFLICT, TOO_OLD, UNKNOWN, TOO_FAR)  # of claims
 _Name: TypeAlias = tuple[int, int, str]  # slot, stage, producer
 
 
@@ -110,6 +114,13 @@ class Windows:
         self.marks += more
         if more < 1 and self.cut is not None:
             self.cut[name] = None
+
+    def registered(self, slot: int, stage: int, producer: str, first: int) -> tuple[str, int]:
+        """Whether a producer may go on with this line, as far as its claims tell; as `claim`."""
+        window = self._windows.get((slot, stage, producer))
+        if window is None or not window.ids:
+            return (UNKNOWN if first else NEW), first
+        return (TOO_FAR if first > (window.ids[-1] >> INDEX_BITS) + WINDOW else NEW), first
 
     def claim(self, slot: int, stage: int, producer: str, first: int, digests: Sequence[int]) -> tuple[str, int]:
         """(verdict, seq) of the first line that cannot be claimed, and then none is; else all are."""
