@@ -1,8 +1,9 @@
 """The only parser of peer input. Whatever arrives, the answer is a checked message or `Malformed`; never another error.
 
-Checks are compiled once from the annotations in `messages`. msgpack is told a limit for every length; what many small
-things may cost is bounded by counting them (10 MB of empty maps would otherwise become 600 MB). What is packed here is
-within the same limits, or refused here: a payload that its receiver refuses would be sent for ever.
+Checks, and what is taken out of a message, are compiled once from the annotations in `messages`. msgpack is told a
+limit for every length; what many small things may cost is bounded by counting them (10 MB of empty maps would otherwise
+become 600 MB). What is packed here is within the same limits, or refused here: a payload that its receiver refuses
+would be sent for ever.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import types
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import msgpack
@@ -28,8 +30,6 @@ MAX_MEMBERS = 1 << 17  # items of one tuple in any message but a payload
 COUNTED_ABOVE = 1 << 19  # bytes; parts below it cannot become more than 40 MB (empty maps), and are not slowed down
 MAX_UNITS = 640 << 10  # of at most 84 bytes, a short text: what a larger part may become in memory, see `values`
 MAX_ITEMS = COUNTED_ABOVE  # of one list or map in a payload; too many are only in what is checked before it is sent
-
-_NUMBER_OF = {kind: number for number, kind in KINDS.items()}
 
 
 class Malformed(Exception):
@@ -58,12 +58,12 @@ def encode_header(header: Header) -> bytes:
 
 def encode(message: Message) -> bytes:
     """A message without application values."""
-    return _pack([_NUMBER_OF[type(message)], *_fields(message)])
+    return _pack(_plain(message))
 
 
 def encode_with_values(message: Message) -> bytes:
     """A message with columns. Raises `values.NotSerializable` naming the value."""
-    packed = values.pack([_NUMBER_OF[type(message)], *_fields(message)])
+    packed = values.pack(_plain(message))
     if len(packed) > COUNTED_ABOVE:
         _check_acceptable(packed)
     return packed
@@ -76,16 +76,9 @@ def _check_acceptable(packed: bytes) -> None:
         raise values.NotSerializable(f"a batch of {len(packed)} bytes is more than a node accepts: {error}") from None
 
 
-def _fields(record: Any) -> list[Any]:
-    return [_plain(getattr(record, name)) for name in record.__slots__]
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
-        return _fields(value)
-    if type(value) is tuple:
-        return [_plain(item) for item in value]
-    return value
+def _plain(message: Message) -> list[Any]:
+    number, taken = _TAKERS[type(message)]
+    return [number, *taken(message)]
 
 
 def _pack(items: list[Any]) -> bytes:
@@ -130,11 +123,9 @@ def _unpack(part: bytes, max_bytes: int, *, plain: bool) -> Any:
         raise Malformed("too-long", f"{size} bytes, more than {max_bytes}")
     units = MAX_UNITS if size > COUNTED_ABOVE else None
     items = min(size, MAX_MEMBERS if plain else MAX_ITEMS)  # a list gets its memory before its items are there
-    limits = {"max_array_len": items, "max_map_len": 0 if plain else items}
-    if plain:
-        limits |= {"max_ext_len": 0}
+    maps, extensions = (0, 0) if plain else (items, size)
     try:
-        return values.unpack(part, max_units=units, **limits)
+        return values.unpack(part, units, max_array_len=items, max_map_len=maps, max_ext_len=extensions)
     except values.TooMuch as error:
         raise Malformed("too-many", str(error)) from None
     except Exception as error:  # msgpack raises ValueError's children, but also others; all of it is the peer's fault
@@ -208,13 +199,13 @@ def _tuple_of(item: Check) -> Check:
 def _record(kind: type) -> Check:
     hints = typing.get_type_hints(kind, include_extras=True)
     names = [each.name for each in dataclasses.fields(kind)]
-    checks = [(name, _check_for(hints[name])) for name in names]
+    checks = [_check_for(hints[name]) for name in names]
     labels = [f"{kind.__name__}.{name}" for name in names]
 
     def check(value: Any, where: str) -> Any:
         if type(value) is not list or len(value) != len(checks):
             raise Malformed("grammar", f"{where}: {kind.__name__} has {len(checks)} fields")
-        return kind(*[each(item, label) for (_, each), item, label in zip(checks, value, labels, strict=True)])
+        return kind(*[each(item, label) for each, item, label in zip(checks, value, labels, strict=True)])
 
     return check
 
@@ -237,3 +228,38 @@ def _check_for(hint: Any) -> Check:
 
 _HEADER = _record(Header)
 _MESSAGES = {number: _record(kind) for number, kind in KINDS.items()}
+
+
+# -- what is packed, compiled from annotations ------------------------------------------------------------------------
+
+Taker = Callable[[Any], typing.Sequence[Any]]
+
+
+def _taker(kind: type) -> Taker:
+    """The fields of a record, in their order."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    names = [each.name for each in dataclasses.fields(kind)]
+    ways = [(name, _taker_for(hints[name])) for name in names]
+    if len(names) > 1 and not any(way for _, way in ways):
+        return typing.cast(Taker, attrgetter(*names))
+
+    def taken(record: Any) -> list[Any]:
+        return [getattr(record, name) if way is None else way(getattr(record, name)) for name, way in ways]
+
+    return taken
+
+
+def _taker_for(hint: Any) -> Taker | None:
+    """None: it is packed as it is."""
+    if typing.get_origin(hint) is tuple:
+        item = _taker_for(typing.get_args(hint)[0])
+        return list if item is None else lambda many: [item(each) for each in many]
+    return _record_taker(hint) if dataclasses.is_dataclass(hint) else None
+
+
+def _record_taker(hint: Any) -> Taker:
+    taken = _taker(hint)
+    return lambda record: [*taken(record)]
+
+
+_TAKERS = {kind: (number, _taker(kind)) for number, kind in KINDS.items()}

@@ -159,7 +159,7 @@ _ENCODERS: dict[type, Callable[[Any], tuple[int, Any]]] = {
 # -- in ---------------------------------------------------------------------------------------------------------------
 
 
-def unpack(data: bytes, *, max_units: int | None = None, **limits: Any) -> Any:
+def unpack(data: bytes, max_units: int | None = None, **limits: int) -> Any:
     """The inverse of `pack`; `limits` are msgpack's. Raises `TooMuch` above `max_units`, and anything on bad input."""
     if max_units is None:
         return msgpack.unpackb(data, ext_hook=_RESTORERS[MAX_DEPTH], strict_map_key=False, **limits)
