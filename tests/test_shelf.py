@@ -130,7 +130,7 @@ class One:
             self.told += effects
             self.give(*(event for effect in effects for event in self._answers(effect)))
             self.most_warm = max(self.most_warm, sum(each.warm_keys() for each in self.stages()))
-            if not self.data.runnable(self.now) and self.data.quiet() and not any(self.data._reading.due()):
+            if not self.data.runnable(self.now) and self.data.quiet() and not self.data._reading.next_at():
                 return
 
     def shelf(self) -> Shelf:

@@ -52,6 +52,8 @@ class Applying:
 
     def next_stage(self) -> int | None:
         """The deepest that has a batch and may emit: deeper ones first, so that there is room for what is above."""
+        if self._intake.empty():
+            return None
         return next((stage for stage in reversed(range(len(self._plan.stages))) if self._may_apply(stage)), None)
 
     def _may_apply(self, stage: int) -> bool:

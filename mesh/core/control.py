@@ -107,6 +107,7 @@ _ADMISSION = (Hello, Welcome, Refused)
 _MEMBERSHIP = (Ping, Ack, PingReq, Nack, PushPull, Gossip)
 _AGREEMENT = (Prepare, Promise, Accept, Accepted, Outbid, Chosen, EpochKnown)
 _LINKS = (Frame, LinkAck, LinkProbe)
+_OF_LINKS = (Transmit, Consumed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,14 +165,13 @@ class ControlPlane:
         self._seated = False  # some table had a seat for this node
         self._departed = False
         self._miss_at: Millis | None = None
-        self._due: Millis | None = None  # see `next_deadline`
+        self._due: Millis | None = None  # see `_next_but_links`
         self._due_is_known = False
 
     def handle(self, event: Event, now: Millis) -> list[Effect]:
+        if self._is_of_links(event, now):
+            return self._of_links(event, now)
         outward: list[Effect] = []
-        if _is_of_links(event):
-            self._of_links(event, outward, now)
-            return outward
         self._due_is_known = False
         self._pass_on(deque(self._dispatch(event, now)), outward, now)
         if self.losses.waits_for_holders and self.contact.is_held():
@@ -180,36 +180,40 @@ class ControlPlane:
         outward += self._depart()
         return outward
 
-    def _of_links(self, event: Event, outward: list[Effect], now: Millis) -> None:
+    def _is_of_links(self, event: Event, now: Millis) -> bool:
         """Most of what comes, and nothing to plan for."""
-        if isinstance(event, Received) and not self._may_speak(event, outward, now):
-            return
+        if isinstance(event, Received):
+            return isinstance(event.message, _LINKS)
+        if isinstance(event, Woke):
+            due = self._next_but_links()
+            return due is None or now < due
+        return isinstance(event, _OF_LINKS)
+
+    def _of_links(self, event: Event, now: Millis) -> list[Effect]:
+        if isinstance(event, Received) and not self.membership.spoke(event.sender, now):
+            return [_of_a_stranger(event)]
+        outward: list[Effect] = []
         for effect in self.links.handle(event, now):
             if isinstance(effect, Send):
                 outward += self._post(effect.to, effect.message, effect.payload)
             else:
                 outward.append(effect)
-        due = self.links.next_deadline()
-        if due is not None and (self._due is None or due < self._due):
-            self._due = due
-
-    def _may_speak(self, event: Received, outward: list[Effect], now: Millis) -> bool:
-        if not self.membership.knows(event.sender, now):
-            outward.append(Rejected("stranger", f"{type(event.message).__name__} from a node that never said hello"))
-            return False
-        self.membership.heard(event.sender, now)
-        return True
+        return outward
 
     def next_deadline(self) -> Millis | None:
-        """It may be early, after events of links, and `Woke` corrects it."""
+        due, of_links = self._next_but_links(), self.links.next_deadline()
+        return of_links if due is None or (of_links is not None and of_links < due) else due
+
+    def _next_but_links(self) -> Millis | None:
+        """Events of links do not change it."""
         if not self._due_is_known:
             self._due, self._due_is_known = self._earliest(), True
         return self._due
 
     def _earliest(self) -> Millis | None:
         machines = (
-            self.admission, self.membership, self.agreement, self.links, self.contact, self.claims, self.leaving,
-            self.boots, self.losses, self.recovery,
+            self.admission, self.membership, self.agreement, self.contact, self.claims, self.leaving, self.boots,
+            self.losses, self.recovery,
         )  # fmt: skip
         deadlines = [each.next_deadline() for each in machines]
         deadlines += [self._miss_at, self.planner.next_deadline() if self._may_plan() else None]
@@ -257,7 +261,7 @@ class ControlPlane:
         if isinstance(message, _ADMISSION):
             return self.admission.handle(event, now)
         if not self.membership.knows(event.sender, now):
-            return [Rejected("stranger", f"{type(message).__name__} from a node that never said hello")]
+            return [_of_a_stranger(event)]
         if isinstance(message, _MEMBERSHIP):
             return self.membership.handle(event, now)
         heard = self.membership.handle(Heard(event.sender), now)
@@ -385,8 +389,8 @@ class ControlPlane:
         return f"another process named {name!r} has taken this one's place in the cluster"
 
 
-def _is_of_links(event: Event) -> bool:
-    return isinstance(event, Transmit | Consumed) or (isinstance(event, Received) and isinstance(event.message, _LINKS))
+def _of_a_stranger(event: Received) -> Rejected:
+    return Rejected("stranger", f"{type(event.message).__name__} from a node that never said hello")
 
 
 def _as_member(seat: Seat) -> Member:

@@ -97,6 +97,7 @@ class DataPlane:
         self._reports, self._departure = work.reports, work.departure
         self.set_aside = work.emitting.set_aside
         self._posts_next = False  # they and the batches take turns
+        self._is_member = self._is_worker = False  # of the table
         self._early: list[Delivered] = []  # came before the partition did
         self._filling = Share(FILL_PART) if keeps else None  # a state that is shipped is waited for
         self._unit: tuple[Pace, int] | tuple[Share, Millis] | None = None  # what the last unit of work took on
@@ -120,6 +121,8 @@ class DataPlane:
                     self._early.append(event)
                 else:
                     self._cargo.delivered(event)
+            case LinesPosted() | RecordAsked():
+                self._posts.asked(event, closed=self._is_closed())
             case SplitRead():
                 self._work.came(event, now)
             case SinkWritten():
@@ -137,8 +140,6 @@ class DataPlane:
                 self._effects += self._reads.asked(event, self._reports.unreachable, now)
             case ListingAsked():
                 self._effects += self._listing.asked(event, now)
-            case LinesPosted() | RecordAsked():
-                self._posts.asked(event, closed=self._is_closed())
             case MemberChanged(member):
                 self._departure.member_changed(member)
                 self._effects += self._reports.member_changed(member)
@@ -172,24 +173,29 @@ class DataPlane:
     def _earliest(self) -> Millis | None:
         if self.table is None:
             return None
-        rested = self._reading.due() if self._may_read() else []
-        overdue = [each.next_deadline() for each in (self._reads, self._listing, self._posts)]
-        overdue.append(self._work.next_deadline(fenced=self._fenced))
+        overdue = [
+            self._reports.next_at,
+            self._reads.next_deadline(),
+            self._listing.next_deadline(),
+            self._posts.next_deadline(),
+            self._work.next_deadline(fenced=self._fenced),
+            self._next_read_at(),
+        ]
         if self._filling is not None and not self._fenced and self.handoff.may_send():
             overdue.append(self._filling.next_at)
-        return min([self._reports.next_at, *rested, *(due for due in overdue if due is not None)])
+        return min([due for due in overdue if due is not None])
 
     def runnable(self, now: Millis) -> bool:
         """Is there a unit of work to do right now?"""
         if self.table is None or self._fenced:
             return False
         return (
-            self._applying.next_stage() is not None
-            or (self._may_read() and any(due <= now for due in self._reading.due()))
+            self._posts.may_work()
+            or self._applying.next_stage() is not None
+            or ((read_at := self._next_read_at()) is not None and read_at <= now)
             or self.router.may_flush()
             or self._may_send(now)
             or self._listing.may_work()
-            or self._posts.may_work()
         )
 
     def work(self, now: Millis) -> list[Effect]:
@@ -234,6 +240,7 @@ class DataPlane:
 
     def _table_agreed(self, table: TableAgreed) -> None:
         before, self.table = self.table, table
+        self._is_member, self._is_worker = self.me in table.members, self.me in table.workers
         self.router.set_table(table)
         self._intake.set_table(table.epoch, table.workers)
         self._work.set_table(table)
@@ -267,9 +274,13 @@ class DataPlane:
         return self._fenced or self._stopping or self._departure.leaving or self.progress.closed
 
     def _may_read(self) -> bool:
-        if self._stopping or self._fenced or self.table is None or self.me not in self.table.workers:
+        if self._stopping or self._fenced or not self._is_worker:
             return False
         return not self._departure.leaving or self._work.reads_on()
+
+    def _next_read_at(self) -> Millis | None:
+        """When there may be something to read."""
+        return self._reading.next_at() if self._may_read() else None
 
     def _apply_or_read(self) -> bool:
         self._posts_next = not self._posts_next
@@ -295,7 +306,7 @@ class DataPlane:
         if self._departure.leaving:
             self._work.give_away()
             self._effects += self._departure.step(self._is_empty())
-        if self.me in self.table.members:
+        if self._is_member:
             self._claim()
         if self._reports.due(self._now, self.progress.drained, self._is_reading()):
             self._effects += self._reports.tell(self.report(), self._now)
@@ -305,7 +316,7 @@ class DataPlane:
 
     def _claim(self) -> None:
         """Levels drained, sinks flushed."""
-        while self._reading.ended() and self.quiet() and self.progress.may_drain():
+        while self.progress.may_drain() and self._reading.ended() and self.quiet():
             self.progress.drain()
         if self.progress.may_flush():
             self.progress.flush()

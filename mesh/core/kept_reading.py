@@ -77,6 +77,7 @@ class KeptReading:
         names = [each.name for each in plan.sources]
         self._registering = Registering(names, len(plan.stages) + len(plan.sinks), slots)
         self._counts = [_Count(each.name, each.connector.endless) for each in plan.sources]
+        self._is_endless = any(each.endless for each in self._counts)
         self._queues = Sources([(each.name, each.endless) for each in self._counts])
         self._turns = Turns(plan.sources, self._queues, may_emit)
         self._asked: list[SplitPlace | None] = [None] * len(names)  # whose chunk is under way
@@ -177,9 +178,9 @@ class KeptReading:
 
     # -- reading
 
-    def due(self) -> list[Millis]:
-        """When what could be read now has rested."""
-        return self._turns.due()
+    def next_at(self) -> Millis | None:
+        """When the first of what could be read now has rested."""
+        return self._turns.next_at()
 
     def read_one(self, now: Millis) -> tuple[ReadSplit, Pace] | None:
         """What to read now, and whose pace it is."""
@@ -303,7 +304,7 @@ class KeptReading:
 
     def ended(self) -> bool:
         """So it stays, unless slots come."""
-        return self.nothing_left() and not any(each.endless for each in self._counts)
+        return not self._is_endless and self.nothing_left()
 
     def posted(self, source: int, records: int) -> None:
         """So many came otherwise than by splits."""

@@ -54,6 +54,7 @@ RETRY: Millis = 200  # silence before a probe; far above a round trip with a del
 RETRY_MAX: Millis = 2000  # what a probe's back-off ends at: a handful of bytes every two seconds
 ACK_DELAY: Millis = 10  # several frames share one ack
 ACK_BYTES = 256 << 10  # but the sender's retained bytes are freed in steps of this
+_KINDS = (Frame, LinkAck, LinkProbe)
 GONE_KEPT = 4096  # ids of the gone, against late traffic bringing their links back to life
 
 
@@ -194,7 +195,7 @@ class Links:
     # -- receiving ----------------------------------------------------------------------------------------------------
 
     def _received(self, sender: NodeId, message: Message, payload: bytes, now: Millis) -> list[Effect]:
-        if not isinstance(message, Frame | LinkAck | LinkProbe):
+        if not isinstance(message, _KINDS):
             return []
         if message.channel >= CHANNELS:
             return [Rejected("link-channel", f"channel {message.channel} of {CHANNELS}")]

@@ -43,6 +43,9 @@ from mesh.core.storing import Store
 
 HEADERS_KEPT = 1 << 10
 
+_AT_THE_DOOR = (Hello, Welcome, Refused)
+_FOR_CONTROL = (Transmit, Consumed, SlotsInstalled, SlotsRooted, HandedOver)
+
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -88,7 +91,7 @@ class Node:
             return [Rejected("stale-target", "meant for a process that was here before, or never was")]
         if header.source == self.id:
             return []  # an address that turned out to be our own
-        rejected = self._foreign(header, isinstance(message, Hello | Welcome | Refused))
+        rejected = self._foreign(header, isinstance(message, _AT_THE_DOOR))
         if rejected is not None:
             return [rejected]
         payload = parts[2] if len(parts) > 2 else b""
@@ -120,7 +123,7 @@ class Node:
         """What the data plane had to say: to the links what is theirs, to the driver the rest."""
         outward: list[Effect] = []
         for effect in effects:
-            if isinstance(effect, Transmit | Consumed | SlotsInstalled | SlotsRooted | HandedOver):
+            if isinstance(effect, _FOR_CONTROL):
                 outward += self.handle_control(effect, now)
             else:
                 outward.append(effect)
@@ -130,16 +133,16 @@ class Node:
         outward: list[Effect] = []
         for effect in effects:
             match effect:
+                case Post():
+                    outward.append(self._envelope(effect))
+                case Delivered() | TableAgreed() | StartLeaving():
+                    self.inbox.append(effect)
                 case Fenced(fenced):
                     self.data.fence(fenced)
-                    self.inbox.append(effect)
-                case Delivered() | TableAgreed() | StartLeaving():
                     self.inbox.append(effect)
                 case MemberChanged():
                     self.inbox.append(effect)
                     outward.append(effect)
-                case Post():
-                    outward.append(self._envelope(effect))
                 case _:
                     outward.append(effect)
         return outward

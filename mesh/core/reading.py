@@ -90,9 +90,9 @@ class Reading:
 
     # -- reading
 
-    def due(self) -> list[Millis]:
-        """When what could be read now has rested."""
-        return self._turns.due()
+    def next_at(self) -> Millis | None:
+        """When the first of what could be read now has rested."""
+        return self._turns.next_at()
 
     def read_one(self, now: Millis) -> tuple[ReadSplit, Pace] | None:
         """What to read now, and whose pace it is."""

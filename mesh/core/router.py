@@ -222,7 +222,7 @@ class Router:
         return [packed for lane in list(self._flushable()) for packed in self._pack(lane, flush=True)]
 
     def may_flush(self) -> bool:
-        return any(True for _ in self._flushable())
+        return next(self._flushable(), None) is not None
 
     def _pack(self, lane: Lane, *, flush: bool) -> list[Packed]:
         return self._packer.pack(self._stages[lane.stage], lane, self._epoch, flush=flush)

@@ -75,6 +75,7 @@ class Sources:
 
     def __init__(self, names_and_endless: Sequence[tuple[str, bool]]) -> None:
         self._readings = [_Reading(name, endless) for name, endless in names_and_endless]
+        self._is_endless = any(endless for _, endless in names_and_endless)
 
     def listed(self, source: int, mine: Sequence[Split], listing: int = 0) -> None:
         """The splits of this source that this node shall read, and the fingerprint of all there are."""
@@ -121,7 +122,7 @@ class Sources:
 
     def ended(self) -> bool:
         """All own splits of all sources were read to their end, and no source is endless: others may have splits."""
-        return self.nothing_left() and not any(each.endless for each in self._readings)
+        return not self._is_endless and self.nothing_left()
 
     def nothing_left(self) -> bool:
         """This node has nothing to read; others may have."""

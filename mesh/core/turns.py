@@ -40,9 +40,9 @@ class Turns:
             if not self._asked[source] and self._sources.next_read(source) is not None and self._may_emit(plan.fragment)
         ]
 
-    def due(self) -> list[Millis]:
-        """When these have rested."""
-        return [self._not_before[source] for source in self.readable()]
+    def next_at(self) -> Millis | None:
+        """When the first of these has rested."""
+        return min([self._not_before[source] for source in self.readable()], default=None)
 
     def read_one(self, now: Millis) -> tuple[ReadSplit, Pace] | None:
         """What to read now, and whose pace it is."""

@@ -79,7 +79,14 @@ class Membership:
     def knows(self, node: NodeId, now: Millis) -> bool:
         """Whether a sender is one of them; who was forgotten as dead is so again, as it speaks."""
         self._roster.exhume(node, now)
-        return node in self.members
+        return node in self._roster.members
+
+    def spoke(self, node: NodeId, now: Millis) -> bool:
+        """Something came that is not for this machine. False: nobody here knows the sender."""
+        if not self.knows(node, now):
+            return False
+        self._prober.heard(node, now)
+        return True
 
     def alive(self) -> list[Member]:
         """The members whose status is ALIVE, this node included, by name."""
