@@ -82,7 +82,8 @@ def _plain(message: Message) -> list[Any]:
 
 
 def _pack(items: list[Any]) -> bytes:
-    return typing.cast(bytes, msgpack.packb(items, use_bin_type=True))
+    packed: bytes = msgpack.packb(items, use_bin_type=True)
+    return packed
 
 
 # -- in ---------------------------------------------------------------------------------------------------------------
@@ -114,7 +115,8 @@ def _message(fields: Any) -> Message:
     check = _MESSAGES.get(fields[0])
     if check is None:
         raise Malformed("grammar", f"unknown kind {_show(fields[0])}")
-    return typing.cast(Message, check(fields[1:], KINDS[fields[0]].__name__))
+    message: Message = check(fields[1:], KINDS[fields[0]].__name__)
+    return message
 
 
 def _unpack(part: bytes, max_bytes: int, *, plain: bool) -> Any:

@@ -120,7 +120,7 @@ def scatter_numbered(
 
 def slots_to_bytes(slots: Sequence[int]) -> bytes:
     """Unsigned 16-bit little-endian, one a record."""
-    return little_endian(array("H", slots)).tobytes()
+    return little_endian(array("H", slots)).tobytes() if slots else b""
 
 
 def slots_from_bytes(data: bytes) -> array[int]:

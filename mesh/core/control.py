@@ -146,6 +146,7 @@ class ControlPlane:
         )
         self.admission = Admission(introduction, identity.seeds, random)
         self.membership = Membership(me, tuning, random)
+        self._members = self.membership.members
         workers = [each.name for each in identity.declared if each.role == "worker"]
         self.boots = Boots(me, stored)
         self.agreement = Agreement(
@@ -349,7 +350,7 @@ class ControlPlane:
                     outward.append(effect)
 
     def _post(self, to: NodeId, message: Message, payload: bytes) -> list[Effect]:
-        member = self.membership.members.get(to)
+        member = self._members.get(to)
         return [] if member is None else [Post(member.endpoint, to, message, payload)]
 
     def _epoch_chosen(self, chosen: EpochChosen, now: Millis) -> list[Effect]:

@@ -107,14 +107,15 @@ class DataPlane:
         self._flushed_at: Millis = 0
         self._effects = work.emitting.effects  # one list, so that all stays in its order
         self._now: Millis = 0
-        self._due: Millis | None = None  # see `next_deadline`
-        self._due_is_known = False
+        self._due: Millis | None = None  # the next deadline, and
+        self._read_at: Millis | None = None  # when there is something to read,
+        self._is_looked_up = False  # since the last change
 
     # -- the machine
 
     def handle(self, event: Event, now: Millis) -> list[Effect]:
         self._now = self._emitting.now = now
-        self._due_is_known = False
+        self._is_looked_up = False
         match event:
             case Delivered():
                 if self.table is None:
@@ -162,24 +163,27 @@ class DataPlane:
     def fence(self, fenced: bool) -> None:
         """At once: a minority must not work on because many other events wait before `Fenced`."""
         self._fenced = self._reads.fenced = self._listing.fenced = fenced
-        self._due_is_known = False
+        self._is_looked_up = False
 
     def next_deadline(self) -> Millis | None:
         """It changes with what this is told, and with its work; asking is cheap."""
-        if not self._due_is_known:
-            self._due, self._due_is_known = self._earliest(), True
+        self._look_up()
         return self._due
 
-    def _earliest(self) -> Millis | None:
-        if self.table is None:
-            return None
+    def _look_up(self) -> None:
+        if not self._is_looked_up:
+            self._is_looked_up = True
+            self._read_at = self._reading.next_at() if self._may_read() else None
+            self._due = None if self.table is None else self._earliest()
+
+    def _earliest(self) -> Millis:
         overdue = [
             self._reports.next_at,
+            self._read_at,
             self._reads.next_deadline(),
             self._listing.next_deadline(),
             self._posts.next_deadline(),
             self._work.next_deadline(fenced=self._fenced),
-            self._next_read_at(),
         ]
         if self._filling is not None and not self._fenced and self.handoff.may_send():
             overdue.append(self._filling.next_at)
@@ -189,19 +193,16 @@ class DataPlane:
         """Is there a unit of work to do right now?"""
         if self.table is None or self._fenced:
             return False
-        return (
-            self._posts.may_work()
-            or self._applying.next_stage() is not None
-            or ((read_at := self._next_read_at()) is not None and read_at <= now)
-            or self.router.may_flush()
-            or self._may_send(now)
-            or self._listing.may_work()
-        )
+        if self._posts.may_work() or self._applying.next_stage() is not None:
+            return True
+        self._look_up()
+        may_read = self._read_at is not None and self._read_at <= now
+        return may_read or self.router.may_flush() or self._may_send(now) or self._listing.may_work()
 
     def work(self, now: Millis) -> list[Effect]:
         """One unit of work: a few milliseconds, unless the application's code is slow."""
         self._now = self._emitting.now = now
-        self._due_is_known = False
+        self._is_looked_up = False
         filled, self._unit = self._unit is not None and self._unit[0] is self._filling, None
         if self.table is not None and not self._fenced:
             self._effects += self._listing.work()
@@ -226,7 +227,7 @@ class DataPlane:
 
     def took(self, elapsed: Millis) -> None:
         """The driver: the last `work`, with the effects it had, took so long. A driver without a clock never says."""
-        self._due_is_known = False
+        self._is_looked_up = False
         if self._unit is not None:
             pace, amount = self._unit
             pace.took(amount, elapsed)
@@ -257,7 +258,7 @@ class DataPlane:
     def stop_reading(self) -> None:
         """This node is asked to stop: what was read goes on, nothing more is read."""
         self._stopping = True
-        self._due_is_known = False
+        self._is_looked_up = False
 
     def quiet(self) -> bool:
         """Nothing read, routed or delivered waits for anything."""
@@ -277,10 +278,6 @@ class DataPlane:
         if self._stopping or self._fenced or not self._is_worker:
             return False
         return not self._departure.leaving or self._work.reads_on()
-
-    def _next_read_at(self) -> Millis | None:
-        """When there may be something to read."""
-        return self._reading.next_at() if self._may_read() else None
 
     def _apply_or_read(self) -> bool:
         self._posts_next = not self._posts_next
@@ -316,7 +313,7 @@ class DataPlane:
 
     def _claim(self) -> None:
         """Levels drained, sinks flushed."""
-        while self.progress.may_drain() and self._reading.ended() and self.quiet():
+        while self._reading.ended() and self.progress.may_drain() and self.quiet():
             self.progress.drain()
         if self.progress.may_flush():
             self.progress.flush()

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from itertools import islice
 from typing import Any
 
@@ -96,13 +96,7 @@ class Ingest:
 
     def next_deadline(self) -> Millis | None:
         """When something is given up, or tried again."""
-        times = [request.until for request in self._requests.values()]
-        times += [request.retry_at for request in self._requests.values() if self._is_held_up(request)]
-        return min(times, default=None)
-
-    def _is_held_up(self, request: Request) -> bool:
-        waits = bool(request.todo) or request.unclaimed
-        return waits and not request.in_flight and not request.claim and not request.reading
+        return min([request.due() for request in self._requests.values()], default=None)
 
     # -- from outside
 
@@ -199,8 +193,8 @@ class Ingest:
         which may be there at once, it goes on."""
         if now < request.retry_at:
             return
-        owner = self._owner_of(slot_of_key(request.producer, self._seed, self._slots))
-        if owner is None:
+        owner = self._owners[slot_of_key(request.producer, self._seed, self._slots)]
+        if owner is None or owner in self._unreachable():
             self._without_claim(request, now)
             return
         digests = numbers_to_bytes(request.digests)
@@ -260,18 +254,18 @@ class Ingest:
         if now < request.retry_at:
             return
         request.retry_at = now + PAUSE_MS
-        if not request.started and any(self._owner_of(record.slot) is None for record in request.todo):
+        owners = self._owners_of(request.todo)
+        if not request.started and None in owners:
             return
         request.started, request.stale = True, False
         todo, request.todo = request.todo, deque()
-        for record in todo:
-            owner = self._owner_of(record.slot)
+        for record, owner in zip(todo, owners, strict=True):
             to = request.todo if owner is None else request.lanes.setdefault((owner, record.stage), deque())
             to.append(record)
 
-    def _owner_of(self, slot: int) -> NodeId | None:
-        owner = self._owners[slot]
-        return None if owner in self._unreachable() else owner
+    def _owners_of(self, records: Iterable[Record]) -> list[NodeId | None]:
+        unreachable, owners = self._unreachable(), [self._owners[record.slot] for record in records]
+        return [None if owner in unreachable else owner for owner in owners] if unreachable else owners
 
     def _send_piece(self, request: Request, owner: NodeId, stage: int) -> None:
         """As much as fits; what cannot travel even alone is set aside, or told."""
@@ -408,7 +402,7 @@ class Ingest:
         for request in list(self._requests.values()):
             if now >= request.until:
                 self._give_up(request)
-            elif self._is_held_up(request) and now >= request.retry_at:
+            elif now >= request.due():
                 request.stale = True
                 self._go_on(request, now)
 
@@ -453,4 +447,4 @@ class _Collected:
 def _indexes(column: bytes) -> list[int]:
     if len(column) % 2:
         raise Malformed("injected", "half an index")
-    return list(columns.slots_from_bytes(column))
+    return list(columns.slots_from_bytes(column)) if column else []

@@ -64,6 +64,11 @@ class Request:
     outputs: bytes = b""
     error: bytes = b""
 
+    def due(self) -> Millis:
+        """When it is given up, or tried again, since nothing of it is under way."""
+        is_held_up = (self.todo or self.unclaimed) and not self.in_flight and not self.claim and not self.reading
+        return min(self.until, self.retry_at) if is_held_up else self.until
+
     def done(self) -> bool:
         return not (self.todo or self.in_flight or any(self.lanes.values()))
 

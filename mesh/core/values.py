@@ -25,7 +25,7 @@ import uuid
 import zlib
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import msgpack
 
@@ -66,7 +66,8 @@ def pack_all(many: Sequence[Any]) -> list[bytes]:
 
 
 def _pack(value: Any, depth: int) -> bytes:
-    return cast(bytes, msgpack.packb(value, default=_EXTENDERS[depth], strict_types=True))
+    packed: bytes = msgpack.packb(value, default=_EXTENDERS[depth], strict_types=True)
+    return packed
 
 
 def _extension(depth: int, value: Any) -> msgpack.ExtType:
