@@ -437,6 +437,16 @@ def test_news_is_told_a_bounded_number_of_times() -> None:
     assert len(told) == LAN.spread
 
 
+@pytest.mark.parametrize("others", [(B,), (B, C)], ids=["two", "three"])
+def test_nodes_that_have_told_their_news_say_no_more(others: tuple[Member, ...]) -> None:
+    membership = machine(*others)
+    membership.handle(Received(B.node, Gossip((B, replace(membership.me, status=SUSPECT)))), now=0)
+    assert membership.me.incarnation == 1, "its own refutation is news, too"
+    seen = woken(membership, 30_000, answered=tuple(each.node for each in others))
+    gossip = [at for at, each in seen if isinstance(each, Send) and isinstance(each.message, Gossip)]
+    assert max(gossip) < 2_000
+
+
 def test_the_same_seed_does_the_same() -> None:
     logs = []
     for _ in range(2):

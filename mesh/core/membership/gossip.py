@@ -38,11 +38,20 @@ class Rumours:
         candidates = (node for node in self._told if node not in without)
         picked = heapq.nsmallest(count, candidates, key=self._told.__getitem__)
         for node in picked:
-            told, arrival = self._told[node]
-            self._told[node] = (told + 1, arrival)
-            if told + 1 >= limit:
-                del self._told[node]
+            self.told(node, limit)
         return picked
+
+    def told(self, node: NodeId, limit: int) -> None:
+        """Once more, if it is news."""
+        if node in self._told:
+            times, arrival = self._told[node]
+            self._told[node] = (times + 1, arrival)
+            if times + 1 >= limit:
+                del self._told[node]
+
+    def drop(self, node: NodeId) -> None:
+        """There is nobody to tell of it."""
+        self._told.pop(node, None)
 
     def clear(self) -> None:
         """There is nobody to tell."""

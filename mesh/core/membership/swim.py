@@ -350,8 +350,11 @@ class Membership:
         return helpers
 
     def _tell(self, nodes: list[NodeId]) -> None:
-        if not self._roster.others():
+        others = self._roster.others()
+        if not others:
             self._rumours.clear()
+        elif len(others) == 1:
+            self._rumours.drop(others[0].node)  # it knows of itself, and nobody else is there
         self._effects += [Send(node, Gossip(self._news(node))) for node in nodes]
 
     def _pick_others(self, count: int) -> list[NodeId]:
@@ -364,6 +367,7 @@ class Membership:
         records = [self.me] if receiver is None or receiver.status == ALIVE else [self.me, receiver]
         limit = times_to_tell(self._tuning.spread, self._size())
         picked = self._rumours.pick(self._tuning.records - len(records), limit, (self._me, to))
+        self._rumours.told(self._me, limit)  # it goes along anyway
         return (*records, *(self.members[node] for node in picked if node in self.members))
 
     def _size(self) -> int:
