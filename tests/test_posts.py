@@ -12,7 +12,7 @@ import pytest
 
 import mesh
 from mesh.app.plan import Plan, compile
-from mesh.core import codec, values, windows
+from mesh.core import codec, windows
 from mesh.core.events import Answered, Delivered, Effect, Fenced, HandedOver, LinesPosted, RecordAsked, StartLeaving
 from mesh.core.ingest import MOST_REQUESTS
 from mesh.core.inject import POSTS
@@ -280,7 +280,7 @@ def test_keys_and_values_of_any_size_travel_or_are_told() -> None:
 )
 def test_a_bad_piece_is_rejected_and_changes_nothing(message: Message) -> None:
     two = Two()
-    payload = values.pack([codec._NUMBER_OF[type(message)], *codec._fields(message)])
+    payload = codec.encode_with_values(message)
     two.unconsumed[two.nodes[1].id, two.nodes[0].id, POSTS] = len(payload)
     two.give(two.nodes[0], Delivered(two.nodes[1].id, POSTS, payload))
     assert len(two.nodes[0].rejected) == 1
