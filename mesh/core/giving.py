@@ -70,7 +70,7 @@ class Giving:
         return any(target.waiting for target in self._targets.values())
 
     def may_send(self) -> bool:
-        return any(self._has_room(target) for target in self._targets.values())
+        return bool(self._targets) and any(self._has_room(target) for target in self._targets.values())
 
     def _has_room(self, target: _Target) -> bool:
         return bool(target.waiting) and target.bytes_in_flight < self._window

@@ -96,7 +96,7 @@ class Ingest:
 
     def next_deadline(self) -> Millis | None:
         """When something is given up, or tried again."""
-        return min([request.due() for request in self._requests.values()], default=None)
+        return min([request.due() for request in self._requests.values()]) if self._requests else None
 
     # -- from outside
 
@@ -324,22 +324,26 @@ class Ingest:
         request, owner, records = piece
         before, refused = _indexes(answer.known), _indexes(answer.refused)
         others = {*before, *refused}
-        if len(others) < len(before) + len(refused) or any(index >= len(records) for index in others):
+        if len(others) < len(before) + len(refused) or max(others, default=0) >= len(records):
             raise Malformed("injected", "indexes of records that were not sent, or one twice")
-        known = [index for index in before if not records[index].sent]
-        others = {*known, *refused}
         del self._pieces[answer.number]
         del request.in_flight[owner, records[0].stage]
-        request.known.update(records[index].place >> INDEX_BITS for index in known)
-        if refused:
-            self._refused(request, [records[index] for index in refused])
-        fresh = [record for index, record in enumerate(records) if index not in others]
+        fresh = self._fresh(request, records, before, refused) if others else records
         request.applied += len(records) - len(refused)
-        request.fresh.update(record.place >> INDEX_BITS for record in fresh)
+        request.fresh.update([record.place >> INDEX_BITS for record in fresh])
         if answer.wrong:
             request.wrong, request.wrong_seq = answer.wrong, answer.wrong_seq
         request.outputs, request.error = answer.outputs, answer.error
         self._go_on(request, now)
+
+    def _fresh(self, request: Request, records: list[Record], before: list[int], refused: list[int]) -> list[Record]:
+        """Those that were applied only now; what is to be known of the others is noted."""
+        known = [index for index in before if not records[index].sent]
+        request.known.update(records[index].place >> INDEX_BITS for index in known)
+        if refused:
+            self._refused(request, [records[index] for index in refused])
+        others = {*known, *refused}
+        return [record for index, record in enumerate(records) if index not in others]
 
     def _refused(self, request: Request, records: list[Record]) -> None:
         request.refused(records)

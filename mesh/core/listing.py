@@ -159,7 +159,7 @@ class Listing:
         return columns.slots_of([key], self._seed, self._shift)[0], place_of(key)
 
     def next_deadline(self) -> Millis | None:
-        return min([page.until for page in self._pages.values()], default=None)
+        return min([page.until for page in self._pages.values()]) if self._pages else None
 
     def overdue(self, now: Millis) -> list[Effect]:
         """Give up on those that waited too long."""

@@ -45,4 +45,6 @@ class Lookups:
         return [Answered(self._waiting.pop(number)[1], UNAVAILABLE) for number in late]
 
     def next_deadline(self) -> Millis | None:
-        return next((until for _, _, until in self._waiting.values()), None)  # all wait equally long: the first is due
+        for _, _, until in self._waiting.values():
+            return until  # all wait equally long: the first is due
+        return None

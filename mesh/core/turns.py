@@ -42,7 +42,8 @@ class Turns:
 
     def next_at(self) -> Millis | None:
         """When the first of these has rested."""
-        return min([self._not_before[source] for source in self.readable()], default=None)
+        readable = self.readable()
+        return min([self._not_before[source] for source in readable]) if readable else None
 
     def read_one(self, now: Millis) -> tuple[ReadSplit, Pace] | None:
         """What to read now, and whose pace it is."""
