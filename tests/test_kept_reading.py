@@ -362,11 +362,11 @@ def test_what_had_nothing_rests_and_a_quiet_split_lets_another_have_its_turn() -
     alone = Alone(Given([[], [1]]))
     alone.listed()
     first = alone.read([])
-    assert alone.reading.due() == [0]
+    assert alone.reading.next_at() == 0
     second = alone.read([])
     assert first.split != second.split
-    (due,) = alone.reading.due()
-    assert due > 0
+    due = alone.reading.next_at()
+    assert due
     assert alone.reading.read_one(due - 1) is None
 
 
