@@ -25,7 +25,9 @@ import uuid
 import zlib
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from itertools import repeat
+from operator import attrgetter
+from typing import Any, cast
 
 import msgpack
 
@@ -74,27 +76,37 @@ def _extension(depth: int, value: Any) -> msgpack.ExtType:
     if depth == 0:
         raise NotSerializable(f"{show(value)} is nested more than {MAX_DEPTH} tuples, sets or dataclasses deep")
     kind = type(value)
-    encode = _ENCODERS.get(kind)
+    encode = _ENCODERS.get(kind) or _dataclass_encoders.get(kind)
     if encode is not None:
         code, plain = encode(value)
     elif isinstance(value, enum.Enum):
         code, plain = ENUM, _name_of_member(kind, value)
     elif dataclasses.is_dataclass(kind):
-        code, plain = DATACLASS, [*_name_of_dataclass(kind), *_field_values(value)]
+        code, plain = _dataclass_encoder(kind)(value)
     else:
         raise NotSerializable(
             f"{show(value)} of type {kind.__module__}.{kind.__qualname__} cannot travel between nodes: "
             "use str, int, float, bytes, bool, None, list, tuple, dict, set, datetime, Decimal, UUID, an enum, or a "
             "dataclass of these"
         )
-    return msgpack.ExtType(code, _pack(plain, depth - 1))
+    return _ext_type((code, _pack_again(plain, depth - 1)))
 
 
 _EXTENDERS = [partial(_extension, depth) for depth in range(MAX_DEPTH + 1)]
+_ext_type = cast(Callable[[tuple[int, bytes]], msgpack.ExtType], partial(tuple.__new__, msgpack.ExtType))  # unchecked
+_packers: list[list[msgpack.Packer]] = [[] for _ in range(MAX_DEPTH + 1)]  # by depth: those that nobody works with
 
 
-def _field_values(value: Any) -> list[Any]:
-    return [getattr(value, field.name) for field in dataclasses.fields(value)]
+def _pack_again(value: Any, depth: int) -> bytes:
+    """As `_pack`, for what is inside: to make a packer takes longer than to pack a small value."""
+    try:
+        packer = _packers[depth].pop()
+    except IndexError:
+        packer = msgpack.Packer(default=_EXTENDERS[depth], strict_types=True)
+    packed = cast(bytes, packer.pack(value))
+    if len(packed) <= SKIMMED_ABOVE:  # else it would keep as much memory
+        _packers[depth].append(packer)
+    return packed
 
 
 def _name_of_member(kind: type[enum.Enum], value: enum.Enum) -> list[str]:
@@ -104,17 +116,22 @@ def _name_of_member(kind: type[enum.Enum], value: enum.Enum) -> list[str]:
     return [kind.__module__, kind.__qualname__, value.name]
 
 
-# Of the dataclasses that will be found again, also their versions; as many as the application has.
-_names: dict[type, tuple[str, str, int]] = {}
+_dataclass_encoders: dict[type, Callable[[Any], tuple[int, Any]]] = {}  # of those that will be found again
 
 
-def _name_of_dataclass(kind: type) -> tuple[str, str, int]:
-    name = _names.get(kind)
-    if name is None:
-        _check_found(kind, type)
-        object.__new__(kind)  # how it is made again; a TypeError for a child of dict, list or Exception
-        name = _names[kind] = kind.__module__, kind.__qualname__, _version(_field_names(kind))
-    return name
+def _dataclass_encoder(kind: type) -> Callable[[Any], tuple[int, Any]]:
+    """There will be as many as the application has."""
+    _check_found(kind, type)
+    object.__new__(kind)  # how it is made again; a TypeError for a child of dict, list or Exception
+    names = _field_names(kind)
+    head = [kind.__module__, kind.__qualname__, _version(names)]
+    fields = attrgetter(*names) if len(names) > 1 else lambda value: [getattr(value, name) for name in names]
+
+    def encoder(value: Any) -> tuple[int, Any]:
+        return DATACLASS, [*head, *fields(value)]
+
+    _dataclass_encoders[kind] = encoder
+    return encoder
 
 
 def _field_names(kind: Any) -> list[str]:
@@ -182,13 +199,17 @@ class _Metered:
     def __init__(self, units: int) -> None:
         self._units = units
         self._left = units
+        self._restorers: dict[int, Callable[[int, bytes], Any]] = {}  # by depth
 
     def unpack(self, depth: int, data: bytes, **limits: Any) -> Any:
         if len(data) > SKIMMED_ABOVE:
             _skim(data)
-        restore = partial(self._restore, depth)
-        hooks = {"ext_hook": restore, "list_hook": self._list, "object_hook": self._map}
-        return msgpack.unpackb(data, strict_map_key=False, **hooks, **limits)
+        restore = self._restorers.get(depth)
+        if restore is None:
+            restore = self._restorers[depth] = partial(self._restore, depth)
+        return msgpack.unpackb(
+            data, strict_map_key=False, ext_hook=restore, list_hook=self._list, object_hook=self._map, **limits
+        )
 
     def _restore(self, depth: int, code: int, data: bytes) -> Any:
         if depth == 0:
@@ -260,7 +281,7 @@ def _dataclass(module: str, qualname: str) -> Callable[[Any, list[Any]], Any]:
 
 
 def _maker(kind: type) -> Callable[[Any, list[Any]], Any]:
-    names = _field_names(kind)
+    names, new, put = _field_names(kind), object.__new__, object.__setattr__
     known = _version(names)
 
     def make(version: Any, items: list[Any]) -> Any:
@@ -268,9 +289,8 @@ def _maker(kind: type) -> Callable[[Any, list[Any]], Any]:
             came = f"{version:08x}" if type(version) is int else show(version)
             fields = ", ".join(names)
             raise ValueError(f"{kind.__qualname__} is of version {known:08x} here ({fields}), and {came} came")
-        instance: Any = object.__new__(kind)  # no __post_init__: the value was complete when it left
-        for name, item in zip(names, items, strict=True):
-            object.__setattr__(instance, name, item)
+        instance: Any = new(kind)  # no __post_init__: the value was complete when it left
+        any(map(put, repeat(instance), names, items))  # it returns None each time; a loop takes twice as long
         return instance
 
     return make
