@@ -13,10 +13,14 @@ Routing ids are the node's id and a number per DEALER, with HANDOVER: a reconnec
 and two DEALERs of one node that reach the same ROUTER by two names do not throw each other out.
 
 Threads: every method but `wait` and `wake` is called under one lock, the caller's. `wait` looks at descriptors only
-and never at a socket. These are edge-triggered: one is readable when there is something *new*, and what was left behind
-by a bounded `receive` shows on none. So `receive` ends with a look at EVENTS, and leaves a mark for `wait` when there
-is more; after `wait` one calls `receive`. A DEALER's descriptor is never polled: nobody sends to it, and its queue
-is emptied by libzmq's own thread; what that thread tells it (room again) is read by the next send.
+and never at a socket. These are edge-triggered: one is readable when there is something *new*; what a bounded `receive`
+left behind shows on none, nor does what came before the first look. So `receive` ends with a look at EVENTS, and leaves
+a mark for `wait` when there is more; after `wait` one calls `receive`, which looks only where `wait` saw something new:
+a look costs system calls, and a message that somebody waits for comes alone. A DEALER's descriptor is never polled:
+nobody sends to it, and its queue is emptied by libzmq's own thread; what that thread tells it (room again) is read by
+the next send.
+
+For the same reason there are plain numbers where pyzmq has enumerations, which are slow to combine.
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ import os
 import re
 import select
 from collections import Counter
+from typing import cast
 
 import zmq
 
@@ -44,6 +49,11 @@ MAX_ENDPOINTS = 1_000  # DEALERs; gossip may name any number of addresses
 RECONNECT_MS, RECONNECT_MAX_MS = 20, 100  # below a probe's verdict: who has just started must not be suspected for it
 HEARTBEAT_MS, SILENCE_MS = 5_000, 20_000  # ZMTP's own, from libzmq's thread: ends half-open connections
 UNACKNOWLEDGED_MS = 5_000  # then TCP gives a connection up: it would repeat ever more rarely, and outlast a healed cut
+
+_NOBLOCK, _MORE_FOLLOWS = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
+_EVENTS, _POLLIN, _POLLOUT = int(zmq.EVENTS), int(zmq.POLLIN), int(zmq.POLLOUT)
+_MESSAGES, _KNOCKS = 1, 2  # where there is something new
+_EVERYWHERE = _MESSAGES | _KNOCKS
 
 _ADDRESS = re.compile(r"tcp://(\[[\w:.%]+\]|[^\s;/:\[\]]+):(\*|0|[1-9]\d{0,4})", re.ASCII)
 
@@ -64,8 +74,8 @@ class Transport:
         self._dealers: dict[str, zmq.Socket[bytes]] = {}
         self._dealers_made = 0
         self._skipping = False  # the rest of a message is still to be dropped
-        self._more = False  # `receive` left something behind
-        self._quiet = False  # `wait` has seen that nothing came
+        self._more = True  # there may be something that no descriptor shows: nobody has looked, or all was not taken
+        self._seen = _EVERYWHERE  # where the next `receive` looks
         self._closed = False
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, MAX_ENDPOINTS + 16)
@@ -78,7 +88,11 @@ class Transport:
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
-        self._fds = (int(self._router.getsockopt(zmq.FD)), self._handshakes.fd, self._wake_read)
+        self._places = {
+            int(self._router.getsockopt(zmq.FD)): _MESSAGES,
+            self._handshakes.fd: _KNOCKS,
+            self._wake_read: 0,
+        }
 
     @property
     def rejected(self) -> dict[str, int]:
@@ -100,13 +114,9 @@ class Transport:
         if dealer is None:
             self.unsent += 1
             return False
-        with contextlib.suppress(zmq.Again):
-            dealer.send_multipart(parts, zmq.NOBLOCK)
+        # reading EVENTS lets the socket hear of room that there is by now
+        if _sent(dealer, parts) or (_events(dealer) & _POLLOUT and _sent(dealer, parts)):
             return True
-        if _events(dealer) & zmq.POLLOUT:  # reading EVENTS lets the socket hear of room that there is by now
-            with contextlib.suppress(zmq.Again):
-                dealer.send_multipart(parts, zmq.NOBLOCK)
-                return True
         self.unsent += 1
         return False
 
@@ -149,10 +159,12 @@ class Transport:
     def receive(self, max_messages: int) -> list[list[bytes]]:
         """What has come: messages of two or three parts, each within its limit."""
         messages: list[list[bytes]] = []
-        quiet, self._quiet = self._quiet, False
-        if quiet and not self._more:
-            return messages
-        skips, left = SKIPPED_AT_ONCE, self._has_input()
+        seen, self._seen = self._seen, _EVERYWHERE
+        if self._more:
+            seen = _EVERYWHERE
+        left = bool(seen & _MESSAGES) and self._has_input()
+        more_knocked = bool(seen & _KNOCKS) and self._handshakes.look()
+        skips = SKIPPED_AT_ONCE
         for _ in range(max_messages):
             if self._skipping:
                 skips, left = self._skip(skips), self._has_input()
@@ -162,24 +174,23 @@ class Transport:
             left = self._has_input()
             if message is not None:
                 messages.append(message)
-        more_knocked = self._handshakes.look()
         self._more = more_knocked or self._skipping or left
         if self._more:
             self.wake()  # whoever waits already, too
         return messages
 
     def _has_input(self) -> bool:
-        return bool(_events(self._router) & zmq.POLLIN)
+        return bool(_events(self._router) & _POLLIN)
 
     def _read(self) -> list[bytes] | None:
         """One message that is there, or None if it was dropped."""
-        part = self._router.recv(zmq.NOBLOCK, copy=False)  # the routing id says nothing: the envelope names its source
+        part = self._router.recv(_NOBLOCK, False)  # the routing id says nothing: the envelope names its source
         parts: list[bytes] = []
         while part.more:
             if len(parts) == len(PART_LIMITS):
                 self._drop("parts")
                 return None
-            part = self._router.recv(zmq.NOBLOCK, copy=False)
+            part = self._router.recv(_NOBLOCK, False)
             if len(part) > PART_LIMITS[len(parts)]:
                 self._drop("too-long")
                 return None
@@ -197,7 +208,7 @@ class Transport:
         """Go on to the end of a message that is dropped, if there is one; how many skips are left."""
         while self._skipping and skips:
             if self._router.getsockopt(zmq.RCVMORE):
-                self._router.recv(zmq.NOBLOCK, copy=False)
+                self._router.recv(_NOBLOCK, False)
                 skips -= 1
             else:
                 self._skipping = False
@@ -207,15 +218,16 @@ class Transport:
 
     def wait(self, timeout_ms: int) -> None:
         """Until there may be something to receive, or `wake`, or the time is over."""
-        if self._more:
-            ready = [self._wake_read]
-        else:
-            poll = select.poll()
-            for fd in self._fds:
-                poll.register(fd, select.POLLIN)
-            ready = [fd for fd, _ in poll.poll(timeout_ms)]
-            self._quiet = ready in ([], [self._wake_read])
-        if self._wake_read in ready:
+        woken = self._more
+        if not woken:
+            poll, seen = select.poll(), 0
+            for descriptor in self._places:
+                poll.register(descriptor, select.POLLIN)
+            for descriptor, _ in poll.poll(timeout_ms):
+                seen |= self._places[descriptor]
+                woken = woken or descriptor == self._wake_read
+            self._seen = seen
+        if woken:
             with contextlib.suppress(BlockingIOError):
                 os.read(self._wake_read, 1 << 16)
 
@@ -268,7 +280,17 @@ def _is_address(text: str) -> bool:
 
 
 def _events(socket: zmq.Socket[bytes]) -> int:
-    return int(socket.getsockopt(zmq.EVENTS))
+    return cast(int, socket.getsockopt(_EVENTS))
+
+
+def _sent(dealer: zmq.Socket[bytes], parts: list[bytes]) -> bool:
+    last = len(parts) - 1
+    try:
+        for number, part in enumerate(parts):
+            dealer.send(part, _NOBLOCK if number == last else _MORE_FOLLOWS)
+    except zmq.Again:  # at the first part, if at all
+        return False
+    return True
 
 
 def _reason(error: zmq.ZMQError) -> str:
