@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mesh.core.keys import BadKey, Key, key_to_json, parse_key
+from nodes import logs
 from nodes.mistakes import did_you_mean
 
 MAX_KEY = 4000  # characters; Python writes no number of more than 4300 digits
@@ -62,6 +63,11 @@ def not_now(name: str, detail: str) -> Response:
 def shown(key: Key) -> str:
     text = json.dumps(key_to_json(key), ensure_ascii=False)
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def internal_error(path: str, error: Exception) -> Response:
+    logs.logger().error("http.failed", path=path, exc_info=error)
+    return error_answer(500, "internal", "this node failed to answer; its log says why")
 
 
 def refuse_other_sites(request: Request) -> None:

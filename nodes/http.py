@@ -27,8 +27,17 @@ from starlette.types import ASGIApp
 from mesh.core.keys import BadKey, Key, key_to_json
 from mesh.core.places import BadPosition
 from mesh.runtime.status import GivenUp, KeysPage, Metric, Ownership, Reading, Ring, RingRun, Status, Waiting
-from nodes import listing, logs, posting
-from nodes.answers import error_answer, json_answer, key_asked, not_now, query_fields, refuse_other_sites, shown
+from nodes import listing, posting
+from nodes.answers import (
+    error_answer,
+    internal_error,
+    json_answer,
+    key_asked,
+    not_now,
+    query_fields,
+    refuse_other_sites,
+    shown,
+)
 from nodes.front import Front, Handler
 from nodes.ndjson import BadLine
 
@@ -93,7 +102,7 @@ def make_app(served: Served) -> ASGIApp:
         "/v1/unavailable": door.unavailable,
     }
     orders = {"/v1/leave": door.leave, "/v1/accept-loss": door.accept_loss, "/v1/recover": door.recover}
-    posts = posting.endpoints(served)
+    posts, quick = posting.endpoints(served)
     endpoints = {
         **{("GET", path): endpoint for path, endpoint in questions.items()},
         **{("POST", path): endpoint for path, endpoint in (orders | posts).items()},
@@ -108,7 +117,7 @@ def make_app(served: Served) -> ASGIApp:
     routes = [Route(path, endpoint, methods=[method]) for (method, path), endpoint in endpoints.items()]
     app = Starlette(routes=routes, exception_handlers=handlers)
     app.router.redirect_slashes = False  # one address a thing
-    return Front(endpoints, app, handlers)
+    return Front(endpoints, app, handlers, {("POST", path): each for path, each in quick.items()}, served.submit)
 
 
 class _Door:
@@ -283,8 +292,7 @@ async def _bad_cursor(request: Request, error: Exception) -> Response:
 
 
 async def _internal_error(request: Request, error: Exception) -> Response:
-    logs.logger().error("http.failed", path=request.url.path, exc_info=error)
-    return error_answer(500, "internal", "this node failed to answer; its log says why")
+    return internal_error(request.url.path, error)
 
 
 # -- metrics ----------------------------------------------------------------------------------------------------------

@@ -1,7 +1,9 @@
 """What producers send to any node, and asks for one key: `POST /v1/sources/NAME`, `POST /v1/ask/STAGE?key=K`.
 
-Nobody holds a thread while it waits: the data plane calls back, and the event loop goes on. What waits in memory is
-bounded by MOST_BYTES of bodies, and by the data plane's own limit of requests; who is too many is told to come again.
+Nobody holds a thread while it waits: the data plane calls back, and the event loop goes on. What comes whole and is
+small has a shorter way (`quick`), with the same questions and answers; what is wrong with it is left to the longer one.
+What waits in memory is bounded by MOST_BYTES of bodies, and by the data plane's own limit of requests; who is too many
+is told to come again.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from mesh.core.events import Event, LinesPosted, RecordAsked
+from mesh.core.keys import Key
 from mesh.core.windows import MAX_PRODUCER, MOST_SEQ, WINDOW
 from nodes.answers import (
     error_answer,
@@ -30,7 +33,9 @@ from nodes.answers import (
     refuse_other_sites,
     shown,
 )
+from nodes.front import QuickEndpoint
 from nodes.ndjson import BadLine, parse_lines, parse_value
+from nodes.quick import Question
 
 MAX_BODY = 8 << 20  # bytes
 MOST_BYTES = 4 * MAX_BODY  # of all bodies under way; parsed they are some ten times as large
@@ -55,10 +60,13 @@ class _Producer:
     first: int = 0
 
 
-def endpoints(served: Takes) -> dict[str, Callable[[Request], Awaitable[Response]]]:
-    """By path; all of them POST."""
+def endpoints(
+    served: Takes,
+) -> tuple[dict[str, Callable[[Request], Awaitable[Response]]], dict[str, QuickEndpoint]]:
+    """By path, those for any request and those for what comes whole and is small; all of them POST."""
     posting = _Posting(served)
-    return {"/v1/sources/{source}": posting.lines, "/v1/ask/{stage}": posting.ask}
+    lines, ask = "/v1/sources/{source}", "/v1/ask/{stage}"
+    return {lines: posting.lines, ask: posting.ask}, {lines: posting.few_lines, ask: posting.small_ask}
 
 
 class _Posting:
@@ -75,28 +83,29 @@ class _Posting:
                 return not_now("busy", "this node has as much as it takes at once; send it again")
             body = await _body(request)
             if len(body) <= SMALL:
-                return await self._take(source, producer, parse_lines(body))
-            return await self._take(source, producer, await anyio.to_thread.run_sync(parse_lines, body))
+                question = _posted(source, producer, parse_lines(body))
+            else:
+                question = _posted(source, producer, await anyio.to_thread.run_sync(parse_lines, body))
+            return question.answer(*await self._outcome(question.event))
+
+    def few_lines(self, request: Request, body: bytes) -> Question | None:
+        refuse_other_sites(request)
+        query_fields(request, ())
+        if not self._has_room(len(body)):
+            return None
+        return _posted(request.path_params["source"], _producer(request), parse_lines(body))
 
     @contextlib.contextmanager
     def _room(self, size: int) -> Any:
-        has_room = self._bytes + size <= MOST_BYTES
+        has_room = self._has_room(size)
         self._bytes += size
         try:
             yield has_room
         finally:
             self._bytes -= size
 
-    async def _take(self, source: str, producer: _Producer, lines: tuple[list[Any], list[int]]) -> Response:
-        values, digests = lines
-        if producer.name and len(values) > WINDOW:
-            raise HTTPException(413, f"{len(values)} lines at once; {WINDOW} of one producer are remembered")
-        if producer.first + len(values) > MOST_SEQ:
-            raise HTTPException(400, f"a line's number is below {MOST_SEQ}")
-        outcome, body = await self._outcome(
-            lambda ticket: LinesPosted(ticket, source, values, producer.name, producer.first, digests)
-        )
-        return _lines_answer(source, producer, outcome, body)
+    def _has_room(self, size: int) -> bool:
+        return self._bytes + size <= MOST_BYTES
 
     async def ask(self, request: Request) -> Response:
         refuse_other_sites(request)
@@ -106,17 +115,15 @@ class _Posting:
                 return not_now("busy", "this node has as much as it takes at once; ask again")
             body = await _body(request)
             try:
-                value = parse_value(body)
+                question = _asked(stage, key, body)
             except ValueError as error:
                 return error_answer(400, "bad-value", f"the body is one JSON value; this is {error}")
-            outcome, answer = await self._outcome(lambda ticket: RecordAsked(ticket, stage, key, value))
-        if outcome == "answered":
-            return Response(answer + b"\n", media_type="application/json")
-        if outcome == "unknown-stage":
-            return error_answer(404, outcome, f"the application has no stage {json.dumps(stage)}")
-        if outcome == "raised":
-            return error_answer(422, outcome, f"nothing was changed: {json.loads(answer)['detail']}")
-        return _not_applied(outcome, f"the slot of {shown(key)} is not active now")
+            return question.answer(*await self._outcome(question.event))
+
+    def small_ask(self, request: Request, body: bytes) -> Question | None:
+        refuse_other_sites(request)
+        key = key_asked(request)
+        return _asked(request.path_params["stage"], key, body) if self._has_room(len(body)) else None
 
     async def _outcome(self, question: Callable[[int], Event]) -> tuple[str, bytes]:
         loop = asyncio.get_running_loop()
@@ -136,6 +143,30 @@ class _Posting:
             return await answer
         finally:
             given_up.cancel()
+
+
+# -- what is asked ----------------------------------------------------------------------------------------------------
+
+
+def _posted(source: str, producer: _Producer, lines: tuple[list[Any], list[int]]) -> Question:
+    values, digests = lines
+    if producer.name and len(values) > WINDOW:
+        raise HTTPException(413, f"{len(values)} lines at once; {WINDOW} of one producer are remembered")
+    if producer.first + len(values) > MOST_SEQ:
+        raise HTTPException(400, f"a line's number is below {MOST_SEQ}")
+    return Question(
+        lambda ticket: LinesPosted(ticket, source, values, producer.name, producer.first, digests),
+        lambda outcome, text: _lines_answer(source, producer, outcome, text),
+    )
+
+
+def _asked(stage: str, key: Key, body: bytes) -> Question:
+    """Raises ValueError."""
+    value = parse_value(body)
+    return Question(
+        lambda ticket: RecordAsked(ticket, stage, key, value),
+        lambda outcome, text: _ask_answer(stage, key, outcome, text),
+    )
 
 
 # -- requests ---------------------------------------------------------------------------------------------------------
@@ -190,6 +221,16 @@ def bad_line(request: Request, error: Exception) -> Response:
 def _bad_line(line: int, detail: str) -> Response:
     sentence = f"line {line}: {detail}; nothing was applied"
     return json_answer({"error": "bad-line", "detail": sentence, "line": line}, 400)
+
+
+def _ask_answer(stage: str, key: Key, outcome: str, text: bytes) -> Response:
+    if outcome == "answered":
+        return Response(text + b"\n", media_type="application/json")
+    if outcome == "unknown-stage":
+        return error_answer(404, outcome, f"the application has no stage {json.dumps(stage)}")
+    if outcome == "raised":
+        return error_answer(422, outcome, f"nothing was changed: {json.loads(text)['detail']}")
+    return _not_applied(outcome, f"the slot of {shown(key)} is not active now")
 
 
 def _lines_answer(source: str, producer: _Producer, outcome: str, text: bytes) -> Response:

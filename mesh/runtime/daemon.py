@@ -167,14 +167,12 @@ class Daemon:
                 if effects:
                     with self._lock:
                         self._perform(self.node.absorb(effects, self._now()))
+                self.worker.tell()  # who asked waits for nothing that is left to do here
             if self.worker.rests():
                 self._wait()
-            else:
-                self.worker.tell()
 
     def _wait(self) -> None:
         timeout = self._until_next_deadline()
-        self.worker.tell()
         self._turn.release()
         try:
             self._transport.wait(timeout)
