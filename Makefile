@@ -33,6 +33,7 @@ bench: $(VENV)/.developer       ## the numbers in ARCHITECTURE.md and docs/opera
 	$(BIN)/python -P tools/bench_membership.py
 	$(BIN)/python -P tools/bench_copies.py
 	$(BIN)/python -P tools/bench_join.py
+	$(BIN)/python -P tools/bench_fill.py
 	$(BIN)/python -P tools/bench_http.py
 	$(BIN)/python -P tools/bench_disk.py
 
