@@ -61,7 +61,7 @@ def _serve(topology: Topology, node: NodeConfig, plan: Plan, join: tuple[str, ..
     door = Door(make_app(daemon.outside), server) if server else None
     if door:
         door.start()
-    freeze_what_stays()
+    freeze_what_stays(daemon.states_in_memory)
     code = daemon.run()
     if door:
         door.stop()

@@ -17,12 +17,17 @@ class Knot:
         self.itself = self
 
 
+class States:
+    many = 0
+
+
 @pytest.fixture
 def freezing(monkeypatch: pytest.MonkeyPatch) -> Iterator[Freezing]:
     monkeypatch.setattr(collecting, "LEAST", 1_000)
-    made = Freezing()
+    made = Freezing(lambda: States.many)
     gc.callbacks.append(made.told)
     yield made
+    States.many = 0
     gc.callbacks.remove(made.told)
     gc.unfreeze()
     gc.collect()
@@ -54,3 +59,16 @@ def test_a_frozen_cycle_that_dies_is_found_when_much_more_has_been_made(freezing
         kept.append([[number] for number in range(10_000)])
         gc.collect()
     assert knot() is None, f"though {10_000 * len(kept)} objects came"
+
+
+def test_that_states_come_is_no_reason_to_look_at_all_of_them(freezing: Freezing) -> None:
+    States.many, kept = 1, [[[number] for number in range(10_000)]]
+    alive = Knot()
+    gc.collect()
+    knot = ref(alive)
+    del alive
+    for _ in range(2 + AGAIN * gc.get_freeze_count() // 10_000):
+        kept.append([[number] for number in range(10_000)])
+        States.many += 1
+        gc.collect()
+    assert knot() is not None

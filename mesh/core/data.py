@@ -40,6 +40,7 @@ from mesh.core.events import (
     TableAgreed,
     Woke,
 )
+from mesh.core.keeping import Keeping
 from mesh.core.kept import Kept
 from mesh.core.light import Light
 from mesh.core.messages import (
@@ -321,6 +322,11 @@ class DataPlane:
 
     def _is_reading(self) -> bool:
         return not self.sources.ended()
+
+    def states_in_memory(self) -> int:
+        """Own and copies; from any thread."""
+        own = sum(len(stage.states) for stage in self.owner.stages)
+        return own + (self.handoff.states_of_copies() if isinstance(self.handoff, Keeping) else 0)
 
     @property
     def records_keyed(self) -> int:

@@ -231,6 +231,10 @@ class Keeping:
             self._shelving.count_some()
         return self.take_effects()
 
+    def states_of_copies(self) -> int:
+        """In memory; from any thread."""
+        return sum(len(states) for copy in [*self.replicas.copies.values()] for states in copy.states)
+
     def take_effects(self) -> list[Effect]:
         """After anything else: what it has led to."""
         self.committing.tell_over()

@@ -2,8 +2,11 @@
 
 A full collection looks at all of them: with 300,000 states that stops every thread for 0.3 s, and it comes again
 whenever a quarter of what there is has been made anew. So what has lived through one is frozen, and is not looked at
-again; the next one sees only what came since. That a cycle of frozen objects dies is not noticed, so all is thawed, and
-looked at once more, when AGAIN times as much has been frozen since the last such look as there was then.
+again; the next one sees only what came since.
+
+That a cycle of frozen objects dies is not noticed, so all is thawed, and looked at once more, when AGAIN times as much
+has been frozen since the last such look as there was then, and is more than the states explain that have come: a node
+that is loaded, or filled with copies, is not stopped for a second because it has more to do with.
 
 Only for a process that is a node's alone.
 """
@@ -11,6 +14,7 @@ Only for a process that is a node's alone.
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
 from typing import Any
 
 OLDEST = 2  # the generation that a full collection looks at
@@ -19,26 +23,35 @@ AGAIN = 3
 
 
 class Freezing:
-    """`told` is called by the collector."""
+    """`told` is called by the collector, in any thread. `states`: how many there are in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, states: Callable[[], int]) -> None:
+        self._states = states
         self._thawed = True  # the next full collection looks at everything
         self._found = 0  # by the last one that did
-        self._since = 0  # frozen by others
+        self._states_then = 0
+        self._since = 0  # frozen by others, since it was last asked whether states explain it
 
     def told(self, phase: str, info: dict[str, Any]) -> None:
         if phase != "stop" or info["generation"] != OLDEST:
             return
-        alive = len(gc.get_objects(OLDEST))
-        if self._thawed:
-            self._thawed, self._found, self._since = False, alive, 0
-        else:
-            self._since += alive
+        if not self._thawed:
+            self._since += len(gc.get_objects(OLDEST))
         gc.freeze()
-        if self._since > max(LEAST, AGAIN * self._found):
-            self._thawed = True
-            gc.unfreeze()
+        if self._thawed:
+            self._thawed, self._found, self._since = False, gc.get_freeze_count(), 0
+            self._states_then = self._states()
+        elif self._since > max(LEAST, AGAIN * self._found):
+            self._since = 0
+            self._thawed = gc.get_freeze_count() > (1 + AGAIN) * self._explained()
+            if self._thawed:
+                gc.unfreeze()
+
+    def _explained(self) -> float:
+        """So many objects, if states are as large as they were, and there were enough to say so."""
+        grown = self._states() / self._states_then if self._states_then and self._found > LEAST else 1.0
+        return self._found * max(1.0, grown)
 
 
-def freeze_what_stays() -> None:
-    gc.callbacks.append(Freezing().told)
+def freeze_what_stays(states: Callable[[], int]) -> None:
+    gc.callbacks.append(Freezing(states).told)

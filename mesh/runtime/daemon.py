@@ -129,6 +129,9 @@ class Daemon:
 
     # -- the life of a node
 
+    def states_in_memory(self) -> int:
+        return self.node.data.states_in_memory()
+
     def run(self) -> int:
         """Until it is stopped and drained (0), refused (2), or its store, or the application's sources or sinks, failed
         (1)."""
