@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -140,3 +141,15 @@ def test_of_lines_without_a_producer_nobody_can_say() -> None:
     cluster.promote(SECOND, 0, told=[0, 1])
     cluster.go_on((1, 0))
     assert {ticket: outcome for ticket, (outcome, _) in answers(cluster, 1).items()} == {1: "unknown", 2: "unknown"}
+
+
+def test_without_a_producer_an_answer_of_an_owner_is_not_waited_for_when_it_is_down_and_another_follows() -> None:
+    for is_down in (False, True):
+        cluster = two([])
+        cluster.go_on()
+        cluster.give(cluster.nodes[0], posted(OF_SECOND))
+        cluster.go_on((0, 1))  # nothing comes to the second
+        if is_down:
+            cluster.table = replace(cluster.table, down=(cluster.table.workers[1],))
+        cluster.promote(SECOND, 0, told=[0])
+        assert answers(cluster, 0) == ({1: ("unknown", None)} if is_down else {})

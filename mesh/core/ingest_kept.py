@@ -2,22 +2,22 @@
 
 When the reign of a slot ends, what a producer with a name sent there is sent again to the next owner, which knows by
 its numbers whether the former one had it committed. The whole piece is: whoever lives and has the rest of it knows
-that, too. Without a name nobody could know; then the piece waits, and who sent it is told in the end that nobody can
-say.
+that, too. Without a name nobody could know; then the piece waits, as long as the former owner may still answer, and
+who sent it is told in the end that nobody can say.
 
 A line that cannot travel is told to who sent it, wherever its owner is: what it became could not be copied.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from mesh.core.codec import encode_with_values
 from mesh.core.events import Millis, RecordAsked, TableAgreed
 from mesh.core.ingest import Ingest
 from mesh.core.keys import slot_of_key
-from mesh.core.messages import Inject, LinesClaimed
+from mesh.core.messages import Inject, LinesClaimed, NodeId
 from mesh.core.requests import Record, Request
 from mesh.core.router import Reign, reigns_of
 from mesh.core.values import NotSerializable
@@ -34,7 +34,7 @@ class KeptIngest(Ingest):
         before, self._reigns = self._reigns or [], reigns_of(table)
         pairs = zip(before, self._reigns, strict=False)
         ended = {slot: None for slot, (old, new) in enumerate(pairs) if old != new}
-        self._take_back(ended)
+        self._take_back(ended, table.down)
         super().set_table(table, now)
         self._forget_claims(ended, now)
 
@@ -49,14 +49,18 @@ class KeptIngest(Ingest):
         first = request.read
         return _cannot_travel(request.values[first : first + lines], first + 1) or super()._read(request, lines)
 
-    def _take_back(self, ended: dict[int, None]) -> None:
+    def _take_back(self, ended: dict[int, None], down: Collection[NodeId]) -> None:
         """What is on its way to slots whose reign has ended; a late answer of theirs is nobody's."""
         for number, (request, owner, records) in list(self._pieces.items()):
-            if request.producer and any(record.slot in ended for record in records):
+            if number not in self._pieces or not any(record.slot in ended for record in records):
+                continue
+            if request.producer:
                 del self._pieces[number]
                 del request.in_flight[owner, records[0].stage]
                 request.applied += len(records)  # perhaps
                 self._refused(request, records)
+            elif owner in down:
+                self._give_up(request)
 
     def _forget_claims(self, ended: dict[int, None], now: Millis) -> None:
         """Whoever owns the slot now is asked."""
