@@ -30,6 +30,28 @@ class Point:
     y: Any = None
 
 
+@dataclass
+class Nothing:
+    pass
+
+
+@dataclass
+class Single:
+    value: Any
+
+
+@dataclass
+class Packing:
+    """Reading it packs something else."""
+
+    number: int
+    name: str = "packing"
+
+    def __getattribute__(self, name: str) -> Any:
+        values.pack(((Point(1, 2),),))
+        return super().__getattribute__(name)
+
+
 @dataclass(slots=True)
 class Slotted:
     name: str
@@ -134,6 +156,8 @@ def test_metered_unpacking_gives_the_same(value: Any) -> None:
     "value",
     [
         Checked(3),
+        Nothing(),
+        Single((1, 2)),
         Outer.Inner(1),
         [Right.READ, Level.LOW],
         -(2**64),
@@ -182,8 +206,7 @@ def unset_field() -> Any:
     return slotted
 
 
-def deep(kind: type, depth: int) -> Any:
-    value: Any = 1
+def deep(kind: type, depth: int, value: Any = 1) -> Any:
     for _ in range(depth):
         value = kind([value])
     return value
@@ -236,6 +259,19 @@ def test_what_cannot_come_back_is_refused_where_it_was_made(value: Any) -> None:
 def test_a_refusal_names_the_value_and_says_what_can_travel() -> None:
     with pytest.raises(NotSerializable, match=r"Pair\(a=1, b=2\).*cannot travel.*use str, int"):
         values.pack({"k": Pair(1, 2)})
+
+
+@pytest.mark.parametrize("depth", [0, 1, 3])
+def test_a_value_that_was_refused_leaves_nothing_in_the_next_one(depth: int) -> None:
+    good, bad = Point(1, "two"), Point("begun", lambda: None)
+    packed = values.pack(deep(tuple, depth, good))
+    with pytest.raises(NotSerializable):
+        values.pack(deep(tuple, depth, bad))
+    assert values.pack(deep(tuple, depth, good)) == packed
+
+
+def test_a_value_whose_fields_pack_others_is_packed() -> None:
+    assert values.unpack(values.pack([(Packing(1), 2)])) == [(Packing(1), 2)]
 
 
 def test_the_deepest_nesting_that_is_packed_is_unpacked() -> None:
