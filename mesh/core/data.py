@@ -52,7 +52,7 @@ from mesh.core.packing import BATCH_RECORDS, WINDOW_BYTES
 from mesh.core.shelf import WARM_BYTES
 from mesh.core.storing import Store
 
-FILL_PART = 8  # of the time of a node that works, one part in so many fills copies: it keeps its rate, nearly
+FILL_PART = 16  # of the time of a node that works, one part in so many fills copies: it keeps its rate, nearly
 FLUSH_MS = 100  # a node that is never idle sends what is buffered after this, however little it is
 
 
