@@ -5,7 +5,7 @@ and one that has not said a whole head within IDLE_SECONDS, from its start or th
 server's own limit would refuse everybody while there are too many.
 
 The parser takes heads, and requests behind others, of any length, and keeps them all; so what a connection says
-is counted here, and one that never comes to the point is closed.
+is counted here, and one that never comes to the point is told so, and closed a moment later.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import json
 import re
 import resource
 import socket
@@ -39,6 +40,10 @@ IDLE_SECONDS = 5  # for a first request as well
 MOST_HEAD = 64 << 10  # bytes of a head, of what ends a body, or of what stands between its chunks
 MOST_BEHIND = 8  # requests that have come before the one in front was answered
 GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
+BAD_REQUEST = (
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
+)
+LINGER_SECONDS = 1  # in which what still comes is dropped
 _UNUSUAL = re.compile(rb"[^/]|.*[%#]")  # of an URL: not a path alone, or to be decoded before it is compared
 STOP_SECONDS = 2  # for answers under way at the end; then connections are cut
 
@@ -93,10 +98,10 @@ class _Connection(HttpToolsProtocol):
             if self._held is not None:  # the rest of its body comes later
                 self._begin_held()
         except (httptools.HttpParserError, ValueError):
-            self._refuse("Invalid HTTP request received.")
+            self._refuse("this is not HTTP")
         else:
             if self._idle_bytes > MOST_HEAD:
-                self._refuse("This request has too long a head.")
+                self._refuse(f"the head of a request, with its path and query, has {MOST_HEAD} bytes at most")
             elif self._quick is not None and not self.pipeline:
                 self._quick.leave()
 
@@ -112,6 +117,13 @@ class _Connection(HttpToolsProtocol):
             self.transport.close()
         else:
             cycle.keep_alive = False
+
+    def send_400_response(self, msg: str) -> None:
+        """In the form of all errors. Who is still sending would lose it if the connection were closed at once."""
+        body = b"%b\n" % json.dumps({"error": "bad-request", "detail": msg}, separators=(",", ":")).encode()
+        self.transport.write(BAD_REQUEST % (len(body), body))
+        self.transport.write_eof()
+        self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
     def _feed(self, data: bytes) -> None:
         """Who offers to speak another protocol is answered in this one; the parser would skip the request's body."""

@@ -117,7 +117,7 @@ class _Posting:
             try:
                 question = _asked(stage, key, body)
             except ValueError as error:
-                return error_answer(400, "bad-value", f"the body is one JSON value; this is {error}")
+                return error_answer(400, "bad-value", f"the body is one JSON value: {error}")
             return question.answer(*await self._outcome(question.event))
 
     def small_ask(self, request: Request, body: bytes) -> Question | None:

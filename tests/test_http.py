@@ -430,6 +430,18 @@ def test_a_question_for_the_head_alone_is_answered(url: str) -> None:
     assert b"alive" not in answers
 
 
+@pytest.mark.parametrize("body", [b"", b"x" * 3_000_000], ids=["without a body", "whose body still comes"])
+def test_a_head_that_is_too_long_is_told_in_the_form_of_all_errors(url: str, body: bytes) -> None:
+    head = b"POST /v1/ask/count?key=%b HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
+    with _connected(url) as connection:
+        connection.sendall(head % (b"k" * 1_000_000, len(body)) + body)
+        answered = _all_that_comes(connection)
+    assert answered.startswith(b"HTTP/1.1 400 ")
+    told = json.loads(answered.partition(b"\r\n\r\n")[2])
+    assert told["error"] == "bad-request"
+    assert "65536 bytes at most" in told["detail"]
+
+
 def test_what_comes_behind_a_body_is_no_header(url: str) -> None:
     head = b"POST /v1/ask/count?key=a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
     with _connected(url) as connection:

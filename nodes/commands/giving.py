@@ -33,7 +33,7 @@ def ask(stage: str, key: str, record: str, key_type: str, at: str, as_json: bool
     except BadKey as error:
         raise Failure(2, str(error)) from None
     except ValueError as error:
-        raise Failure(2, f"the record is one JSON value; this is {error}") from None
+        raise Failure(2, f"the record is one JSON value: {error}") from None
     answer = Client(at).post("v1", "ask", stage, body=body, key=key, key_type=key_type)
     if as_json:
         options.show(answer)
