@@ -21,9 +21,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.test_kept_mutants import MUTANTS as KEPT_MUTANTS
 from tests.test_moving_mutants import MOVING_MUTANTS
 from tests.test_mutants import MUTANTS
 from tests.test_mutants_comings import MUTANTS as COMING_MUTANTS
+from tests.test_shelf_worlds import MUTANTS as STORE_MUTANTS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -184,6 +186,12 @@ def test_the_protocol_page_names_the_mutants_that_there_are() -> None:
     assert sorted(re.findall(r"`(\w+)`", "".join(rows))) == sorted(
         mutant.__name__ for mutant, _, _ in MUTANTS + COMING_MUTANTS
     )
+
+
+def test_the_page_of_copies_names_the_mutants_that_there_are() -> None:
+    table = (ROOT / "docs" / "copies.md").read_text().partition("| mutants that they catch |")[2]
+    named = re.findall(r"`(\w+)`", table.split("\n\n")[0])
+    assert sorted(named) == sorted(mutant.__name__ for mutant in KEPT_MUTANTS + STORE_MUTANTS)
 
 
 def test_the_protocol_page_names_the_mutants_of_moves_that_there_are() -> None:

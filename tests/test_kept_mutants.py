@@ -5,6 +5,7 @@ As in `test_mutants`: made here for the length of a test, and all of these world
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from mesh.core import copying
 from mesh.core.committing import Committing
 from mesh.core.copy_lane import CopyLane
+from mesh.core.filling import OwnerSnapshot
 from mesh.core.keeping import Keeping
 from mesh.core.lanes import StageLanes
 from mesh.core.reads_kept import KeptReads
@@ -70,6 +72,26 @@ def promotes_a_copy_that_is_being_filled(patch: Patch) -> None:
 
     patch.setattr(Committing, "_begin", hasty)
     patch.setattr(Committing, "filled", filled)
+
+
+def fills_with_states_as_they_were_when_it_began(patch: Patch) -> None:
+    """What was applied since comes first, and is written over by what was before it."""
+    marks, of_states = OwnerSnapshot.marks, OwnerSnapshot._of_states
+    before: dict[tuple[Any, int, Any], Any] = {}
+
+    def begin(self: Any, slots: Any) -> Any:
+        for part in self._owner.parts[: len(self._owner.stages)]:
+            for slot in slots:
+                before.update({(part, slot, key): copy.deepcopy(part.states[key]) for key in part.keys_of(slot)})
+        return marks(self, slots)
+
+    def stale(self: Any, fill: Any) -> Any:
+        part = self._owner.parts[fill.stage]
+        keys, states = of_states(self, fill)
+        return keys, [before.get((part, fill.slot, key), now) for key, now in zip(keys, states, strict=True)]
+
+    patch.setattr(OwnerSnapshot, "marks", begin)
+    patch.setattr(OwnerSnapshot, "_of_states", stale)
 
 
 def commits_without_a_copy_that_is_filled(patch: Patch) -> None:
@@ -195,6 +217,7 @@ MUTANTS = [
     answers_what_is_only_applied,
     promotes_a_copy_that_is_being_filled,
     commits_without_a_copy_that_is_filled,
+    fills_with_states_as_they_were_when_it_began,
     compares_no_marks,
     forgets_outputs_when_they_are_committed,
     gives_nothing_out_again,
