@@ -44,7 +44,7 @@ BAD_REQUEST = (
     b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
 )
 LINGER_SECONDS = 1  # in which what still comes is dropped
-_UNUSUAL = re.compile(rb"[^/]|.*[%#]")  # of an URL: not a path alone, or to be decoded before it is compared
+_UNUSUAL = re.compile(rb"[^/]|[^?]*%|.*#")  # of an URL: not a path alone, or to be decoded before it is compared
 STOP_SECONDS = 2  # for answers under way at the end; then connections are cut
 
 
@@ -161,7 +161,7 @@ class _Connection(HttpToolsProtocol):
             and parser.should_keep_alive()
             and (self.cycle is None or self.cycle.response_complete)
             and not self.expect_100_continue
-            and not _UNUSUAL.search(self.url)
+            and not _UNUSUAL.match(self.url)
             and b"transfer-encoding" not in dict(self.headers)
             and not self.transport.is_closing()
             and not self.transport.get_write_buffer_size()
