@@ -171,6 +171,7 @@ class Daemon:
                     with self._lock:
                         self._perform(self.node.absorb(effects, self._now()))
                 self.worker.tell()  # who asked waits for nothing that is left to do here
+            self.worker.settle(now)
             if self.worker.rests():
                 self._wait()
 
@@ -205,6 +206,7 @@ class Daemon:
         try:
             self._perform(self.node.absorb(self.worker.take(question, now), now))
             self.worker.tell()
+            self.worker.settle(now)
         except Exception as error:
             self.node.inbox.append(error)
         if not self.worker.rests() or self._next_deadline(now) < self._pump_due_at:

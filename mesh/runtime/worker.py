@@ -91,24 +91,28 @@ class Worker:
         return bool(self.inbox) or self.data.runnable(now)
 
     def rests(self) -> bool:
-        """Right after a turn: no work is left, and nothing has come since."""
-        return self._rests and not self.inbox
+        """No work is left, and nothing has come since."""
+        return self._rests and not self._postponed and not self.inbox
+
+    def settle(self, now: Millis) -> None:
+        """Right after a turn: is there more to do? Asked when all that others wait for has been sent to them."""
+        self._rests = self._rests and not self.data.runnable(now)
 
     def take(self, event: Event, now: Millis) -> list[Effect]:
         """What somebody asks, between two turns and maybe in another thread: all of a turn that needs no code of the
-        application's. Is there more to it, this worker does not rest."""
+        application's. Is there more to it, this worker does not rest: `settle` follows."""
         outward: list[Effect] = []
         effects = self.data.handle(event, now)
         own = next((place for place, each in enumerate(effects) if isinstance(each, _OWN)), len(effects))
         self._perform(effects[:own], now, outward)
         self._postponed += effects[own:]
-        self._rests = not self._postponed and not self.data.runnable(now)
         return outward
 
     def turn(self, now: Millis) -> list[Effect]:
         """One round; the effects that are not for this thread's own sources and sinks."""
         effects = self.hear(now) + self.work(now)
         self.tell()
+        self.settle(now)
         return effects
 
     def hear(self, now: Millis) -> list[Effect]:
@@ -133,14 +137,13 @@ class Worker:
         return outward
 
     def work(self, now: Millis) -> list[Effect]:
-        """The second half: one unit. Whether this worker rests is known after it."""
+        """The second half: one unit. Whether this worker rests is known when it is settled."""
         outward: list[Effect] = []
-        self._rests = not self.data.runnable(now)
-        if not self._rests:
+        self._rests = True
+        if self.data.runnable(now):
             started = self._clock()
             self._perform(self.data.work(now), now, outward)
             self.data.took(self._clock() - started)
-            self._rests = not self.data.runnable(now)
         self._flush_if_due(now, outward)
         return outward
 
@@ -153,8 +156,10 @@ class Worker:
         return flush if due is None else min(flush, due)
 
     def _flush_if_due(self, now: Millis, outward: list[Effect]) -> None:
+        if not self.connections.unflushed:
+            return
         waiting = sum(self.connections.waiting.values())
-        if self.connections.unflushed and self._flushing.due(now, not self.data.runnable(now), waiting):
+        if self._flushing.due(now, not self.data.runnable(now), waiting):
             self._rests = False
             self._flushing.flushed(now)
             self.connections.flush()
@@ -283,8 +288,7 @@ class Worker:
             self._give(number, (outcome, json.loads(state) if state else None))
 
     def tell(self) -> None:
-        """Answers to who does not wait. They may wake another thread, which then wants the interpreter's lock: the
-        less is left to do here, the better."""
+        """Answers to who does not wait; after what is for other nodes, before all else that is left to do."""
         while self._untold:
             call, outcome, state = self._untold.popleft()
             call(outcome, state)
