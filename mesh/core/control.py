@@ -195,10 +195,10 @@ class ControlPlane:
             return [_of_a_stranger(event)]
         outward: list[Effect] = []
         for effect in self.links.handle(event, now):
-            if isinstance(effect, Send):
-                outward += self._post(effect.to, effect.message, effect.payload)
-            else:
+            if not isinstance(effect, Send):
                 outward.append(effect)
+            elif (member := self._members.get(effect.to)) is not None:
+                outward.append(Post(member.endpoint, effect.to, effect.message, effect.payload))
         return outward
 
     def next_deadline(self) -> Millis | None:

@@ -7,10 +7,11 @@ An effect that another machine understands as an event is the same fact seen fro
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol, TypeAlias
 
 from mesh.app.connectors import Split
+from mesh.core.fixed import fixed
 from mesh.core.messages import Member, Message, NodeId
 from mesh.core.numbers import Numbers
 
@@ -37,12 +38,12 @@ class Machine(Protocol):
     def next_deadline(self) -> Millis | None: ...
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Woke(Event):
     """The deadline that some machine reported has come (or some other's has; handle both)."""
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Received(Event):
     """A well-formed message from `sender`, the id in the envelope's header."""
 
@@ -51,14 +52,14 @@ class Received(Event):
     payload: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Persisted(Event):
     """What `Persist` asked for is on the disk (or memory is all there is)."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Send(Effect):
     """To a member whose endpoint is known. May be lost: who needs an answer asks again."""
 
@@ -67,7 +68,7 @@ class Send(Effect):
     payload: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Approach(Effect):
     """To whoever listens at an address."""
 
@@ -75,7 +76,7 @@ class Approach(Effect):
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Post(Effect):
     """A message and where to put it; `target` is empty when nobody is known there yet."""
 
@@ -85,7 +86,7 @@ class Post(Effect):
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Envelope(Effect):
     """The parts to send to an endpoint, as they go on the wire."""
 
@@ -93,7 +94,7 @@ class Envelope(Effect):
     parts: list[bytes]
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Persist(Effect):
     """Keep `value` under `name` before any later effect of this list is performed."""
 
@@ -101,7 +102,7 @@ class Persist(Effect):
     value: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Rejected(Effect):
     """Bad peer input: counted under `reason` (a short fixed word), state unchanged."""
 
@@ -109,7 +110,7 @@ class Rejected(Effect):
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Log(Effect):
     """A line for the operator; `event` is dotted and fixed, as in `node.ready`."""
 
@@ -118,7 +119,7 @@ class Log(Effect):
     level: str = "info"
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Stop(Effect):
     """This node cannot take part: one sentence for the operator, and the exit code of the contract."""
 
@@ -129,7 +130,7 @@ class Stop(Effect):
 # -- facts that one machine reports and another acts on ---------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class MemberChanged(Event, Effect):
     """Membership's new belief about a node. `before` is its last status, None when it is new."""
 
@@ -137,7 +138,7 @@ class MemberChanged(Event, Effect):
     before: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class EpochChosen(Event, Effect):
     """Agreement: the value of this epoch is settled for good. They come in order; who was away misses some."""
 
@@ -145,7 +146,7 @@ class EpochChosen(Event, Effect):
     value: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Propose(Event, Effect):
     """Please have `value` chosen for `epoch`; a no-op if that epoch is settled."""
 
@@ -153,21 +154,21 @@ class Propose(Event, Effect):
     value: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Withdraw(Event, Effect):
     """Nobody here wants anything of `epoch` any more; what others may have accepted of it still stands."""
 
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class MayVote(Event, Effect):
     """Whether this process may vote for its home has changed; see `boots`."""
 
     may: bool
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Transmit(Event, Effect):
     """Put a payload on the link to `to`; it arrives once and in order as long as both processes live."""
 
@@ -176,7 +177,7 @@ class Transmit(Event, Effect):
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Delivered(Event, Effect):
     """The next payload of a link."""
 
@@ -185,7 +186,7 @@ class Delivered(Event, Effect):
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Consumed(Event, Effect):
     """`size` bytes that a link delivered have been worked off: the sender may have that much more credit."""
 
@@ -197,7 +198,7 @@ class Consumed(Event, Effect):
 # -- between the data plane and its driver ----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class TableAgreed(Event, Effect):
     """The partition of an epoch; epochs may be skipped. Owners and donors are indexes into `workers`."""
 
@@ -218,75 +219,75 @@ class TableAgreed(Event, Effect):
     parting: tuple[int, ...] = ()  # slots of which backups are left out once their owner says that it knows
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class SlotsInstalled(Event, Effect):
     """Data plane: what these slots, (slot, term), ask of this node is done (see `claims`); said once a term."""
 
     slots: tuple[tuple[int, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class SlotsRooted(Event, Effect):
     """Data plane: this node, their donor, has a state of these slots, (slot, term), that cannot travel; once a term."""
 
     slots: tuple[tuple[int, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Fenced(Event, Effect):
     """Whether the majority is out of touch (F1): while it is, nothing may be applied, read or answered."""
 
     fenced: bool
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class StartLeaving(Event, Effect):
     """This node shall leave: its slots move away, and the data plane gives away what else it has to do."""
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class HandedOver(Event, Effect):
     """Data plane of a leaving node: nothing is left to read or to send; once its slots have moved, it may go."""
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class AskToLeave(Event):
     """The driver: an operator wants this member to leave; it is told until it says so itself."""
 
     node: NodeId
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class AcceptLoss(Event):
     """The driver: an operator wants slots that are LOST to start again empty; () are all that are LOST now."""
 
     slots: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Recover(Event):
     """The driver: an operator says that the majority is lost for good; those that are alive go on without it."""
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Departed(Effect):
     """This leaving node is in no table any more and a majority knows: say goodbye and exit."""
 
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class ListSplits(Effect):
     source: int
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class SplitsListed(Event):
     source: int
     splits: Sequence[Split]
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class ReadSplit(Effect):
     source: int
     split: Split
@@ -294,7 +295,7 @@ class ReadSplit(Effect):
     most_bytes: int  # about so much at once
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class SplitRead(Event):
     source: int
     split: Split
@@ -303,7 +304,7 @@ class SplitRead(Event):
     ended: bool
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class WriteSink(Effect):
     """With `names` an item may be given again, under its name; of all of them the driver says `SinkWritten`."""
 
@@ -312,7 +313,7 @@ class WriteSink(Effect):
     names: Numbers | None = None  # one an item
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class SinkWritten(Event):
     """The first `count` items of those that have been given to a sink, and not been told of yet, are safely in it."""
 
@@ -320,17 +321,17 @@ class SinkWritten(Event):
     count: int
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class FlushSinks(Effect):
     """Nothing more will come: flush and close; the answer is SinksFlushed."""
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class SinksFlushed(Event):
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class CommitStore(Effect):
     """Make durable what has been put into the store, on a thread that may wait; on TryAgain again, a little later. The
     answer is StoreCommitted with this number; the next one is asked for only after that."""
@@ -338,19 +339,19 @@ class CommitStore(Effect):
     number: int
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class StoreCommitted(Event):
     """All that was put before `CommitStore` with this number is durable."""
 
     number: int
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class JobDone(Effect):
     """Every worker has read, applied and flushed everything."""
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class LookupAsked(Event):
     """Somebody at this node wants to read a key's state; `ticket` is handed back in `Answered`."""
 
@@ -359,7 +360,7 @@ class LookupAsked(Event):
     key: Any
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Answered(Effect):
     """The answer to a ticket; `state` is JSON text when the outcome is `found`."""
 
@@ -368,7 +369,7 @@ class Answered(Effect):
     state: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class ListingAsked(Event):
     """Somebody at this node wants the next keys of a stage, of the whole cluster, after a position (see places)."""
 
@@ -378,7 +379,7 @@ class ListingAsked(Event):
     limit: int
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Listed(Effect):
     """The answer to a ticket."""
 
@@ -389,7 +390,7 @@ class Listed(Effect):
     why: str = ""  # unavailable
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class LinesPosted(Event):
     """A producer sent lines for a source by HTTP; `Answered` says when all that came of them has been applied."""
 
@@ -401,7 +402,7 @@ class LinesPosted(Event):
     digests: Sequence[int] = ()  # of each line, if the producer has a name
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class RecordAsked(Event):
     """Somebody gives one record straight to the owner of a key and wants the stage's outputs, in `Answered`."""
 
@@ -411,7 +412,7 @@ class RecordAsked(Event):
     value: Any
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class PeerGone(Event, Effect):
     """This node id will never be heard of again (it left, or its name was taken over): forget it."""
 

@@ -13,8 +13,9 @@ sent; it builds its checks from the annotations here, so this file is the whole 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias
+
+from mesh.core.fixed import fixed
 
 VERSION = 1
 NodeId: TypeAlias = Annotated[bytes, 16]  # 16 random bytes, new for every process start
@@ -32,7 +33,7 @@ class Message:
     __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Member:
     """What is gossiped about a node. (node, incarnation, status) is ordered; the largest wins (see membership)."""
 
@@ -53,7 +54,7 @@ class Member:
             object.__setattr__(self, "home", self.node)
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Introduction:
     """What two nodes must have in common before they talk, and who is the elder if they have not."""
 
@@ -71,7 +72,7 @@ class Introduction:
 # -- admission and membership: unnumbered datagrams, may be lost, doubled or overtaken --------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Hello(Message):
     """To an address whose owner is not known yet. `at` is that address; the answer repeats it."""
 
@@ -79,7 +80,7 @@ class Hello(Message):
     at: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Welcome(Message):
     """The answer to a Hello that fits: who I am and whom I know."""
 
@@ -88,7 +89,7 @@ class Welcome(Message):
     at: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Refused(Message):
     """The answer to a Hello that does not fit: the field and both values."""
 
@@ -99,19 +100,19 @@ class Refused(Message):
     at: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Ping(Message):
     number: int
     gossip: tuple[Member, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Ack(Message):
     number: int
     gossip: tuple[Member, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class PingReq(Message):
     """Please probe `target` for me."""
 
@@ -120,14 +121,14 @@ class PingReq(Message):
     gossip: tuple[Member, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Nack(Message):
     """The helper is alive but did not reach the target in time (Lifeguard)."""
 
     number: int
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class PushPull(Message):
     """All that is known of members, both ways."""
 
@@ -135,7 +136,7 @@ class PushPull(Message):
     reply: bool  # True: please answer with yours
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Gossip(Message):
     """News of members that waits for no probe to ride on; not answered."""
 
@@ -145,13 +146,13 @@ class Gossip(Message):
 # -- agreement: one chosen value an epoch -----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Prepare(Message):
     epoch: int
     ballot: int
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Promise(Message):
     epoch: int
     ballot: int
@@ -159,20 +160,20 @@ class Promise(Message):
     accepted: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Accept(Message):
     epoch: int
     ballot: int
     value: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Accepted(Message):
     epoch: int
     ballot: int
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Outbid(Message):
     """The ballot was too low; `ballot` is what was promised."""
 
@@ -180,13 +181,13 @@ class Outbid(Message):
     ballot: int
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Chosen(Message):
     epoch: int
     value: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class EpochKnown(Message):
     """The newest epoch that the sender holds. Who holds it too, or a newer one, answers; a newer one it tells also."""
 
@@ -194,7 +195,7 @@ class EpochKnown(Message):
     number: int  # repeated in the answer; 0: no answer is wanted, only what is newer
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class EpochHeld(Message):
     """The answer: the newest epoch that the sender holds, not older than the one that was asked about."""
 
@@ -202,7 +203,7 @@ class EpochHeld(Message):
     number: int
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Booted(Message):
     """The sender's directory has been started for the `boot`th time. Does the receiver know of a later one?"""
 
@@ -210,7 +211,7 @@ class Booted(Message):
     boot: int
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class BootKnown(Message):
     """The answer; or, when a later process of that home has come, unasked to the former one."""
 
@@ -222,7 +223,7 @@ class BootKnown(Message):
 # -- what the planner's proposers must hear of others; unnumbered, repeated by their senders ---------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Installed(Message):
     """What these slots ask of the sender at these terms is done; from a donor that is not asked: a state in them cannot
     travel, they have to stay where they are. See `claims`."""
@@ -232,14 +233,14 @@ class Installed(Message):
     terms: tuple[int, ...]  # one a slot
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class LeaveAsked(Message):
     """An operator wants `node`, who is the receiver, to leave; repeated until it says that it is leaving."""
 
     node: NodeId
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class LossAccepted(Message):
     """An operator wants these slots, which are LOST at these terms, to start again empty; repeated until they have."""
 
@@ -251,7 +252,7 @@ class LossAccepted(Message):
 # -- links: numbered frames, acks and credits -------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Frame(Message):
     """One numbered frame of a channel; its cargo is the envelope's payload part."""
 
@@ -259,7 +260,7 @@ class Frame(Message):
     number: int  # from 1
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class LinkAck(Message):
     """`received`: all frames up to this number have arrived. `limit`: bytes that may be sent in all, ever."""
 
@@ -269,7 +270,7 @@ class LinkAck(Message):
     gap: bool  # True: a later frame arrived (or was named) but not received + 1: go back
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class LinkProbe(Message):
     """An idle or stuck sender names its highest number."""
 
@@ -280,7 +281,7 @@ class LinkProbe(Message):
 # -- cargo of links ---------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class SourceCount(Message):
     """(record) How far one node is with its part of one source."""
 
@@ -292,7 +293,7 @@ class SourceCount(Message):
     listing: int  # CRC-32 of all splits as this node lists them, or 0: it has not, or never will
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Report(Message):
     """(cargo) What a node tells all others about its work; all but `reading` only grow."""
 
@@ -306,7 +307,7 @@ class Report(Message):
     sources: tuple[SourceCount, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class NumberedRun(Message):
     """(record) Consecutive records of a batch that one split of a source, or one stage, gave, and their numbers."""
 
@@ -318,7 +319,7 @@ class NumberedRun(Message):
     numbers: bytes  # unsigned 32-bit little-endian, above the base
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Batch(Message):
     """(cargo) Records from one node to one owner of one stage, by columns."""
 
@@ -331,7 +332,7 @@ class Batch(Message):
     runs: tuple[NumberedRun, ...] = ()  # where records are numbered
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class BatchDone(Message):
     """(cargo) All batches of this stage up to `number` are committed, but for what is refused of the last one."""
 
@@ -342,7 +343,7 @@ class BatchDone(Message):
     starts: tuple[int, ...]  # for each of these slots from this record of the batch on
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Lookup(Message):
     """(cargo) A read of one key's state, sent to the owner."""
 
@@ -351,7 +352,7 @@ class Lookup(Message):
     key: Column  # exactly one item
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Found(Message):
     """(cargo) The answer: JSON text of the state; `outcome` is found | absent | unavailable | unknown-stage."""
 
@@ -360,7 +361,7 @@ class Found(Message):
     state: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class SlotChunk(Message):
     """(cargo) A part of one slot's state, from its donor to its PENDING owner."""
 
@@ -375,14 +376,14 @@ class SlotChunk(Message):
     unsettled: int  # see SlotSettled; meant with the last chunk
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class ChunksTaken(Message):
     """(cargo) All chunks up to `number` are kept, or of no use any more."""
 
     number: int
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class SlotSettled(Message):
     """(cargo) Of what the donor gave out for a slot, only records for levels up to `unsettled` may not be applied."""
 
@@ -391,7 +392,7 @@ class SlotSettled(Message):
     unsettled: int
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class SplitMarks(Message):
     """(record) Of one split: the last number that each of these slots has taken, at the stage of the pack."""
 
@@ -401,7 +402,7 @@ class SplitMarks(Message):
     numbers: bytes  # unsigned 64-bit little-endian, one a slot
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class StageMarks(Message):
     """(record) Likewise of what another stage's slots gave out."""
 
@@ -411,7 +412,7 @@ class StageMarks(Message):
     numbers: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class WindowMarks(Message):
     """(record) Of one producer: records that were taken at a stage, or lines that were claimed, see `windows`."""
 
@@ -422,7 +423,7 @@ class WindowMarks(Message):
     digests: bytes  # likewise
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class OutputColumns(Message):
     """(record) What was given out for one target: a stage, or, numbered on behind the stages, a sink."""
 
@@ -433,7 +434,7 @@ class OutputColumns(Message):
     values: Column | None  # None: the values are the keys; so it is for a sink, too
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class PackPart(Message):
     """(cargo) What one applied batch came to, as far as one backup has the slots; or a part of a copy's filling."""
 
@@ -453,7 +454,7 @@ class PackPart(Message):
     next_output: int  # every output of this stage so far has a lower number
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class PacksFreed(Message):
     """(cargo) The outputs of these packs, as far as the sender owns their slots, need not be kept any more."""
 
@@ -463,7 +464,7 @@ class PacksFreed(Message):
     packs: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class OutputsKept(Message):
     """(cargo) From a slot's new owner: of its outputs only those of these packs need be kept. The former owner may have
     freed others in words that some copies do not take from it any more."""
@@ -475,7 +476,7 @@ class OutputsKept(Message):
     packs: tuple[int, ...]  # one a maker
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class LaneMark(Message):
     """(cargo) A place in the lane: `what` is 0: from here on these slots are filled; 1: now the receiver has all of
     them; 2: sealed, nothing more comes of them at their terms; 3: no more than that this is to be acknowledged."""
@@ -487,7 +488,7 @@ class LaneMark(Message):
     terms: tuple[int, ...]  # one a slot
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class PacksTaken(Message):
     """(cargo) All that came by the lane up to `number` is kept, or refused under a table not later than `epoch`."""
 
@@ -495,7 +496,7 @@ class PacksTaken(Message):
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class TakeSplits(Message):
     """(cargo) Please read these splits of a source from these offsets on; the sender does not any more."""
 
@@ -506,7 +507,7 @@ class TakeSplits(Message):
     offsets: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class SplitsTaken(Message):
     """(cargo) The answer: they are mine now, or stay yours."""
 
@@ -514,21 +515,21 @@ class SplitsTaken(Message):
     taken: bool
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Farewell(Message):
     """(cargo) A leaving node applies nothing any more: what it has not answered by now is refused."""
 
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class FarewellHeard(Message):
     """(cargo) The answer: no more batches, and all that came before the farewell has arrived."""
 
     epoch: int  # repeated
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class KeysAsked(Message):
     """(cargo) Which keys come next in these slots of the receiver? See core.places."""
 
@@ -540,7 +541,7 @@ class KeysAsked(Message):
     limit: int
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class KeysTold(Message):
     """(cargo) The answer: keys in their order; `outcome` is found | unavailable | unknown-stage."""
 
@@ -550,7 +551,7 @@ class KeysTold(Message):
     more: bool  # after the last of these, there may be some in the slots that were asked for
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Inject(Message):
     """(cargo) Records of one stage that came by HTTP, from the node that was asked to the owner of their keys."""
 
@@ -564,7 +565,7 @@ class Inject(Message):
     wants_outputs: bool
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class Injected(Message):
     """(cargo) The answer, when all of them have been looked at: applied, but for those that are named here."""
 
@@ -577,7 +578,7 @@ class Injected(Message):
     error: bytes  # what the step of the last one raised, if outputs are wanted
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class ClaimLines(Message):
     """(cargo) Consecutive lines of a producer, to the owner of its name: has it used their numbers for others?"""
 
@@ -587,7 +588,7 @@ class ClaimLines(Message):
     digests: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@fixed(frozen=True, slots=True)
 class LinesClaimed(Message):
     """(cargo) The answer; `verdict`: see `ingest`, "" for yes; `seq` the first line's of which."""
 
