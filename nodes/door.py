@@ -6,6 +6,9 @@ server's own limit would refuse everybody while there are too many.
 
 The parser takes heads, and requests behind others, of any length, and keeps them all; so what a connection says
 is counted here, and one that never comes to the point is told so, and closed a moment later.
+
+A request that comes whole may be a quick one (`quick`). Its head is held until its body is there; if it is none after
+all, or the body comes in pieces, it begins then, as if its head had just come.
 """
 
 from __future__ import annotations

@@ -6,8 +6,9 @@
 One client, one connection that is kept, one request at a time, and a lean client: `http.client` alone takes 100 us for
 a request. The floors are measured in the same run, as machines and their load differ: what a thread needs to wake
 another through a pipe and to be called back on its event loop, what two processes with a node's sockets need to say
-ping and pong, and what a node's HTTP door needs to answer at all (`/healthz`). An ask of the other's key is all of
-these, and both data planes. `GET /v1/state` and `/v1/keys` wait in a thread of a pool, an ask does not.
+ping and pong, and what a node's HTTP door needs to answer at all (`/healthz`). An ask of the other's key is the last
+two, and both data planes; one of an own key has a thread woken, which answers by itself. `GET /v1/state` and `/v1/keys`
+wait in a thread of a pool, and are called back.
 """
 
 from __future__ import annotations
