@@ -382,3 +382,53 @@ def test_any_state_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(owner, "MAX_STATE", 10)
     assert reading(lambda: "x" * 100).read("stage", "a")[1].startswith(b'{"repr"')
     assert reading(lambda: "\ud800").read("stage", "a") == ("found", b'"?"')
+
+
+# -- where states must travel -----------------------------------------------------------------------------------------
+
+SURROGATE, LOCK = "\ud800", -2
+
+
+def marked(state: dict[str, Any], value: int) -> tuple[dict[str, Any], Any]:
+    """LOCK and what is above 90 make a state that cannot travel; -1 fails."""
+    state["seen"] = [*state.get("seen", []), value]
+    if value == -1:
+        raise ValueError(value)
+    if value == LOCK:
+        state["seen"].append(SURROGATE)
+    return state, [value, len(state["seen"])]
+
+
+def texted(state: str, value: int) -> str:
+    return state + (SURROGATE if value == LOCK else str(value))
+
+
+def padded(state: dict[str, Any], value: int) -> tuple[dict[str, Any], Any]:
+    """Large from the beginning."""
+    state.setdefault("weight", list(range(3 * guard.SMALL_IMAGE)))
+    return marked(state, value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "new", "step"), [("step", dict, marked), ("step", dict, padded), ("fold", str, texted)]
+)
+@given(batches=st.lists(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from([1, 2, -1, LOCK])))))
+def test_a_record_after_which_a_state_cannot_travel_leaves_no_trace(
+    kind: StageKind, new: Callable[[], Any], step: Any, batches: list[list[tuple[str, int]]]
+) -> None:
+    bad = (LOCK,) if step is texted else (LOCK, -1)
+    with_bad, without = stage(kind, new, step), stage(kind, new, step)
+    with_bad.must_travel = without.must_travel = True
+    for batch in batches:
+        keys, items = [key for key, _ in batch], [value for _, value in batch]
+        good = [(key, value) for key, value in batch if value not in bad]
+        applied = with_bad.apply(keys, items)
+        expected = without.apply([key for key, _ in good], [value for _, value in good])
+        assert sorted(failed(applied)) == [place for place, value in enumerate(items) if value in bad]
+        assert with_bad.states == without.states
+        for key in "ab":
+            assert outputs_of(applied, key) == outputs_of(expected, key)
+
+
+def outputs_of(applied: Applied, key: str) -> list[Any]:
+    return [out for each, out in zip(applied.out_keys, applied.outs, strict=True) if each == key]

@@ -69,6 +69,13 @@ def encode_with_values(message: Message) -> bytes:
     return packed
 
 
+def check_can_travel(value: Any) -> None:
+    """Raises `values.NotSerializable` if it cannot be in a message, not even alone."""
+    packed = values.pack(value)
+    if len(packed) > COUNTED_ABOVE:
+        _check_acceptable(packed)
+
+
 def _check_acceptable(packed: bytes) -> None:
     try:
         _unpack(packed, MAX_PAYLOAD, plain=False)

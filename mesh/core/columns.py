@@ -146,19 +146,22 @@ def little_endian(column: array[int]) -> array[int]:
 
 # -- apply: one loop a kind of stage ----------------------------------------------------------------------------------
 #
-# They are for plain states, which no step can change in place. At the first that is not plain they stop, before it is
-# stored, and return (state, output) of that record; after the last record they return None.
+# They are for plain states, which no step can change in place. At the first that is not plain, of these `scalars`, they
+# stop, before it is stored, and return (state, output) of that record; after the last record they return None.
 
-_SCALARS: frozenset[type] = frozenset(
+SCALARS: frozenset[type] = frozenset(
     {int, str, float, bool, bytes, type(None), complex, Decimal, datetime, date, time, timedelta, UUID}
 )
+NUMBERS: frozenset[type] = frozenset({int, float, bool, type(None)})  # of the scalars: those that can always travel
 
 
-def is_plain(value: Any, depth: int = 3) -> bool:
-    """Nobody can change this value: a scalar, or a shallow tuple of such."""
+def is_plain(value: Any, scalars: frozenset[type] = SCALARS, depth: int = 3) -> bool:
+    """Nobody can change this value: one of these scalars, or a shallow tuple of such."""
     if type(value) is not tuple:
-        return type(value) in _SCALARS
-    return _SCALARS.issuperset(map(type, value)) or (depth > 0 and all(is_plain(item, depth - 1) for item in value))
+        return type(value) in scalars
+    if scalars.issuperset(map(type, value)):
+        return True
+    return depth > 0 and all(is_plain(item, scalars, depth - 1) for item in value)
 
 
 def fold(
@@ -167,16 +170,16 @@ def fold(
     values: Iterator[Any],
     new: Callable[[], Any],
     step: Callable[[Any, Any], Any],
+    scalars: frozenset[type] = SCALARS,
 ) -> tuple[Any, Any] | None:
     """state = step(state, value); nobody wants the outputs."""
-    scalars = _SCALARS
     for key, value in zip(keys, values, strict=False):
         try:
             state = states[key]
         except KeyError:
             state = new()
         state = step(state, value)
-        if type(state) not in scalars and not is_plain(state):
+        if type(state) not in scalars and not is_plain(state, scalars):
             return state, state
         states[key] = state
     return None
@@ -190,16 +193,16 @@ def fold_out(
     step: Callable[[Any, Any], Any],
     out_keys: list[Any],
     outs: list[Any],
+    scalars: frozenset[type] = SCALARS,
 ) -> tuple[Any, Any] | None:
     """state = step(state, value), and each new state is an output unless it is None."""
-    scalars = _SCALARS
     for key, value in zip(keys, values, strict=False):
         try:
             state = states[key]
         except KeyError:
             state = new()
         state = step(state, value)
-        if type(state) not in scalars and not is_plain(state):
+        if type(state) not in scalars and not is_plain(state, scalars):
             return state, state
         states[key] = state
         if state is not None:
@@ -216,9 +219,9 @@ def stateful(
     step: Callable[[Any, Any], tuple[Any, Any]],
     out_keys: list[Any],
     outs: list[Any],
+    scalars: frozenset[type] = SCALARS,
 ) -> tuple[Any, Any] | None:
     """(state, output) = step(state, value)."""
-    scalars = _SCALARS
     for key, value in zip(keys, values, strict=False):
         try:
             state = states[key]
@@ -227,7 +230,7 @@ def stateful(
         state, out = step(state, value)
         if type(out) is GeneratorType:
             out = list(out)  # here and now: what it raises is this record's failure
-        if type(state) not in scalars and not is_plain(state):
+        if type(state) not in scalars and not is_plain(state, scalars):
             return state, out
         states[key] = state
         if out is not None:

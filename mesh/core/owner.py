@@ -8,7 +8,8 @@ Invariant a record whose step raises leaves no trace: its state is what it was, 
           before and after it count. An output is what it was when it was made, whatever its state becomes.
 
 Plain states (int, str, tuples of them ...) are replaced, not changed, and give both for nothing: their loops are in
-`columns`. The first state of a stage that is not plain makes the stage guarded for good, see `guard`.
+`columns`. The first state of a stage that is not plain makes the stage guarded for good, see `guard`; where states must
+travel, so does the first that is not made of numbers.
 
 New keys stand at the end of a dict, so that each is filed once, and a record costs nothing.
 """
@@ -91,12 +92,13 @@ class StageStates:
             self._seen = 0
 
     def _loop(self, keys: Any, items: Any, applied: Applied) -> tuple[Any, Any] | None:
-        plan = self.plan
+        plan, scalars = self.plan, columns.NUMBERS if self.must_travel else columns.SCALARS
+        out_keys, outs = applied.out_keys, applied.outs
         if plan.kind != "fold":
-            return columns.stateful(self.states, keys, items, plan.new, self.step, applied.out_keys, applied.outs)
+            return columns.stateful(self.states, keys, items, plan.new, self.step, out_keys, outs, scalars)
         if not self._wants_outputs:
-            return columns.fold(self.states, keys, items, plan.new, plan.step)
-        return columns.fold_out(self.states, keys, items, plan.new, plan.step, applied.out_keys, applied.outs)
+            return columns.fold(self.states, keys, items, plan.new, plan.step, scalars)
+        return columns.fold_out(self.states, keys, items, plan.new, plan.step, out_keys, outs, scalars)
 
     # -- slots
 
