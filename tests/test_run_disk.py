@@ -85,6 +85,15 @@ def test_another_number_of_nodes_is_refused(folder: Path) -> None:
     assert "the run in kept was begun with --nodes 1: go on with as many, or use another directory" in ended.err
 
 
+def test_other_params_are_refused(folder: Path) -> None:
+    stop(begin(folder))
+    ended = run_mesh("run", "app.py", *DISK, "--set", "output=elsewhere", cwd=folder)
+    began, now = (f"output={folder / name}" for name in ("out", "elsewhere"))
+    assert ended.code == 2
+    assert f"was begun with {began}, and not {now}: go on with that, or use another directory" in ended.err
+    assert not (folder / "elsewhere").exists()
+
+
 def test_another_application_is_refused(folder: Path) -> None:
     stop(begin(folder))
     other = APP + 'words.fold("lengths", int, lambda n, _: n + 1)\n'

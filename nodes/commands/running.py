@@ -81,7 +81,8 @@ def run(
     _check_posts(application.plan, nodes, door)
     disk = topology.cluster.durability == "disk"
     app_name = application.plan.app_name
-    cluster = kept_name(data_dir, app_name, nodes) if disk and data_dir else cluster_name(app_name)
+    params = {name: param.value for name, param in application.app.params.items()}
+    cluster = kept_name(data_dir, app_name, nodes, params) if disk and data_dir else cluster_name(app_name)
     if nodes == 1:
         from nodes.solo import run_solo  # a web server: no other command waits for its import
 
