@@ -27,7 +27,7 @@ def test_nothing_is_lost_doubled_or_out_of_order_whatever_is_done_to_the_nodes(t
         start_windows(made)
         splits = Splits(made, random, 2)
         splits.until_at_rest()
-        producers = [Producer(f"p{number}", made, Random(random.random()), deaths=True) for number in range(2)]
+        producers = [Producer(f"p{number}", made, Random(random.random()), copied=True) for number in range(2)]
         for producer in producers:
             producer.start()
         splits.one_of_each()

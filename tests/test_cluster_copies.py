@@ -47,7 +47,7 @@ def test_producers_lose_nothing_while_nodes_die_come_and_go(tmp_path: Path, seed
     with windows(tmp_path, *THREE, copies=2) as made:
         deaths = Deaths(made, random, 2)
         deaths.until_at_rest()
-        producers = [Producer(f"p{number}", made, Random(random.random()), deaths=True) for number in range(2)]
+        producers = [Producer(f"p{number}", made, Random(random.random()), copied=True) for number in range(2)]
         for producer in producers:
             producer.start()
         for number in range(STEPS):

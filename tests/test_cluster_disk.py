@@ -102,7 +102,7 @@ def test_producers_lose_nothing_while_nodes_die_and_come_back(tmp_path: Path, co
     with windows(tmp_path, *THREE, **on_disk(*THREE, copies=copies)) as made:
         deaths = Deaths(made, random, copies, disk=True)
         deaths.until_at_rest()
-        producers = [Producer(f"p{number}", made, Random(random.random()), deaths=True) for number in range(2)]
+        producers = [Producer(f"p{number}", made, Random(random.random()), copied=True) for number in range(2)]
         for producer in producers:
             producer.start()
         for number in range(STEPS):

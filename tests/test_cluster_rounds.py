@@ -77,8 +77,9 @@ def test_ten_rounds_of_join_and_leave_while_producers_post(tmp_path: Path, seed:
         ten_rounds(made, random, Rounds(made, random))
 
 
-def ten_rounds(made: Cluster, random: Random, rounds: Rounds) -> None:
-    producers = [Producer(f"p{number}", made, Random(random.random())) for number in range(PRODUCERS)]
+def ten_rounds(made: Cluster, random: Random, rounds: Rounds, *, copied: bool = False) -> None:
+    names = [f"p{number}" for number in range(PRODUCERS)]
+    producers = [Producer(name, made, Random(random.random()), copied=copied) for name in names]
     for producer in producers:
         producer.start()
     for number in range(1, ROUNDS + 1):

@@ -20,4 +20,4 @@ def test_ten_rounds_of_join_and_leave_with_copies_on_disk(tmp_path: Path, seed: 
     print(f"seed {seed}")
     random = Random(seed)
     with windows(tmp_path, *THREE, **on_disk(*THREE, copies=2)) as made:
-        ten_rounds(made, random, Rounds(made, random, lambda name: ("--data-dir", directory(name))))
+        ten_rounds(made, random, Rounds(made, random, lambda name: ("--data-dir", directory(name))), copied=True)

@@ -92,12 +92,12 @@ class Producer:
     """Numbers the lines of keys that are its alone, and sends each body until it is committed, to whom it chooses.
 
     Now and then it waits for an answer for a moment only, or sends again what was committed, or reads what it wrote.
-    Where owners die (`deaths`), the node that was asked sends lines again by itself; of one that is known then nobody
-    can say whether it is so by this very request, and it is not counted as a duplicate.
+    Where slots have copies (`copied`), the node that was asked sends lines again by itself to who owns the slot next;
+    of one that is known then nobody can say if it is so by this very request, and it is not counted as a duplicate.
     """
 
-    def __init__(self, name: str, made: Cluster, random: Random, keys: int = 12, *, deaths: bool = False) -> None:
-        self.made, self.random, self.deaths = made, random, deaths
+    def __init__(self, name: str, made: Cluster, random: Random, keys: int = 12, *, copied: bool = False) -> None:
+        self.made, self.random, self.copied = made, random, copied
         self.name = name
         self.keys = [f"{name}-{number}" for number in range(keys)]
         self.ids: Counter[str] = Counter()
@@ -140,7 +140,7 @@ class Producer:
         assert said.body["committed"] == len(body), said
         while self.random.random() < 0.1:
             said = self._committed(body, first)
-            assert self.deaths or said.body["duplicates"] == len(body), said
+            assert self.copied or said.body["duplicates"] == len(body), said
         self.sent += body
 
     def _committed(self, body: list[tuple[str, int]], first: int) -> Said:
