@@ -16,7 +16,7 @@ import pytest
 
 from mesh.core.keys import hash_key
 from mesh.runtime.status import GivenUp, Metric, Moving, RingRun, Transfer, Waiting
-from nodes import door as server
+from nodes import connection as server
 from nodes import http as door
 from nodes.addresses import Address
 from nodes.door import bind

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from mesh.core.events import Event
-from nodes import door
+from nodes import connection as door
 from tests.served import FakeNode, serving
 
 ANSWERED = ("answered", b'{"outputs":[1]}')
@@ -151,12 +151,12 @@ def both() -> Iterator[Both]:
     node = FakeNode()
     with serving(node) as quick, serving(node) as slow, pytest.MonkeyPatch.context() as patch:
         of_slow = int(urlsplit(slow).netloc.rsplit(":", 1)[1])
-        may_be = door._Connection._may_be_quick
+        may_be = door.Connection._may_be_quick
 
         def only_there(connection: Any) -> bool:
             return connection.server[1] != of_slow and may_be(connection)
 
-        patch.setattr(door._Connection, "_may_be_quick", only_there)
+        patch.setattr(door.Connection, "_may_be_quick", only_there)
         yield Both(node, (quick, slow))
 
 
