@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import json
 import re
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -73,6 +74,7 @@ class _Posting:
     def __init__(self, served: Takes) -> None:
         self._served = served
         self._bytes = 0  # of bodies under way
+        self._freed: deque[int] = deque()  # of those that were answered in another thread
 
     async def lines(self, request: Request) -> Response:
         refuse_other_sites(request)
@@ -93,7 +95,7 @@ class _Posting:
         query_fields(request, ())
         if not self._has_room(len(body)):
             return None
-        return _posted(request.path_params["source"], _producer(request), parse_lines(body))
+        return self._counted(body, _posted(request.path_params["source"], _producer(request), parse_lines(body)))
 
     @contextlib.contextmanager
     def _room(self, size: int) -> Any:
@@ -104,7 +106,19 @@ class _Posting:
         finally:
             self._bytes -= size
 
+    def _counted(self, body: bytes, question: Question) -> Question:
+        """Its body has room until it is answered, whether or not the client still waits."""
+        self._bytes += len(body)
+
+        def answer(outcome: str, text: bytes) -> Response:
+            self._freed.append(len(body))
+            return question.answer(outcome, text)
+
+        return Question(question.event, answer)
+
     def _has_room(self, size: int) -> bool:
+        while self._freed:
+            self._bytes -= self._freed.popleft()
         return self._bytes + size <= MOST_BYTES
 
     async def ask(self, request: Request) -> Response:
@@ -123,7 +137,9 @@ class _Posting:
     def small_ask(self, request: Request, body: bytes) -> Question | None:
         refuse_other_sites(request)
         key = key_asked(request)
-        return _asked(request.path_params["stage"], key, body) if self._has_room(len(body)) else None
+        if not self._has_room(len(body)):
+            return None
+        return self._counted(body, _asked(request.path_params["stage"], key, body))
 
     async def _outcome(self, question: Callable[[int], Event]) -> tuple[str, bytes]:
         loop = asyncio.get_running_loop()

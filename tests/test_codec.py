@@ -185,14 +185,14 @@ def test_a_value_that_is_hard_to_show_is_malformed_too(field: bytes) -> None:
 @pytest.mark.parametrize(
     ("header", "why"),
     [
-        ([2, "c", b"", bytes(16), b""], "version"),
-        ([1, "c", b"", bytes(16)], "version"),
-        ([1, "c", b"x", bytes(16), b""], "16 bytes"),
-        ([1, "c", b"", bytes(15), b""], "16 bytes"),
-        ([1, "c", b"", b"", b""], "16 bytes"),
-        ([1, "c", b"", bytes(16), bytes(17)], "16 bytes"),
-        ([1, 1, b"", bytes(16), b""], "string"),
-        ([1, "c" * 600, b"", bytes(16), b""], "more than 512"),
+        ([codec.VERSION + 1, "c", b"", bytes(16), b""], "version"),
+        ([codec.VERSION, "c", b"", bytes(16)], "version"),
+        ([codec.VERSION, "c", b"x", bytes(16), b""], "16 bytes"),
+        ([codec.VERSION, "c", b"", bytes(15), b""], "16 bytes"),
+        ([codec.VERSION, "c", b"", b"", b""], "16 bytes"),
+        ([codec.VERSION, "c", b"", bytes(16), bytes(17)], "16 bytes"),
+        ([codec.VERSION, 1, b"", bytes(16), b""], "string"),
+        ([codec.VERSION, "c" * 600, b"", bytes(16), b""], "more than 512"),
     ],
 )
 def test_a_wrong_header_is_malformed(header: list[Any], why: str) -> None:

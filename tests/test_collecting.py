@@ -62,13 +62,26 @@ def test_a_frozen_cycle_that_dies_is_found_when_much_more_has_been_made(freezing
 
 
 def test_that_states_come_is_no_reason_to_look_at_all_of_them(freezing: Freezing) -> None:
-    States.many, kept = 1, [[[number] for number in range(10_000)]]
+    States.many, kept = 1_000, [[[number] for number in range(10_000)]]
     alive = Knot()
     gc.collect()
     knot = ref(alive)
     del alive
     for _ in range(2 + AGAIN * gc.get_freeze_count() // 10_000):
         kept.append([[number] for number in range(10_000)])
-        States.many += 1
+        States.many += 1_000
         gc.collect()
     assert knot() is not None
+
+
+def test_what_was_there_with_a_few_states_is_not_taken_for_theirs(freezing: Freezing) -> None:
+    States.many, kept = 1, []
+    alive = Knot()
+    gc.collect()
+    knot = ref(alive)
+    del alive
+    States.many = 100
+    for _ in range(10 + 2 * AGAIN * gc.get_freeze_count() // 10_000):
+        kept.append([[number] for number in range(10_000)])
+        gc.collect()
+    assert knot() is None, f"though {10_000 * len(kept)} objects came"

@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from mesh.core.events import Event
 from nodes import connection as door
+from nodes import posting
 from tests.served import FakeNode, serving
 
 ANSWERED = ("answered", b'{"outputs":[1]}')
@@ -254,3 +255,17 @@ def test_a_question_that_is_never_answered_is_given_up(node: Patient, monkeypatc
     with serving(node) as url, connected(url) as connection:
         until_asked_again(connection, node)
         assert b" 504 " in one_answer(connection)
+
+
+def test_a_body_has_room_until_it_is_answered_also_when_its_client_has_gone(
+    node: Patient, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(posting, "MOST_BYTES", len(ASK.partition(b"\r\n\r\n")[2]))
+    with connected(url) as connection:
+        done = until_asked_again(connection, node)
+    with connected(url) as connection:
+        connection.sendall(ASK)
+        assert b" 503 " in one_answer(connection)
+        done(*ANSWERED)
+        until_asked_again(connection, node)(*ANSWERED)
+        assert b" 200 " in one_answer(connection)

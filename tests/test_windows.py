@@ -153,3 +153,32 @@ def test_what_is_no_part_of_a_window_is_malformed(key: Any, state: Any) -> None:
     with pytest.raises(Malformed):
         here.check(0, [key], [state])
     assert not here.slots_here()
+
+
+def test_a_producer_that_was_forgotten_stays_registered_with_its_last_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windows, "WINDOWS", 4)
+    here = Windows(claims=2)
+    here.cut = {}
+    assert here.claim(0, 2, "p", 0, [7, 8, 9]) == ("", 0)
+    for slot in range(1, 9):
+        here.take(slot, 0, "p", 1, 7)
+    assert here.marks == 1 + 4
+    assert next(iter(here.cut)) == (0, 2, "p")
+    assert here.registered(0, 2, "p", 3)[0] == ""
+    assert here.claim(0, 2, "p", 2, [10])[0] == "conflict"
+    assert here.names_of(0) == [(2, "p")]
+    there = Windows(claims=2)
+    there.put(keys := here.keys_of(0), [here.states[key] for key in keys])
+    assert there.registered(0, 2, "p", 3)[0] == ""
+    here.drop(0)
+    assert here.registered(0, 2, "p", 3)[0] == "unknown-producer"
+
+
+def test_registrations_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windows, "WINDOWS", 2)
+    monkeypatch.setattr(windows, "REGISTERED", 3)
+    here = Windows(claims=1)
+    for number in range(8):
+        here.claim(0, 1, f"p{number}", 0, [1])
+    assert [here.registered(0, 1, f"p{number}", 1)[0] for number in range(8)] == ["unknown-producer"] * 3 + [""] * 5
+    assert here.marks == 5

@@ -29,6 +29,7 @@ MAX_INT = (1 << 63) - 1
 MAX_MEMBERS = 1 << 17  # items of one tuple in any message but a payload
 COUNTED_ABOVE = 1 << 19  # bytes; parts below it cannot become more than 40 MB (empty maps), and are not slowed down
 MAX_UNITS = 640 << 10  # of at most 84 bytes, a short text: what a larger part may become in memory, see `values`
+SPARE_BYTES, SPARE_UNITS = 8 << 20, 8 << 10  # for what travels with a value that fills a message: its key, marks, names
 MAX_ITEMS = COUNTED_ABOVE  # of one list or map in a payload; too many are only in what is checked before it is sent
 
 
@@ -70,15 +71,15 @@ def encode_with_values(message: Message) -> bytes:
 
 
 def check_can_travel(value: Any) -> None:
-    """Raises `values.NotSerializable` if it cannot be in a message, not even alone."""
+    """Raises `values.NotSerializable` if it cannot be in a message, but for what belongs to it."""
     packed = values.pack(value)
-    if len(packed) > COUNTED_ABOVE:
-        _check_acceptable(packed)
+    if len(packed) > COUNTED_ABOVE // 4:  # with what belongs to it, it may be counted
+        _check_acceptable(packed, SPARE_BYTES, SPARE_UNITS)
 
 
-def _check_acceptable(packed: bytes) -> None:
+def _check_acceptable(packed: bytes, spare_bytes: int = 0, spare_units: int = 0) -> None:
     try:
-        _unpack(packed, MAX_PAYLOAD, plain=False)
+        _unpack(packed, MAX_PAYLOAD - spare_bytes, plain=False, spare_units=spare_units)
     except Malformed as error:
         raise values.NotSerializable(f"a batch of {len(packed)} bytes is more than a node accepts: {error}") from None
 
@@ -126,11 +127,11 @@ def _message(fields: Any) -> Message:
     return message
 
 
-def _unpack(part: bytes, max_bytes: int, *, plain: bool) -> Any:
+def _unpack(part: bytes, max_bytes: int, *, plain: bool, spare_units: int = 0) -> Any:
     size = len(part)
     if size > max_bytes:
         raise Malformed("too-long", f"{size} bytes, more than {max_bytes}")
-    units = MAX_UNITS if size > COUNTED_ABOVE else None
+    units = MAX_UNITS - spare_units if spare_units or size > COUNTED_ABOVE else None
     items = min(size, MAX_MEMBERS if plain else MAX_ITEMS)  # a list gets its memory before its items are there
     maps, extensions = (0, 0) if plain else (items, size)
     try:

@@ -152,16 +152,19 @@ def little_endian(column: array[int]) -> array[int]:
 SCALARS: frozenset[type] = frozenset(
     {int, str, float, bool, bytes, type(None), complex, Decimal, datetime, date, time, timedelta, UUID}
 )
+SHORT = 100
 NUMBERS: frozenset[type] = frozenset({int, float, bool, type(None)})  # of the scalars: those that can always travel
 
 
 def is_plain(value: Any, scalars: frozenset[type] = SCALARS, depth: int = 3) -> bool:
-    """Nobody can change this value: one of these scalars, or a shallow tuple of such."""
+    """Nobody can change this value: one of these scalars, or a shallow tuple of such. Of numbers: a short, flat one."""
     if type(value) is not tuple:
         return type(value) in scalars
-    if scalars.issuperset(map(type, value)):
-        return True
-    return depth > 0 and all(is_plain(item, scalars, depth - 1) for item in value)
+    if scalars is NUMBERS:
+        return len(value) <= SHORT and scalars.issuperset(map(type, value))
+    return scalars.issuperset(map(type, value)) or (
+        depth > 0 and all(is_plain(each, scalars, depth - 1) for each in value)
+    )
 
 
 def fold(

@@ -17,7 +17,7 @@ from typing import Annotated, Any, TypeAlias
 
 from mesh.core.fixed import fixed
 
-VERSION = 1
+VERSION = 2
 NodeId: TypeAlias = Annotated[bytes, 16]  # 16 random bytes, new for every process start
 HomeId: TypeAlias = Annotated[bytes, 16]  # 16 random bytes, kept in a data directory; without one it is the node id
 Column: TypeAlias = list[Any]  # one item a record; what is inside is the application's

@@ -176,7 +176,7 @@ class Owner:
     def __init__(self, stages: Sequence[StagePlan], slots: int, seed: int, splits: SlotPart | None = None) -> None:
         shift = 33 - slots.bit_length()  # as in the router
         self.stages = tuple(self._stage(plan, shift, seed) for plan in stages)
-        self.windows = Windows()
+        self.windows = Windows(claims=len(stages))
         parts: tuple[SlotPart, ...] = (*self.stages, self.windows)
         for stage in self.stages:
             stage.must_travel = splits is not None

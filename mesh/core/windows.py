@@ -16,14 +16,14 @@ Claims    two lines under one number may have keys of different slots, of which 
 
 Invariants a known record stays known while its slot is here, until WINDOW later ones are known or its window was the
           one that was used least recently when there were more than WINDOWS, or more than MARKS in them all. `floor`
-          never falls. A window is 16 bytes a record, ids ascending.
+          never falls. A window is 16 bytes a record, ids ascending. Of claims that are forgotten the last line stays.
 """
 
 from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections import OrderedDict
+from collections import ChainMap, OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, TypeAlias
@@ -34,6 +34,7 @@ from mesh.core.columns import little_endian
 WINDOW = 1 << 19  # records of one producer, slot and stage: more than a body of 8 MiB has lines worth sending
 MARKS = 1 << 22  # records in all windows of a node: 64 MB
 WINDOWS = 1 << 17  # ~60 MB when all are nearly empty
+REGISTERED = 1 << 17  # producers of which nothing is known any more but the last line
 PART = 1 << 12  # records that travel at once when a slot moves: 64 KB
 
 INDEX_BITS = 24  # records that one line may become
@@ -89,8 +90,13 @@ class Windows:
 
     name = "what producers sent"
 
-    def __init__(self) -> None:
+    def __init__(self, claims: int = -1) -> None:
+        """`claims`: the stage of claims."""
+        self._claims = claims
         self._windows: OrderedDict[_Name, _Window] = OrderedDict()  # the least recently used first
+        self._registered: OrderedDict[_Name, _Window] = (
+            OrderedDict()
+        )  # of claims, what is left: the last line; likewise
         self._by_slot: dict[int, dict[_Name, None]] = {}
         self._sealed: dict[int, list[str]] = {}  # slots that are given away: parts of windows, none is forgotten
         self.marks = 0  # invariant: the records in all windows
@@ -117,7 +123,7 @@ class Windows:
 
     def registered(self, slot: int, stage: int, producer: str, first: int) -> tuple[str, int]:
         """Whether a producer may go on with this line, as far as its claims tell; as `claim`."""
-        window = self._windows.get((slot, stage, producer))
+        window = self._found((slot, stage, producer))
         if window is None or not window.ids:
             return (UNKNOWN if first else NEW), first
         return (TOO_FAR if first > (window.ids[-1] >> INDEX_BITS) + WINDOW else NEW), first
@@ -141,23 +147,45 @@ class Windows:
         self._sealed.pop(name[0], None)
         window = self._windows.get(name)
         if window is None:
-            window = self._windows[name] = _Window()
+            window = self._registered.pop(name) if name in self._registered else _Window()
+            self._windows[name] = window
             self._by_slot.setdefault(name[0], {})[name] = None
             if len(self._windows) > WINDOWS:
                 self._forget()
         self._windows.move_to_end(name)
         return window
 
+    def _found(self, name: _Name) -> _Window | None:
+        return self._windows.get(name) or self._registered.get(name)
+
     def _forget(self) -> None:
         """Whoever was not heard of for longest, but nothing of slots that are on their way."""
         while len(self._windows) > WINDOWS or self.marks > MARKS:
-            oldest = next((name for name in self._windows if name[0] not in self._sealed), None)
+            oldest = self._oldest(self._windows)
             if oldest is None or len(self._windows) == 1:
                 return
+            if oldest[1] == self._claims:
+                self._keep_last(oldest)
+            else:
+                self._remove(oldest)
+        while len(self._registered) > REGISTERED and (oldest := self._oldest(self._registered)):
             self._remove(oldest)
 
+    def _oldest(self, windows: Mapping[_Name, _Window]) -> _Name | None:
+        return next((name for name in windows if name[0] not in self._sealed), None)
+
+    def _keep_last(self, name: _Name) -> None:
+        """Its producer stays registered; what it sends again is judged where its records went."""
+        window = self._registered[name] = self._windows.pop(name)
+        forgotten = max(0, len(window.ids) - 1)
+        del window.ids[:forgotten], window.digests[:forgotten]
+        self.marks -= forgotten
+        if self.cut is not None and forgotten:
+            self.cut[name] = None
+
     def _remove(self, name: _Name) -> None:
-        self.marks -= len(self._windows.pop(name).ids)
+        window = self._windows.pop(name, None) or self._registered.pop(name)
+        self.marks -= len(window.ids)
         if self.cut is not None:
             self.cut[name] = None
         names = self._by_slot[name[0]]
@@ -172,8 +200,8 @@ class Windows:
         if slot not in self._by_slot:
             return ()
         if slot not in self._sealed:
-            names = [(stage, producer, len(self._windows[slot, stage, producer].ids)) for _, stage, producer in
-                     self._by_slot[slot]]  # fmt: skip
+            windows = [(name, self._found(name)) for name in self._by_slot[slot]]
+            names = [(stage, producer, len(window.ids)) for (_, stage, producer), window in windows if window]
             self._sealed[slot] = [
                 f"{slot} {stage} {part} {producer}"
                 for stage, producer, count in names
@@ -183,7 +211,7 @@ class Windows:
 
     @property
     def states(self) -> Mapping[Any, Any]:
-        return _Parts(self._windows)
+        return _Parts(ChainMap(self._windows, self._registered))
 
     def check(self, slot: int, keys: Sequence[Any], states: Sequence[Any]) -> None:
         """Are these parts of windows of a slot? Raises Malformed."""
@@ -209,7 +237,7 @@ class Windows:
 
     def part_above(self, slot: int, stage: int, producer: str, least: int) -> tuple[str, list[Any], int] | None:
         """The next part, of ids from `least` on, as it travels, and where the one behind it begins; None: no more."""
-        window = self._windows.get((slot, stage, producer))
+        window = self._found((slot, stage, producer))
         if window is None:
             return None
         start = bisect_left(window.ids, least)
@@ -220,7 +248,7 @@ class Windows:
 
     def between(self, slot: int, stage: int, producer: str, first: int, behind: int) -> list[Any] | None:
         """What is known of these ids, as a part; None: nothing."""
-        window = self._windows.get((slot, stage, producer))
+        window = self._found((slot, stage, producer))
         if window is None:
             return None
         start, end = bisect_left(window.ids, first), bisect_left(window.ids, behind)

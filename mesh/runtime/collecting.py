@@ -20,6 +20,7 @@ from typing import Any
 OLDEST = 2  # the generation that a full collection looks at
 LEAST = 500_000  # objects, some 50 MB: to look at so many takes about 50 ms
 AGAIN = 3
+MOST_OF_A_STATE = 64  # objects: what was there with few states was not all theirs
 
 
 class Freezing:
@@ -49,8 +50,10 @@ class Freezing:
 
     def _explained(self) -> float:
         """So many objects, if states are as large as they were, and there were enough to say so."""
-        grown = self._states() / self._states_then if self._states_then and self._found > LEAST else 1.0
-        return self._found * max(1.0, grown)
+        if self._found <= LEAST or not self._states_then:
+            return self._found
+        each = min(self._found / self._states_then, MOST_OF_A_STATE)
+        return self._found + each * max(0, self._states() - self._states_then)
 
 
 def freeze_what_stays(states: Callable[[], int]) -> None:
