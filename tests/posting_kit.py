@@ -192,6 +192,10 @@ class Posting(Moving):
 
     # -- the end
 
+    def progress(self) -> object:
+        """Answers: who loses patience often has much looked at that was applied before, and nothing else moves."""
+        return sum(bool(attempt.outcome) for attempt in self.attempts.values())
+
     def through(self) -> bool:
         """Everybody has sent everything, was answered, and nothing is on its way."""
         known = all(each.known == len(self.history) for each in self.present())

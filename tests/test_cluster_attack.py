@@ -19,7 +19,7 @@ from pathlib import Path
 import msgpack
 import pytest
 
-from mesh.core import codec
+from mesh.core import codec, messages
 from mesh.core.messages import (
     ALIVE,
     DEAD,
@@ -206,7 +206,10 @@ SHAPES: dict[str, tuple[list[bytes], tuple[str, ...]]] = {
     "noise": ([random.Random(1).randbytes(100), random.Random(2).randbytes(1000)], ("msgpack", "header")),
     "a long header": ([b"\x00" * 600, b"x"], ("too-long",)),
     "no list": ([msgpack.packb({}), msgpack.packb([])], ("header",)),
-    "another version": ([msgpack.packb([2, "tested", b"", SOME, b""]), msgpack.packb([7, 1])], ("header",)),
+    "another version": (
+        [msgpack.packb([messages.VERSION + 1, "tested", b"", SOME, b""]), msgpack.packb([7, 1])],
+        ("header",),
+    ),
     "a deep list": ([b"\x91" * 500, b"x"], ("msgpack", "header")),
     "an ext type": ([msgpack.packb(msgpack.ExtType(1, b"x")), b"x"], ("msgpack", "header")),
 }

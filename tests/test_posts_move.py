@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mesh.core.ingest import Ingest
@@ -25,6 +25,7 @@ from tests.posting_kit import Posting, some_producers
     asks=st.integers(0, 5),
     seed=st.integers(0, 1 << 32),
 )
+@example(founders=1, slots=1, window=1 << 20, changes=38, asks=1, seed=0)
 def test_lines_and_asks_are_applied_once_while_slots_move(
     founders: int, slots: int, window: int, changes: int, asks: int, seed: int
 ) -> None:
