@@ -166,6 +166,8 @@ def test_a_producer_that_was_forgotten_stays_registered_with_its_last_line(monke
     assert next(iter(here.cut)) == (0, 2, "p")
     assert here.registered(0, 2, "p", 3)[0] == ""
     assert here.claim(0, 2, "p", 2, [10])[0] == "conflict"
+    assert here.claim(0, 2, "p", 2, [9, 10]) == ("", 0)
+    assert here.claim(0, 2, "p", 1, [8]) == ("too-old", 1), "its records may be forgotten, and would be applied again"
     assert here.names_of(0) == [(2, "p")]
     there = Windows(claims=2)
     there.put(keys := here.keys_of(0), [here.states[key] for key in keys])

@@ -10,13 +10,15 @@ Events    `take` (asks and marks in one step), `claim` (a whole body at once, or
 Claims    two lines under one number may have keys of different slots, of which neither would see that the other came
           first. So before a body is sent on, its numbers and digests are claimed in the slot of the producer's own
           name, at a stage that no application has: this finds mistakes. Where slots have copies it must be done: who is
-          not known there begins at 0, and nobody leaps by more than WINDOW. So a producer that has been forgotten is
-          told so, and what it sends again is not taken for new. With one copy in memory that slot may be gone with its
-          node, and others go on: then nothing that is taken twice hangs on it.
+          not known there begins at 0, and nobody leaps by more than WINDOW. So of a producer that was not heard of for
+          long only new lines are taken, as of the others nobody may know any more; one that is forgotten is told so.
+          With one copy in memory that slot may be gone with its node, and others go on: then nothing that is taken
+          twice hangs on it.
 
 Invariants a known record stays known while its slot is here, until WINDOW later ones are known or its window was the
           one that was used least recently when there were more than WINDOWS, or more than MARKS in them all. `floor`
-          never falls. A window is 16 bytes a record, ids ascending. Of claims that are forgotten the last line stays.
+          never falls. A window is 16 bytes a record, ids ascending. Of claims that are forgotten the last line stays,
+          as their floor.
 """
 
 from __future__ import annotations
@@ -94,9 +96,7 @@ class Windows:
         """`claims`: the stage of claims."""
         self._claims = claims
         self._windows: OrderedDict[_Name, _Window] = OrderedDict()  # the least recently used first
-        self._registered: OrderedDict[_Name, _Window] = (
-            OrderedDict()
-        )  # of claims, what is left: the last line; likewise
+        self._registered: OrderedDict[_Name, _Window] = OrderedDict()  # of claims that were forgotten; likewise
         self._by_slot: dict[int, dict[_Name, None]] = {}
         self._sealed: dict[int, list[str]] = {}  # slots that are given away: parts of windows, none is forgotten
         self.marks = 0  # invariant: the records in all windows
@@ -175,9 +175,10 @@ class Windows:
         return next((name for name in windows if name[0] not in self._sealed), None)
 
     def _keep_last(self, name: _Name) -> None:
-        """Its producer stays registered; what it sends again is judged where its records went."""
+        """Its producer stays registered; of what it sends again nobody may know any more whether it was applied."""
         window = self._registered[name] = self._windows.pop(name)
         forgotten = max(0, len(window.ids) - 1)
+        window.floor = max([window.floor, *window.ids[-1:]])
         del window.ids[:forgotten], window.digests[:forgotten]
         self.marks -= forgotten
         if self.cut is not None and forgotten:
