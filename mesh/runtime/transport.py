@@ -30,7 +30,6 @@ import ctypes
 import errno
 import os
 import re
-import select
 from collections import Counter
 from typing import cast
 
@@ -39,6 +38,7 @@ import zmq
 from mesh.core.codec import MAX_HEADER, MAX_MESSAGE, MAX_PAYLOAD
 from mesh.core.messages import NodeId
 from mesh.runtime.handshakes import Handshakes
+from mesh.runtime.polling import Polling
 
 OLDEST_LIBZMQ = (4, 3, 5)
 PART_LIMITS = (MAX_HEADER, MAX_MESSAGE, MAX_PAYLOAD)
@@ -93,6 +93,7 @@ class Transport:
             self._handshakes.fd: _KNOCKS,
             self._wake_read: 0,
         }
+        self._polling = Polling(self._places)
 
     @property
     def rejected(self) -> dict[str, int]:
@@ -220,10 +221,8 @@ class Transport:
         """Until there may be something to receive, or `wake`, or the time is over."""
         woken = self._more
         if not woken:
-            poll, seen = select.poll(), 0
-            for descriptor in self._places:
-                poll.register(descriptor, select.POLLIN)
-            for descriptor, _ in poll.poll(timeout_ms):
+            seen = 0
+            for descriptor in self._polling.wait(timeout_ms):
                 seen |= self._places[descriptor]
                 woken = woken or descriptor == self._wake_read
             self._seen = seen
