@@ -40,6 +40,8 @@ SLOTS = 1024
 BODIES = 100
 LINES = 1_000
 KEYS = 10_000
+RATES = 10, 100, 300, 600, 1_000
+PACED_SECONDS = 4
 
 
 class Client:
@@ -174,6 +176,29 @@ def requests(made: Cluster, times: int) -> None:
     show("  GET /v1/keys?limit=10", lambda: client.request("GET", "/v1/keys/window?limit=10"), times)
 
 
+def paced(made: Cluster, rate: int) -> None:
+    """One client that asks so many times a second. What of a core the nodes use says how much of it they look."""
+    client = Client(made["alpha"].door)
+    key = next(key for key in map(str, range(200)) if made.owner_of(key) == "beta")
+    text, nodes = json.dumps({"key": key, "id": 1}).encode(), [made[name].pid for name in ("alpha", "beta")]
+    used, started, took = sum(map(_cpu_seconds, nodes)), time.perf_counter(), []
+    for number in range(rate * PACED_SECONDS):
+        due = started + number / rate
+        time.sleep(max(0.0, due - time.perf_counter()))
+        asked = time.perf_counter()
+        client.request("POST", f"/v1/ask/window?key={key}", text)
+        took.append(time.perf_counter() - asked)
+    share = (sum(map(_cpu_seconds, nodes)) - used) / len(nodes) / (time.perf_counter() - started)
+    name, waited = f"  {rate} asks a second", statistics.median(took) * 1e6
+    print(f"{name:34}{'':9}{waited:6.0f} us, and each node uses {share:4.0%} of a core", flush=True)
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Linux."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def bodies(made: Cluster, name: str, headers: dict[str, str]) -> None:
     """One client, a body after the other."""
     client = Client(made["alpha"].door)
@@ -216,6 +241,8 @@ def main() -> None:
         with windows(copies) as made:
             print(f"copies {copies}")
             requests(made, options.times)
+            for rate in RATES if Path("/proc/self/stat").exists() else ():
+                paced(made, rate)
             bodies(made, "lines without a name", {})
             bodies(made, "lines of a producer", {"Producer-Id": "bench"})
 
