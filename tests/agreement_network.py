@@ -39,7 +39,9 @@ from mesh.core.events import (
     Woke,
 )
 from mesh.core.history import EPOCH_BYTES
-from mesh.core.messages import ALIVE, DEAD, STAYING, Booted, BootKnown, Member, Message, NodeId
+from mesh.core.messages import Message, NodeId
+from mesh.core.messages.epochs import Booted, BootKnown
+from mesh.core.messages.members import ALIVE, DEAD, STAYING, Member
 
 
 class Violation(AssertionError):

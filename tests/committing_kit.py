@@ -18,7 +18,8 @@ from mesh.core.codec import decode_with_values
 from mesh.core.configuration import Configuration
 from mesh.core.events import Delivered, Log, SlotsInstalled, TableAgreed, Transmit
 from mesh.core.keeping import Keeping
-from mesh.core.messages import NodeId, PacksTaken
+from mesh.core.messages import NodeId
+from mesh.core.messages.states import PacksTaken
 from mesh.core.numbers import Numbers
 from mesh.core.owner import Owner
 from mesh.core.packs import Outputs, Pack, Shape, Window, pack_of

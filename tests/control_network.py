@@ -33,7 +33,8 @@ from mesh.core.events import (
 )
 from mesh.core.membership.facts import Leave
 from mesh.core.membership.tuning import LOOPBACK
-from mesh.core.messages import ALIVE, STAYING, Member, Message, NodeId
+from mesh.core.messages import Message, NodeId
+from mesh.core.messages.members import ALIVE, STAYING, Member
 from mesh.core.planner import Declared
 from mesh.core.succession import fault
 from mesh.core.table import LOST, Slot, Table

@@ -55,7 +55,9 @@ from mesh.core.events import (
     WriteSink,
 )
 from mesh.core.keeping import Keeping
-from mesh.core.messages import ALIVE, DEAD, LEAVING, LEFT, READY, Installed, Member, NodeId
+from mesh.core.messages import NodeId
+from mesh.core.messages.epochs import Installed
+from mesh.core.messages.members import ALIVE, DEAD, LEAVING, LEFT, READY, Member
 from mesh.core.news import table_agreed
 from mesh.core.numbers import Numbers
 from mesh.core.planner import first_table

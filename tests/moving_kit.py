@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 from mesh.core.copying import MAX_HANDING
-from mesh.core.messages import ALIVE, DEAD, LEAVING, LEFT, READY, STAYING, SUSPECT, Member, NodeId
+from mesh.core.messages import NodeId
+from mesh.core.messages.members import ALIVE, DEAD, LEAVING, LEFT, READY, STAYING, SUSPECT, Member
 from mesh.core.planner import first_table
 from mesh.core.succession import fault
 from mesh.core.table import ACTIVE, LOST, MAX_LEFT, PENDING, WORKER, Seat, Slot, Table

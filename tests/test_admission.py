@@ -19,7 +19,7 @@ from mesh.core.membership.admission import (
     standing,
 )
 from mesh.core.membership.facts import Admitted
-from mesh.core.messages import ALIVE, DEAD, Hello, Introduction, Member, Refused, Welcome
+from mesh.core.messages.members import ALIVE, DEAD, Hello, Introduction, Member, Refused, Welcome
 from tests.membership_kit import Network, Node, deaths, introduction, member
 
 FIELDS = pytest.mark.parametrize(

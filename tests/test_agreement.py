@@ -27,9 +27,8 @@ from mesh.core.events import (
     Woke,
 )
 from mesh.core.history import KEPT, record, record_name
-from mesh.core.messages import (
-    ALIVE,
-    DEAD,
+from mesh.core.messages import Message, NodeId
+from mesh.core.messages.epochs import (
     Accept,
     Accepted,
     Booted,
@@ -37,13 +36,11 @@ from mesh.core.messages import (
     Chosen,
     EpochHeld,
     EpochKnown,
-    Member,
-    Message,
-    NodeId,
     Outbid,
     Prepare,
     Promise,
 )
+from mesh.core.messages.members import ALIVE, DEAD, Member
 from tests.agreement_network import Faults, HastyDurable, Network, Violation, fault, member, value, voters_of
 
 SEEDS = range(150)

@@ -11,10 +11,8 @@ from mesh.core.contact import LEASE, Contact
 from mesh.core.events import AcceptLoss, Effect, Received, Recover, Rejected
 from mesh.core.membership.merge import MAX_MEMBERS
 from mesh.core.membership.swim import MAX_GOSSIP
-from mesh.core.messages import (
-    ALIVE,
-    DEAD,
-    LEFT,
+from mesh.core.messages import Message
+from mesh.core.messages.epochs import (
     Accept,
     Accepted,
     Booted,
@@ -22,17 +20,14 @@ from mesh.core.messages import (
     Chosen,
     EpochHeld,
     EpochKnown,
-    Gossip,
     Installed,
     LeaveAsked,
     LossAccepted,
-    Member,
-    Message,
     Outbid,
     Prepare,
     Promise,
-    PushPull,
 )
+from mesh.core.messages.members import ALIVE, DEAD, LEFT, Gossip, Member, PushPull
 from mesh.core.table import GENERATION, Table
 from tests.control_network import SLOTS, Cluster
 

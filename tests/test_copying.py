@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mesh.core.copying import MAX_FETCHING, MAX_FILLING, MAX_HANDING, in_turn, renumbered, settled, urgent
-from mesh.core.messages import ALIVE, DEAD, LEFT
+from mesh.core.messages.members import ALIVE, DEAD, LEFT
 from mesh.core.planner import ABSENCE, Planner
 from mesh.core.recovery import recovered
 from mesh.core.table import ACTIVE, GENERATION, LOST, PENDING, Slot, Table

@@ -29,20 +29,11 @@ from mesh.core.events import (
 )
 from mesh.core.keys import slot_of_key
 from mesh.core.lookups import LOOKUP_MS
-from mesh.core.messages import (
-    ALIVE,
-    DEAD,
-    Batch,
-    BatchDone,
-    Found,
-    Lookup,
-    Member,
-    Message,
-    Report,
-    SlotChunk,
-    SplitsTaken,
-    TakeSplits,
-)
+from mesh.core.messages import Message
+from mesh.core.messages.members import ALIVE, DEAD, Member
+from mesh.core.messages.outside import Found, Lookup
+from mesh.core.messages.states import SlotChunk
+from mesh.core.messages.work import Batch, BatchDone, Report, SplitsTaken, TakeSplits
 from tests.data_kit import Cluster, Given, Nowhere
 
 # -- random applications ----------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesh.core.copying import urgent
-from mesh.core.messages import ALIVE, DEAD, LEFT
+from mesh.core.messages.members import ALIVE, DEAD, LEFT
 from mesh.core.recovery import recovered
 from mesh.core.succession import fault
 from mesh.core.table import ACTIVE, LOST, PENDING, Seat, Slot, Table

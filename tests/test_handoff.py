@@ -15,7 +15,8 @@ from mesh.core.events import Consumed, Delivered, Effect, Log, SlotsInstalled, S
 from mesh.core.giving import REPLICATION
 from mesh.core.handoff import HandOff
 from mesh.core.keys import slot_of_key
-from mesh.core.messages import ChunksTaken, Report, SlotChunk, SlotSettled
+from mesh.core.messages.states import ChunksTaken, SlotChunk, SlotSettled
+from mesh.core.messages.work import Report
 from mesh.core.owner import Owner
 from mesh.core.table import ACTIVE, PENDING
 from tests.tables import agreed

@@ -12,7 +12,8 @@ from mesh.core.codec import Malformed
 from mesh.core.columns import slots_to_bytes
 from mesh.core.events import Delivered
 from mesh.core.intake import Intake, Waiting
-from mesh.core.messages import Batch, BatchDone, Message
+from mesh.core.messages import Message
+from mesh.core.messages.work import Batch, BatchDone
 
 PEER, STRANGER = b"p" * 16, b"s" * 16
 

@@ -14,7 +14,8 @@ from mesh.core.configuration import Configuration
 from mesh.core.events import Delivered, Effect, Log, SlotsInstalled, Transmit
 from mesh.core.keeping import Keeping
 from mesh.core.kept_outputs import Unfinished
-from mesh.core.messages import Message, NodeId, PacksFreed, PacksTaken
+from mesh.core.messages import Message, NodeId
+from mesh.core.messages.states import PacksFreed, PacksTaken
 from mesh.core.numbers import Numbers
 from mesh.core.owner import Owner
 from mesh.core.packs import Outputs, Pack, pack_of

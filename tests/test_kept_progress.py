@@ -9,7 +9,8 @@ import pytest
 
 from mesh.core.codec import decode_with_values
 from mesh.core.events import TableAgreed, Transmit
-from mesh.core.messages import NodeId, Report
+from mesh.core.messages import NodeId
+from mesh.core.messages.work import Report
 from mesh.core.progress import KeptProgress
 from mesh.core.reports import Reports
 from mesh.core.table import ACTIVE, LOST, PENDING

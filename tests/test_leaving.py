@@ -6,7 +6,9 @@ import pytest
 
 from mesh.core.events import AskToLeave, Effect, MemberChanged, Received, Rejected, Send, StartLeaving, Woke
 from mesh.core.leaving import MAX_ASKED, REPEAT, Leaving, refusal
-from mesh.core.messages import ALIVE, DEAD, LEAVING, LEFT, STAYING, SUSPECT, LeaveAsked, Member, NodeId
+from mesh.core.messages import NodeId
+from mesh.core.messages.epochs import LeaveAsked
+from mesh.core.messages.members import ALIVE, DEAD, LEAVING, LEFT, STAYING, SUSPECT, Member
 from mesh.core.table import Seat, Slot, Table
 
 A, B, W = (name.encode() * 16 for name in "abw")

@@ -30,7 +30,9 @@ from mesh.core.events import (
 )
 from mesh.core.keys import Key, slot_of_key
 from mesh.core.listing import MAX_LIMIT, MAX_PAGES, PAGE_BYTES, PAGE_MS
-from mesh.core.messages import ALIVE, DEAD, KeysAsked, KeysTold, Member, Message
+from mesh.core.messages import Message
+from mesh.core.messages.members import ALIVE, DEAD, Member
+from mesh.core.messages.outside import KeysAsked, KeysTold
 from mesh.core.places import BEGINNING, START, Position, place_of
 from mesh.core.slot_keys import AT_ONCE, MAX_SEARCHES, PART_BYTES
 from mesh.core.table import ACTIVE, LOST, PENDING

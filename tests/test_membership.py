@@ -14,7 +14,8 @@ from mesh.core.membership.merge import MAX_JUMP
 from mesh.core.membership.suspicion import suspicion_time
 from mesh.core.membership.swim import Membership
 from mesh.core.membership.tuning import LAN, LOOPBACK, WAN, Tuning
-from mesh.core.messages import (
+from mesh.core.messages import NodeId
+from mesh.core.messages.members import (
     ALIVE,
     DEAD,
     LEAVING,
@@ -24,7 +25,6 @@ from mesh.core.messages import (
     Ack,
     Gossip,
     Member,
-    NodeId,
     Ping,
     PingReq,
     PushPull,

@@ -14,7 +14,8 @@ from mesh.core.membership.facts import Admitted, Heard, Lagged, Leave
 from mesh.core.membership.merge import newer
 from mesh.core.membership.swim import Membership
 from mesh.core.membership.tuning import LAN, LOOPBACK, WAN
-from mesh.core.messages import ALIVE, LEFT, Ack, Gossip, Member, Message, Nack, NodeId, Ping, PingReq, PushPull
+from mesh.core.messages import Message, NodeId
+from mesh.core.messages.members import ALIVE, LEFT, Ack, Gossip, Member, Nack, Ping, PingReq, PushPull
 from tests.membership_kit import member
 
 ME = member("me")

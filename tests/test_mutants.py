@@ -25,7 +25,7 @@ from mesh.core.link import Links
 from mesh.core.membership import roster
 from mesh.core.membership.swim import Membership
 from mesh.core.membership.tuning import LAN
-from mesh.core.messages import BatchDone
+from mesh.core.messages.work import BatchDone
 from mesh.core.owner import Owner
 from mesh.core.packing import Packer
 from mesh.core.planner import Planner

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mesh.core.electorate import founding_electorate
 from mesh.core.events import Effect, Propose, Withdraw
-from mesh.core.messages import ALIVE, DEAD, LEFT, SUSPECT, Member
+from mesh.core.messages.members import ALIVE, DEAD, LEFT, SUSPECT, Member
 from mesh.core.planner import (
     GATHER,
     GATHER_FILLS,

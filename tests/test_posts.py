@@ -17,7 +17,8 @@ from mesh.core.events import Answered, Delivered, Effect, Fenced, HandedOver, Li
 from mesh.core.ingest import MOST_REQUESTS
 from mesh.core.inject import POSTS
 from mesh.core.keys import slot_of_key
-from mesh.core.messages import ClaimLines, Inject, Injected, Message
+from mesh.core.messages import Message
+from mesh.core.messages.outside import ClaimLines, Inject, Injected
 from tests.data_kit import Cluster, Given, Node, Nowhere
 
 

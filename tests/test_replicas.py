@@ -11,7 +11,9 @@ from mesh.core.columns import slots_to_bytes
 from mesh.core.configuration import Configuration
 from mesh.core.events import Consumed, Delivered, Effect, SlotsInstalled, Transmit
 from mesh.core.marks import Marks
-from mesh.core.messages import LaneMark, Message, OutputsKept, PacksFreed, PacksTaken, Report
+from mesh.core.messages import Message
+from mesh.core.messages.states import LaneMark, OutputsKept, PacksFreed, PacksTaken
+from mesh.core.messages.work import Report
 from mesh.core.packs import Outputs, Pack
 from mesh.core.replicas import BEGINS, FILLED, SEALED, Replicas
 from mesh.core.table import PENDING

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mesh.core import codec, packing
 from mesh.core.events import TableAgreed
 from mesh.core.keys import slot_of_key
-from mesh.core.messages import Batch
+from mesh.core.messages.work import Batch
 from mesh.core.packing import Packed
 from mesh.core.router import Router
 from mesh.core.table import ACTIVE, LOST

@@ -13,7 +13,7 @@ from mesh.core.columns import slots_to_bytes
 from mesh.core.events import Delivered, TableAgreed
 from mesh.core.intake import Intake
 from mesh.core.keys import slot_of_key
-from mesh.core.messages import Batch, NumberedRun
+from mesh.core.messages.work import Batch, NumberedRun
 from mesh.core.numbers import Numbers
 from mesh.core.packing import Packed
 from mesh.core.router import Router

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mesh.core.messages import ALIVE, DEAD, LEFT, READY, STAYING, SUSPECT
+from mesh.core.messages.members import ALIVE, DEAD, LEFT, READY, STAYING, SUSPECT
 from mesh.core.table import ACTIVE, LOST, PENDING, Slot, Table
 from mesh.core.transitions import Facts, most_moving, next_table
 from tests.moving_kit import Plan, World, node

@@ -50,20 +50,9 @@ from mesh.core.events import (
     Withdraw,
 )
 from mesh.core.history import History, record, record_name
-from mesh.core.messages import (
-    DEAD,
-    Accept,
-    Accepted,
-    Chosen,
-    EpochHeld,
-    EpochKnown,
-    Member,
-    Message,
-    NodeId,
-    Outbid,
-    Prepare,
-    Promise,
-)
+from mesh.core.messages import Message, NodeId
+from mesh.core.messages.epochs import Accept, Accepted, Chosen, EpochHeld, EpochKnown, Outbid, Prepare, Promise
+from mesh.core.messages.members import DEAD, Member
 from mesh.core.voices import Voice, Voices
 
 RESEND = 200  # ms until an unanswered ballot is sent again

@@ -17,7 +17,8 @@ from mesh.core.events import Consumed, Transmit
 from mesh.core.handoff import CONTROL, HandOff
 from mesh.core.intake import Intake, Waiting
 from mesh.core.keeping import Keeping
-from mesh.core.messages import BatchDone, NodeId
+from mesh.core.messages import NodeId
+from mesh.core.messages.work import BatchDone
 from mesh.core.owner import Owner
 from mesh.core.pace import Pace
 from mesh.core.router import Router

@@ -40,7 +40,9 @@ from mesh.core.events import (
     Stop,
     Woke,
 )
-from mesh.core.messages import SUSPECT, Booted, BootKnown, Member, NodeId
+from mesh.core.messages import NodeId
+from mesh.core.messages.epochs import Booted, BootKnown
+from mesh.core.messages.members import SUSPECT, Member
 from mesh.core.table import Table
 from mesh.core.voices import Voice, Voices
 

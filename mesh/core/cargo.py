@@ -15,20 +15,9 @@ from mesh.core.handoff import CONTROL
 from mesh.core.inject import POSTS
 from mesh.core.kept import Kept
 from mesh.core.light import Light
-from mesh.core.messages import (
-    BatchDone,
-    Farewell,
-    FarewellHeard,
-    Found,
-    Injected,
-    KeysAsked,
-    KeysTold,
-    LinesClaimed,
-    Lookup,
-    Message,
-    NodeId,
-    Report,
-)
+from mesh.core.messages import Message, NodeId
+from mesh.core.messages.outside import Found, Injected, KeysAsked, KeysTold, LinesClaimed, Lookup
+from mesh.core.messages.work import BatchDone, Farewell, FarewellHeard, Report
 
 
 class Cargo:

@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from sys import byteorder
 
 from mesh.core.events import Effect, Event, Millis, Received, Rejected, Send, SlotsInstalled, SlotsRooted, Woke
-from mesh.core.messages import Installed, NodeId
+from mesh.core.messages import NodeId
+from mesh.core.messages.epochs import Installed
 from mesh.core.table import LOST, PENDING, Slot, Table
 
 REPEAT = 100  # ms

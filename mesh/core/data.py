@@ -43,10 +43,8 @@ from mesh.core.events import (
 from mesh.core.keeping import Keeping
 from mesh.core.kept import Kept
 from mesh.core.light import Light
-from mesh.core.messages import (
-    NodeId,
-    Report,
-)
+from mesh.core.messages import NodeId
+from mesh.core.messages.work import Report
 from mesh.core.pace import Pace, Share
 from mesh.core.packing import BATCH_RECORDS, WINDOW_BYTES
 from mesh.core.shelf import WARM_BYTES

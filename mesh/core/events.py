@@ -12,7 +12,8 @@ from typing import Any, Protocol, TypeAlias
 
 from mesh.app.connectors import Split
 from mesh.core.fixed import fixed
-from mesh.core.messages import Member, Message, NodeId
+from mesh.core.messages import Message, NodeId
+from mesh.core.messages.members import Member
 from mesh.core.numbers import Numbers
 
 Millis: TypeAlias = int

@@ -16,7 +16,8 @@ from typing import Any
 
 from mesh.core.codec import Malformed, encode_with_values
 from mesh.core.events import Effect, Log, SlotsRooted, Transmit
-from mesh.core.messages import NodeId, SlotChunk
+from mesh.core.messages import NodeId
+from mesh.core.messages.states import SlotChunk
 from mesh.core.owner import Owner
 from mesh.core.values import NotSerializable, show
 

@@ -33,7 +33,8 @@ from mesh.core.codec import Malformed, encode_with_values
 from mesh.core.events import Consumed, Delivered, Effect, SlotsInstalled, TableAgreed, Transmit
 from mesh.core.giving import REPLICATION, WINDOW_BYTES, Given, Giving
 from mesh.core.holdings import Holdings, Moves
-from mesh.core.messages import ChunksTaken, Message, NodeId, SlotChunk, SlotSettled
+from mesh.core.messages import Message, NodeId
+from mesh.core.messages.states import ChunksTaken, SlotChunk, SlotSettled
 from mesh.core.owner import Owner
 from mesh.core.table import ACTIVE
 

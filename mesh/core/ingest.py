@@ -33,7 +33,8 @@ from mesh.core.emitting import Emitting
 from mesh.core.events import Answered, LinesPosted, Millis, RecordAsked, TableAgreed, Transmit
 from mesh.core.inject import MOST_RECORDS, POSTS
 from mesh.core.keys import BadKey, slot_of_key
-from mesh.core.messages import ClaimLines, Inject, Injected, LinesClaimed, NodeId
+from mesh.core.messages import NodeId
+from mesh.core.messages.outside import ClaimLines, Inject, Injected, LinesClaimed
 from mesh.core.pace import Pace
 from mesh.core.requests import Record, Request
 from mesh.core.set_aside import told

@@ -17,7 +17,8 @@ from mesh.core.codec import encode_with_values
 from mesh.core.events import Millis, RecordAsked, TableAgreed
 from mesh.core.ingest import Ingest
 from mesh.core.keys import slot_of_key
-from mesh.core.messages import Inject, LinesClaimed, NodeId
+from mesh.core.messages import NodeId
+from mesh.core.messages.outside import Inject, LinesClaimed
 from mesh.core.requests import Record, Request
 from mesh.core.router import Reign, reigns_of
 from mesh.core.values import NotSerializable

@@ -30,7 +30,8 @@ from mesh.core.guard import Applied
 from mesh.core.handoff import CONTROL, HandOff
 from mesh.core.keeping import Keeping
 from mesh.core.keys import slot_of_key
-from mesh.core.messages import ClaimLines, Inject, Injected, LinesClaimed, Message, NodeId
+from mesh.core.messages import Message, NodeId
+from mesh.core.messages.outside import ClaimLines, Inject, Injected, LinesClaimed
 from mesh.core.owner import MAX_STATE, TOO_LARGE, Owner
 from mesh.core.pace import Pace
 from mesh.core.set_aside import told

@@ -25,7 +25,8 @@ from mesh.core.intake import Intake
 from mesh.core.keeping import Keeping
 from mesh.core.kept_reading import KeptReading
 from mesh.core.listing_kept import KeptListing
-from mesh.core.messages import Message, NodeId, PacksTaken
+from mesh.core.messages import Message, NodeId
+from mesh.core.messages.states import PacksTaken
 from mesh.core.numbers import Numbers
 from mesh.core.owner import Owner
 from mesh.core.packs import Pack, Shape

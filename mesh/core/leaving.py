@@ -23,7 +23,9 @@ from mesh.core.events import (
     StartLeaving,
     Woke,
 )
-from mesh.core.messages import LEFT, STAYING, SUSPECT, LeaveAsked, Member, NodeId
+from mesh.core.messages import NodeId
+from mesh.core.messages.epochs import LeaveAsked
+from mesh.core.messages.members import LEFT, STAYING, SUSPECT, Member
 from mesh.core.table import WORKER, Table
 
 REPEAT = 500  # ms

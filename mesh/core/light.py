@@ -15,7 +15,9 @@ from mesh.core.events import Effect, Millis, SinkWritten, SplitRead, TableAgreed
 from mesh.core.handoff import HandOff
 from mesh.core.intake import Intake
 from mesh.core.listing import Listing
-from mesh.core.messages import ChunksTaken, Message, NodeId, SplitsTaken, TakeSplits
+from mesh.core.messages import Message, NodeId
+from mesh.core.messages.states import ChunksTaken
+from mesh.core.messages.work import SplitsTaken, TakeSplits
 from mesh.core.owner import Owner
 from mesh.core.posts import Posts
 from mesh.core.progress import Progress

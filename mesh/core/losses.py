@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from sys import byteorder
 
 from mesh.core.events import AcceptLoss, Effect, Event, Log, Millis, Received, Rejected, Send, Woke
-from mesh.core.messages import LossAccepted, NodeId
+from mesh.core.messages import NodeId
+from mesh.core.messages.epochs import LossAccepted
 from mesh.core.table import LOST, Table
 
 REPEAT = 500  # ms

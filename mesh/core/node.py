@@ -37,7 +37,7 @@ from mesh.core.events import (
     Transmit,
 )
 from mesh.core.membership.tuning import Tuning
-from mesh.core.messages import Hello, Refused, Welcome
+from mesh.core.messages.members import Hello, Refused, Welcome
 from mesh.core.packing import BATCH_RECORDS, WINDOW_BYTES
 from mesh.core.storing import Store
 

@@ -31,7 +31,8 @@ from random import Random
 
 from mesh.core.electorate import MAX_VOTERS
 from mesh.core.events import Effect, Millis, Propose, Withdraw
-from mesh.core.messages import ALIVE, SUSPECT, Member, NodeId
+from mesh.core.messages import NodeId
+from mesh.core.messages.members import ALIVE, SUSPECT, Member
 from mesh.core.rebalance import assign_backups, rebalance
 from mesh.core.table import ACTIVE, PENDING, WORKER, Seat, Slot, Table
 from mesh.core.transitions import Facts, new_seat, next_table, spokesman, which_ended

@@ -19,7 +19,8 @@ from mesh.core.ingest_kept import KeptIngest
 from mesh.core.inject import Injects
 from mesh.core.inject_kept import KeptInjects
 from mesh.core.keeping import Keeping
-from mesh.core.messages import Injected, LinesClaimed, Message, NodeId
+from mesh.core.messages import Message, NodeId
+from mesh.core.messages.outside import Injected, LinesClaimed
 from mesh.core.owner import Owner
 from mesh.core.pace import Pace
 

@@ -42,7 +42,8 @@ from collections import deque
 from collections.abc import Collection, Iterable
 
 from mesh.core.events import TableAgreed
-from mesh.core.messages import NodeId, Report
+from mesh.core.messages import NodeId
+from mesh.core.messages.work import Report
 from mesh.core.table import ACTIVE
 
 

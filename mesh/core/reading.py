@@ -14,7 +14,8 @@ from typing import Any
 
 from mesh.app.plan import Fragment, Plan
 from mesh.core.events import Effect, ListSplits, Millis, ReadSplit, SplitRead, SplitsListed, TableAgreed
-from mesh.core.messages import NodeId, Report
+from mesh.core.messages import NodeId
+from mesh.core.messages.work import Report
 from mesh.core.pace import Pace
 from mesh.core.sources import Sources, SplitsDiffer, deal, fingerprint
 from mesh.core.split_moves import SplitMoves, can_travel

@@ -15,7 +15,8 @@ from mesh.core.events import Answered, Effect, LookupAsked, Millis, TableAgreed,
 from mesh.core.holdings import Holdings
 from mesh.core.keys import BadKey, encode_key, hash_key, slot_of_hash
 from mesh.core.lookups import UNAVAILABLE, Lookups
-from mesh.core.messages import Found, Lookup, Message, NodeId
+from mesh.core.messages import Message, NodeId
+from mesh.core.messages.outside import Found, Lookup
 from mesh.core.owner import ABSENT, UNKNOWN_STAGE, Owner
 from mesh.core.table import ACTIVE
 

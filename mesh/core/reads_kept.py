@@ -16,7 +16,8 @@ from typing import Any
 
 from mesh.core.events import Answered, Effect, LookupAsked, Millis
 from mesh.core.lookups import UNAVAILABLE
-from mesh.core.messages import Found, Lookup, NodeId
+from mesh.core.messages import NodeId
+from mesh.core.messages.outside import Found, Lookup
 from mesh.core.reads import Reads, sent
 from mesh.core.tokens import Wait
 

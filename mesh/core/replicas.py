@@ -32,7 +32,8 @@ from mesh.core.giving import REPLICATION
 from mesh.core.handoff import CONTROL
 from mesh.core.kept_outputs import KeptOutputs, SlotOutputs
 from mesh.core.marks import Marks
-from mesh.core.messages import LaneMark, Message, NodeId, OutputsKept, PackPart, PacksFreed, PacksTaken
+from mesh.core.messages import Message, NodeId
+from mesh.core.messages.states import LaneMark, OutputsKept, PackPart, PacksFreed, PacksTaken
 from mesh.core.owner import SlotPart
 from mesh.core.packs import Pack, Shape
 from mesh.core.shelving import Shelving

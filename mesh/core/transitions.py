@@ -31,7 +31,8 @@ from typing import Any, TypeVar
 
 from mesh.core.copying import backups_for, in_turn, renumbered, settled, urgent
 from mesh.core.electorate import MAX_VOTERS, electorate
-from mesh.core.messages import ALIVE, DEAD, LEFT, READY, STAYING, SUSPECT, Member, NodeId
+from mesh.core.messages import NodeId
+from mesh.core.messages.members import ALIVE, DEAD, LEFT, READY, STAYING, SUSPECT, Member
 from mesh.core.rebalance import PINNED, rebalance
 from mesh.core.table import ACTIVE, LOST, MAX_LEFT, MAX_MEMBERS, PENDING, WITNESS, WORKER, Seat, Slot, Table
 

@@ -41,7 +41,7 @@ from mesh.core.events import (
 )
 from mesh.core.membership.facts import Lagged, Leave
 from mesh.core.membership.tuning import LAN, LOOPBACK, WAN, Tuning
-from mesh.core.messages import ALIVE, STAYING, Member
+from mesh.core.messages.members import ALIVE, STAYING, Member
 from mesh.core.node import Node
 from mesh.core.planner import Declared
 from mesh.core.storing import StoreError, StoreFailed

@@ -14,7 +14,7 @@ from mesh.core.events import AcceptLoss, AskToLeave, Event, Recover
 from mesh.core.keys import Key
 from mesh.core.leaving import refusal
 from mesh.core.lookups import UNAVAILABLE
-from mesh.core.messages import SUSPECT
+from mesh.core.messages.members import SUSPECT
 from mesh.core.node import Node
 from mesh.runtime import giving_up, view
 from mesh.runtime.listing import keys_page

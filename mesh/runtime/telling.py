@@ -12,7 +12,7 @@ from collections import Counter
 from typing import Any
 
 from mesh.core.events import Millis
-from mesh.core.messages import STAYING
+from mesh.core.messages.members import STAYING
 from mesh.core.node import Node
 from mesh.runtime import view
 from mesh.runtime.config import NodeConfig

@@ -36,7 +36,8 @@ from mesh.core.events import (
     Woke,
 )
 from mesh.core.membership.facts import Lagged, Leave
-from mesh.core.messages import Member, NodeId
+from mesh.core.messages import NodeId
+from mesh.core.messages.members import Member
 from mesh.core.node import Node
 from mesh.sim.instruments import Instruments, WatchedWorker
 from mesh.sim.violation import Violation

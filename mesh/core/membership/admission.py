@@ -27,7 +27,8 @@ from random import Random
 from mesh.core.events import Approach, Effect, Event, Log, MemberChanged, Millis, Received, Rejected, Stop, Woke
 from mesh.core.membership.facts import Admitted
 from mesh.core.membership.merge import MAX_MEMBERS, implausible
-from mesh.core.messages import SUSPECT, Hello, Introduction, Member, NodeId, Refused, Welcome
+from mesh.core.messages import NodeId
+from mesh.core.messages.members import SUSPECT, Hello, Introduction, Member, Refused, Welcome
 
 FIRST_PAUSE = 200  # ms between the first two Hellos to one address
 LONGEST_PAUSE = 5_000  # ms; an address that is down costs one message in so long

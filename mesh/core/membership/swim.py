@@ -26,7 +26,8 @@ from mesh.core.membership.merge import MAX_MEMBERS
 from mesh.core.membership.probe import Probe, Prober
 from mesh.core.membership.suspicion import Suspicion, Suspicions
 from mesh.core.membership.tuning import Tuning
-from mesh.core.messages import (
+from mesh.core.messages import Message, NodeId
+from mesh.core.messages.members import (
     ALIVE,
     DEAD,
     LEAVING,
@@ -36,9 +37,7 @@ from mesh.core.messages import (
     Ack,
     Gossip,
     Member,
-    Message,
     Nack,
-    NodeId,
     Ping,
     PingReq,
     PushPull,
