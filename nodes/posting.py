@@ -22,7 +22,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from mesh.core.events import Event, LinesPosted, RecordAsked
+from mesh.core.events import Event
+from mesh.core.events.work import LinesPosted, RecordAsked
 from mesh.core.keys import Key
 from mesh.core.windows import MAX_PRODUCER, MOST_SEQ, WINDOW
 from nodes.answers import (

@@ -16,7 +16,8 @@ from mesh.app.fragment import Emit, Fragment
 from mesh.app.plan import StagePlan
 from mesh.core.codec import decode_with_values
 from mesh.core.configuration import Configuration
-from mesh.core.events import Delivered, Log, SlotsInstalled, TableAgreed, Transmit
+from mesh.core.events import Log
+from mesh.core.events.planes import Delivered, SlotsInstalled, TableAgreed, Transmit
 from mesh.core.keeping import Keeping
 from mesh.core.messages import NodeId
 from mesh.core.messages.states import PacksTaken

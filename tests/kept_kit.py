@@ -23,35 +23,31 @@ from typing import Any
 
 from mesh.core.claims import Claims
 from mesh.core.data import DataPlane
-from mesh.core.events import (
-    Answered,
+from mesh.core.events import Effect, Event, Log, Millis, Received, Rejected, Woke
+from mesh.core.events.planes import (
     Consumed,
     Delivered,
-    Effect,
-    Event,
     Fenced,
-    FlushSinks,
     HandedOver,
+    MemberChanged,
+    SlotsInstalled,
+    SlotsRooted,
+    StartLeaving,
+    Transmit,
+)
+from mesh.core.events.work import (
+    Answered,
+    FlushSinks,
     JobDone,
     LinesPosted,
     ListSplits,
-    Log,
     LookupAsked,
-    MemberChanged,
-    Millis,
     ReadSplit,
-    Received,
     RecordAsked,
-    Rejected,
     SinksFlushed,
     SinkWritten,
-    SlotsInstalled,
-    SlotsRooted,
     SplitRead,
     SplitsListed,
-    StartLeaving,
-    Transmit,
-    Woke,
     WriteSink,
 )
 from mesh.core.keeping import Keeping

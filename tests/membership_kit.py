@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 from mesh.core import codec
-from mesh.core.events import Approach, Effect, Event, Log, MemberChanged, Millis, Received, Send, Stop, Woke
+from mesh.core.events import Approach, Effect, Event, Log, Millis, Received, Send, Stop, Woke
+from mesh.core.events.planes import MemberChanged
 from mesh.core.membership.admission import Admission
 from mesh.core.membership.facts import Admitted
 from mesh.core.membership.swim import Membership

@@ -17,7 +17,8 @@ import mesh
 from mesh.app.plan import Plan
 from mesh.app.plan import compile as compile_app
 from mesh.core.control import Identity
-from mesh.core.events import Departed, Effect, Envelope, Event, JobDone, Log, Millis, Persist, Persisted, Stop, Woke
+from mesh.core.events import Departed, Effect, Envelope, Event, Log, Millis, Persist, Persisted, Stop, Woke
+from mesh.core.events.work import JobDone
 from mesh.core.membership.facts import Leave
 from mesh.core.membership.tuning import LOOPBACK
 from mesh.core.messages.members import ALIVE, Member

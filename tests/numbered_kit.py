@@ -16,7 +16,7 @@ from typing import Any
 from mesh.app.fragment import Fragment
 from mesh.app.plan import StagePlan
 from mesh.core.codec import decode_with_values
-from mesh.core.events import Delivered, TableAgreed
+from mesh.core.events.planes import Delivered, TableAgreed
 from mesh.core.intake import Intake, Waiting
 from mesh.core.keys import slot_of_key
 from mesh.core.marks import Marks

@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from mesh.core.events import Event, RecordAsked
+from mesh.core.events import Event
+from mesh.core.events.work import RecordAsked
 from mesh.core.keys import Key, hash_key, interval_of_slot, slot_of_hash
 from mesh.core.places import from_text, place_of, to_text
 from mesh.runtime.status import (

@@ -16,7 +16,8 @@ from typing import Any
 
 from mesh.core.claims import Claims
 from mesh.core.data import DataPlane
-from mesh.core.events import CommitStore, Effect, Event, StoreCommitted
+from mesh.core.events import Effect, Event
+from mesh.core.events.work import CommitStore, StoreCommitted
 from mesh.core.keeping import Keeping
 from mesh.core.messages.members import ALIVE, DEAD, Member
 from mesh.core.shelf import GIVEN, JOURNAL, STAGES_END, Much, Shelf

@@ -8,7 +8,8 @@ from random import Random
 
 import pytest
 
-from mesh.core.events import Approach, Effect, Log, MemberChanged, Received, Rejected, Stop, Woke
+from mesh.core.events import Approach, Effect, Log, Received, Rejected, Stop, Woke
+from mesh.core.events.planes import MemberChanged
 from mesh.core.membership.admission import (
     LONGEST_PAUSE,
     MAX_HELLOS,

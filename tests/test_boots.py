@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from mesh.core.boots import ASK, KEEPER, MAX_KNOWN, Boots, next_boot
-from mesh.core.events import Effect, MayVote, MemberChanged, Persist, Persisted, Received, Rejected, Send, Stop, Woke
+from mesh.core.events import Effect, Persist, Persisted, Received, Rejected, Send, Stop, Woke
+from mesh.core.events.planes import MayVote, MemberChanged
 from mesh.core.messages import Message
 from mesh.core.messages.epochs import Booted, BootKnown
 from mesh.core.messages.members import ALIVE, STAYING, Member

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.core.claims import REPEAT, Claimed, Claims
-from mesh.core.events import Effect, Received, Rejected, Send, SlotsInstalled, SlotsRooted, Woke
+from mesh.core.events import Effect, Received, Rejected, Send, Woke
+from mesh.core.events.planes import SlotsInstalled, SlotsRooted
 from mesh.core.messages import NodeId
 from mesh.core.messages.epochs import Installed
 from mesh.core.table import ACTIVE, PENDING, Seat, Slot, Table

@@ -8,7 +8,8 @@ from random import Random
 import pytest
 
 from mesh.core.contact import LEASE, Contact
-from mesh.core.events import AcceptLoss, Effect, Received, Recover, Rejected
+from mesh.core.events import Effect, Received, Rejected
+from mesh.core.events.operator import AcceptLoss, Recover
 from mesh.core.membership.merge import MAX_MEMBERS
 from mesh.core.membership.swim import MAX_GOSSIP
 from mesh.core.messages import Message

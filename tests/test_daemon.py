@@ -16,7 +16,9 @@ import structlog
 import mesh
 from mesh.app.plan import Plan
 from mesh.app.plan import compile as compile_app
-from mesh.core.events import Effect, Event, RecordAsked, TableAgreed, Woke
+from mesh.core.events import Effect, Event, Woke
+from mesh.core.events.planes import TableAgreed
+from mesh.core.events.work import RecordAsked
 from mesh.core.membership.tuning import LAN, LOOPBACK, WAN, Tuning
 from mesh.core.storing import StoreFailed
 from mesh.runtime.config import ClusterConfig, NodeConfig

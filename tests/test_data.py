@@ -15,18 +15,9 @@ import mesh
 from mesh.app.connectors import Chunk, Split
 from mesh.app.plan import Plan, compile
 from mesh.core import codec, data, reading, reports
-from mesh.core.events import (
-    Answered,
-    Consumed,
-    Delivered,
-    JobDone,
-    LookupAsked,
-    MemberChanged,
-    ReadSplit,
-    SplitRead,
-    Transmit,
-    Woke,
-)
+from mesh.core.events import Woke
+from mesh.core.events.planes import Consumed, Delivered, MemberChanged, Transmit
+from mesh.core.events.work import Answered, JobDone, LookupAsked, ReadSplit, SplitRead
 from mesh.core.keys import slot_of_key
 from mesh.core.lookups import LOOKUP_MS
 from mesh.core.messages import Message

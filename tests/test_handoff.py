@@ -11,7 +11,8 @@ from mesh.app.fragment import Fragment
 from mesh.app.plan import StagePlan
 from mesh.core import codec, giving
 from mesh.core.codec import Malformed
-from mesh.core.events import Consumed, Delivered, Effect, Log, SlotsInstalled, SlotsRooted, TableAgreed, Transmit
+from mesh.core.events import Effect, Log
+from mesh.core.events.planes import Consumed, Delivered, SlotsInstalled, SlotsRooted, TableAgreed, Transmit
 from mesh.core.giving import REPLICATION
 from mesh.core.handoff import HandOff
 from mesh.core.keys import slot_of_key

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mesh.core.events import TableAgreed
+from mesh.core.events.planes import TableAgreed
 from mesh.core.holdings import Holdings, Moves
 from mesh.core.table import ACTIVE, LOST, PENDING
 from tests.tables import agreed

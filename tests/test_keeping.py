@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from mesh.core.codec import decode_with_values
 from mesh.core.configuration import Configuration
-from mesh.core.events import Delivered, Effect, Log, SlotsInstalled, Transmit
+from mesh.core.events import Effect, Log
+from mesh.core.events.planes import Delivered, SlotsInstalled, Transmit
 from mesh.core.keeping import Keeping
 from mesh.core.kept_outputs import Unfinished
 from mesh.core.messages import Message, NodeId

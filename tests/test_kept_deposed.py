@@ -10,7 +10,7 @@ import pytest
 
 import mesh
 from mesh.app.plan import Plan, compile
-from mesh.core.events import LinesPosted
+from mesh.core.events.work import LinesPosted
 from mesh.core.giving import REPLICATION
 from mesh.core.keys import slot_of_key
 from mesh.core.table import LOST

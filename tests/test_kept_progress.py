@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from mesh.core.codec import decode_with_values
-from mesh.core.events import TableAgreed, Transmit
+from mesh.core.events.planes import TableAgreed, Transmit
 from mesh.core.messages import NodeId
 from mesh.core.messages.work import Report
 from mesh.core.progress import KeptProgress

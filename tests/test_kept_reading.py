@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from mesh.app.connectors import Split
-from mesh.core.events import ListSplits, ReadSplit, SplitRead, SplitsListed
+from mesh.core.events.work import ListSplits, ReadSplit, SplitRead, SplitsListed
 from mesh.core.kept_reading import SAVE_MS, KeptReading
 from mesh.core.messages.work import Report
 from mesh.core.numbers import Numbers

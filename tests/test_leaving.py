@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from mesh.core.events import AskToLeave, Effect, MemberChanged, Received, Rejected, Send, StartLeaving, Woke
+from mesh.core.events import Effect, Received, Rejected, Send, Woke
+from mesh.core.events.operator import AskToLeave
+from mesh.core.events.planes import MemberChanged, StartLeaving
 from mesh.core.leaving import MAX_ASKED, REPEAT, Leaving, refusal
 from mesh.core.messages import NodeId
 from mesh.core.messages.epochs import LeaveAsked

@@ -16,18 +16,9 @@ from hypothesis import strategies as st
 import mesh
 from mesh.app.plan import Plan, compile
 from mesh.core import codec, slot_keys
-from mesh.core.events import (
-    Delivered,
-    Effect,
-    Fenced,
-    Listed,
-    ListingAsked,
-    MemberChanged,
-    Rejected,
-    SlotsInstalled,
-    Transmit,
-    Woke,
-)
+from mesh.core.events import Effect, Rejected, Woke
+from mesh.core.events.planes import Delivered, Fenced, MemberChanged, SlotsInstalled, Transmit
+from mesh.core.events.work import Listed, ListingAsked
 from mesh.core.keys import Key, slot_of_key
 from mesh.core.listing import MAX_LIMIT, MAX_PAGES, PAGE_BYTES, PAGE_MS
 from mesh.core.messages import Message

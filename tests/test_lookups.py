@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.core.events import Answered
+from mesh.core.events.work import Answered
 from mesh.core.lookups import LOOKUP_MS, MAX_WAITING, UNAVAILABLE, Lookups
 from mesh.core.messages.outside import Found
 

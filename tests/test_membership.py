@@ -8,7 +8,8 @@ from random import Random
 
 import pytest
 
-from mesh.core.events import Effect, HandedOver, MemberChanged, Received, Rejected, Send, StartLeaving, Woke
+from mesh.core.events import Effect, Received, Rejected, Send, Woke
+from mesh.core.events.planes import HandedOver, MemberChanged, StartLeaving
 from mesh.core.membership.facts import Admitted, Heard, Lagged, Leave
 from mesh.core.membership.merge import MAX_JUMP
 from mesh.core.membership.suspicion import suspicion_time

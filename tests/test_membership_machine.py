@@ -9,7 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from mesh.core.events import Effect, MemberChanged, Received, Send, Woke
+from mesh.core.events import Effect, Received, Send, Woke
+from mesh.core.events.planes import MemberChanged
 from mesh.core.membership.facts import Admitted, Heard, Lagged, Leave
 from mesh.core.membership.merge import newer
 from mesh.core.membership.swim import Membership

@@ -18,7 +18,8 @@ from mesh.core.ballots import Vote
 from mesh.core.cargo import Cargo
 from mesh.core.data import DataPlane
 from mesh.core.electorate import Electorate, Voter
-from mesh.core.events import Delivered, Effect, TableAgreed, Transmit
+from mesh.core.events import Effect
+from mesh.core.events.planes import Delivered, TableAgreed, Transmit
 from mesh.core.handoff import CONTROL
 from mesh.core.intake import Intake
 from mesh.core.link import Links

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.core.electorate import founding_electorate
-from mesh.core.events import Effect, Propose, Withdraw
+from mesh.core.events import Effect
+from mesh.core.events.planes import Propose, Withdraw
 from mesh.core.messages.members import ALIVE, DEAD, LEFT, SUSPECT, Member
 from mesh.core.planner import (
     GATHER,

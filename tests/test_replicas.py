@@ -9,7 +9,8 @@ import pytest
 from mesh.core.codec import Malformed, decode_with_values, encode_with_values
 from mesh.core.columns import slots_to_bytes
 from mesh.core.configuration import Configuration
-from mesh.core.events import Consumed, Delivered, Effect, SlotsInstalled, Transmit
+from mesh.core.events import Effect
+from mesh.core.events.planes import Consumed, Delivered, SlotsInstalled, Transmit
 from mesh.core.marks import Marks
 from mesh.core.messages import Message
 from mesh.core.messages.states import LaneMark, OutputsKept, PacksFreed, PacksTaken

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.core import codec, packing
-from mesh.core.events import TableAgreed
+from mesh.core.events.planes import TableAgreed
 from mesh.core.keys import slot_of_key
 from mesh.core.messages.work import Batch
 from mesh.core.packing import Packed

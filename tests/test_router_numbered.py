@@ -10,7 +10,7 @@ import pytest
 from mesh.core import codec
 from mesh.core.codec import Malformed
 from mesh.core.columns import slots_to_bytes
-from mesh.core.events import Delivered, TableAgreed
+from mesh.core.events.planes import Delivered, TableAgreed
 from mesh.core.intake import Intake
 from mesh.core.keys import slot_of_key
 from mesh.core.messages.work import Batch, NumberedRun

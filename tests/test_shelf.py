@@ -17,23 +17,19 @@ from mesh.app.plan import Plan, compile
 from mesh.core import shelved_states
 from mesh.core import windows as windows_module
 from mesh.core.data import DataPlane
-from mesh.core.events import (
+from mesh.core.events import Effect, Event, Log, Woke
+from mesh.core.events.planes import SlotsInstalled, TableAgreed
+from mesh.core.events.work import (
     Answered,
     CommitStore,
-    Effect,
-    Event,
     Listed,
     ListingAsked,
     ListSplits,
-    Log,
     LookupAsked,
     ReadSplit,
-    SlotsInstalled,
     SplitRead,
     SplitsListed,
     StoreCommitted,
-    TableAgreed,
-    Woke,
 )
 from mesh.core.kept_outputs import KeptOutputs
 from mesh.core.keys import slot_of_key

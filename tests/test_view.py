@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mesh.core.events import AskToLeave
+from mesh.core.events.operator import AskToLeave
 from mesh.core.table import ACTIVE, LOST, PENDING, Seat, Slot, Table
 from mesh.runtime import view
 from mesh.runtime.moves import MoveWatch, still_to_start

@@ -13,7 +13,8 @@ from dataclasses import replace
 from random import Random
 
 from mesh.core import codec
-from mesh.core.events import Effect, Event, MemberChanged, Millis, Received, Send, Woke
+from mesh.core.events import Effect, Event, Millis, Received, Send, Woke
+from mesh.core.events.planes import MemberChanged
 from mesh.core.membership.facts import Admitted
 from mesh.core.membership.swim import Membership
 from mesh.core.membership.tuning import LAN, Tuning

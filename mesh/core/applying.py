@@ -13,7 +13,7 @@ from mesh.app.plan import Plan
 from mesh.core.codec import MAX_ITEMS, encode_with_values
 from mesh.core.columns import slots_to_bytes
 from mesh.core.emitting import Emitting
-from mesh.core.events import Consumed, Transmit
+from mesh.core.events.planes import Consumed, Transmit
 from mesh.core.handoff import CONTROL, HandOff
 from mesh.core.intake import Intake, Waiting
 from mesh.core.keeping import Keeping

@@ -9,7 +9,8 @@ from __future__ import annotations
 from mesh.app.plan import Plan
 from mesh.core import codec
 from mesh.core.columns import slots_from_bytes
-from mesh.core.events import Consumed, Delivered, Rejected, Transmit
+from mesh.core.events import Rejected
+from mesh.core.events.planes import Consumed, Delivered, Transmit
 from mesh.core.giving import REPLICATION
 from mesh.core.handoff import CONTROL
 from mesh.core.inject import POSTS

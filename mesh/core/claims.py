@@ -20,7 +20,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from sys import byteorder
 
-from mesh.core.events import Effect, Event, Millis, Received, Rejected, Send, SlotsInstalled, SlotsRooted, Woke
+from mesh.core.events import Effect, Event, Millis, Received, Rejected, Send, Woke
+from mesh.core.events.planes import SlotsInstalled, SlotsRooted
 from mesh.core.messages import NodeId
 from mesh.core.messages.epochs import Installed
 from mesh.core.table import LOST, PENDING, Slot, Table

@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mesh.core.electorate import Electorate
-from mesh.core.events import Effect, Event, Fenced, Log, MayVote, MemberChanged, Millis, Received, Send, Woke
+from mesh.core.events import Effect, Event, Log, Millis, Received, Send, Woke
+from mesh.core.events.planes import Fenced, MayVote, MemberChanged
 from mesh.core.messages import NodeId
 from mesh.core.messages.epochs import EpochHeld, EpochKnown
 from mesh.core.messages.members import DEAD

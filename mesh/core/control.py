@@ -21,34 +21,34 @@ from mesh.core.claims import Claimed, Claims
 from mesh.core.contact import CaughtUp, Contact
 from mesh.core.electorate import founding_electorate
 from mesh.core.events import (
-    AcceptLoss,
     Approach,
-    AskToLeave,
-    Consumed,
     Departed,
     Effect,
-    EpochChosen,
     Event,
-    HandedOver,
     Log,
-    MayVote,
-    MemberChanged,
     Millis,
-    PeerGone,
     Persisted,
     Post,
-    Propose,
     Received,
-    Recover,
     Rejected,
     Send,
+    Stop,
+    Woke,
+)
+from mesh.core.events.operator import AcceptLoss, AskToLeave, Recover
+from mesh.core.events.planes import (
+    Consumed,
+    EpochChosen,
+    HandedOver,
+    MayVote,
+    MemberChanged,
+    PeerGone,
+    Propose,
     SlotsInstalled,
     SlotsRooted,
     StartLeaving,
-    Stop,
     Transmit,
     Withdraw,
-    Woke,
 )
 from mesh.core.leaving import Leaving
 from mesh.core.link import Links

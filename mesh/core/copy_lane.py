@@ -14,7 +14,7 @@ from collections import deque
 
 from mesh.core.codec import Malformed, encode_with_values
 from mesh.core.columns import slots_to_bytes
-from mesh.core.events import Transmit
+from mesh.core.events.planes import Transmit
 from mesh.core.filling import FIRST_KEYS
 from mesh.core.giving import REPLICATION
 from mesh.core.messages import NodeId

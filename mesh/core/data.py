@@ -18,27 +18,20 @@ from __future__ import annotations
 
 from mesh.app.plan import Plan
 from mesh.core.cargo import Cargo
-from mesh.core.events import (
-    Delivered,
-    Effect,
-    Event,
-    Fenced,
+from mesh.core.events import Effect, Event, Millis, Woke
+from mesh.core.events.planes import Delivered, Fenced, MemberChanged, StartLeaving, TableAgreed
+from mesh.core.events.work import (
     FlushSinks,
     JobDone,
     LinesPosted,
     ListingAsked,
     LookupAsked,
-    MemberChanged,
-    Millis,
     RecordAsked,
     SinksFlushed,
     SinkWritten,
     SplitRead,
     SplitsListed,
-    StartLeaving,
     StoreCommitted,
-    TableAgreed,
-    Woke,
 )
 from mesh.core.keeping import Keeping
 from mesh.core.kept import Kept

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mesh.core.codec import Malformed, encode_with_values
-from mesh.core.events import Effect, Log, SlotsRooted, Transmit
+from mesh.core.events import Effect, Log
+from mesh.core.events.planes import SlotsRooted, Transmit
 from mesh.core.messages import NodeId
 from mesh.core.messages.states import SlotChunk
 from mesh.core.owner import Owner

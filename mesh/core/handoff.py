@@ -30,7 +30,8 @@ from typing import Any, TypeAlias
 
 from mesh.core import columns
 from mesh.core.codec import Malformed, encode_with_values
-from mesh.core.events import Consumed, Delivered, Effect, SlotsInstalled, TableAgreed, Transmit
+from mesh.core.events import Effect
+from mesh.core.events.planes import Consumed, Delivered, SlotsInstalled, TableAgreed, Transmit
 from mesh.core.giving import REPLICATION, WINDOW_BYTES, Given, Giving
 from mesh.core.holdings import Holdings, Moves
 from mesh.core.messages import Message, NodeId

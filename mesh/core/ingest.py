@@ -30,7 +30,9 @@ from mesh.app.plan import Plan
 from mesh.core import columns
 from mesh.core.codec import Malformed, encode_with_values
 from mesh.core.emitting import Emitting
-from mesh.core.events import Answered, LinesPosted, Millis, RecordAsked, TableAgreed, Transmit
+from mesh.core.events import Millis
+from mesh.core.events.planes import TableAgreed, Transmit
+from mesh.core.events.work import Answered, LinesPosted, RecordAsked
 from mesh.core.inject import MOST_RECORDS, POSTS
 from mesh.core.keys import BadKey, slot_of_key
 from mesh.core.messages import NodeId

@@ -14,7 +14,9 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from mesh.core.codec import encode_with_values
-from mesh.core.events import Millis, RecordAsked, TableAgreed
+from mesh.core.events import Millis
+from mesh.core.events.planes import TableAgreed
+from mesh.core.events.work import RecordAsked
 from mesh.core.ingest import Ingest
 from mesh.core.keys import slot_of_key
 from mesh.core.messages import NodeId

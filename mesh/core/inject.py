@@ -25,7 +25,7 @@ from mesh.app.plan import Plan
 from mesh.core import columns
 from mesh.core.codec import Malformed, encode_with_values
 from mesh.core.emitting import Emitting
-from mesh.core.events import Consumed, Delivered, Transmit
+from mesh.core.events.planes import Consumed, Delivered, Transmit
 from mesh.core.guard import Applied
 from mesh.core.handoff import CONTROL, HandOff
 from mesh.core.keeping import Keeping

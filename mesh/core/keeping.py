@@ -22,7 +22,8 @@ from typing import Any
 
 from mesh.core.committing import WINDOW_BYTES, Committed, Committing
 from mesh.core.configuration import Configuration, changed_between
-from mesh.core.events import Delivered, Effect, Log, Millis, SlotsInstalled, TableAgreed
+from mesh.core.events import Effect, Log, Millis
+from mesh.core.events.planes import Delivered, SlotsInstalled, TableAgreed
 from mesh.core.filling import OwnerSnapshot
 from mesh.core.marks import Marks
 from mesh.core.messages import Message, NodeId

@@ -20,7 +20,9 @@ from mesh.core.applying_kept import KeptApplying
 from mesh.core.codec import Malformed
 from mesh.core.departure import Departure
 from mesh.core.emitting_kept import KeptEmitting
-from mesh.core.events import Effect, Millis, SinkWritten, SplitRead, TableAgreed
+from mesh.core.events import Effect, Millis
+from mesh.core.events.planes import TableAgreed
+from mesh.core.events.work import SinkWritten, SplitRead
 from mesh.core.intake import Intake
 from mesh.core.keeping import Keeping
 from mesh.core.kept_reading import KeptReading

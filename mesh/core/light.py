@@ -11,7 +11,9 @@ from mesh.core.applying import Applying
 from mesh.core.codec import Malformed
 from mesh.core.departure import Departure
 from mesh.core.emitting import Emitting
-from mesh.core.events import Effect, Millis, SinkWritten, SplitRead, TableAgreed
+from mesh.core.events import Effect, Millis
+from mesh.core.events.planes import TableAgreed
+from mesh.core.events.work import SinkWritten, SplitRead
 from mesh.core.handoff import HandOff
 from mesh.core.intake import Intake
 from mesh.core.listing import Listing

@@ -33,19 +33,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from mesh.core.events import (
-    Consumed,
-    Delivered,
-    Effect,
-    Event,
-    Millis,
-    PeerGone,
-    Received,
-    Rejected,
-    Send,
-    Transmit,
-    Woke,
-)
+from mesh.core.events import Effect, Event, Millis, Received, Rejected, Send, Woke
+from mesh.core.events.planes import Consumed, Delivered, PeerGone, Transmit
 from mesh.core.messages import Message, NodeId
 from mesh.core.messages.links import Frame, LinkAck, LinkProbe
 

@@ -22,7 +22,9 @@ from typing import Any
 from mesh.app.plan import StagePlan
 from mesh.core import columns
 from mesh.core.codec import Malformed, encode_with_values
-from mesh.core.events import Effect, Listed, ListingAsked, Millis, TableAgreed, Transmit
+from mesh.core.events import Effect, Millis
+from mesh.core.events.planes import TableAgreed, Transmit
+from mesh.core.events.work import Listed, ListingAsked
 from mesh.core.holdings import Holdings
 from mesh.core.lookups import UNAVAILABLE
 from mesh.core.messages import Message, NodeId

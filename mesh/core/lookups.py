@@ -7,7 +7,8 @@ Invariant every ticket is answered exactly once, within LOOKUP_MS; at most MAX_W
 
 from __future__ import annotations
 
-from mesh.core.events import Answered, Effect, Millis
+from mesh.core.events import Effect, Millis
+from mesh.core.events.work import Answered
 from mesh.core.messages import NodeId
 from mesh.core.messages.outside import Found
 

@@ -17,7 +17,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from sys import byteorder
 
-from mesh.core.events import AcceptLoss, Effect, Event, Log, Millis, Received, Rejected, Send, Woke
+from mesh.core.events import Effect, Event, Log, Millis, Received, Rejected, Send, Woke
+from mesh.core.events.operator import AcceptLoss
 from mesh.core.messages import NodeId
 from mesh.core.messages.epochs import LossAccepted
 from mesh.core.table import LOST, Table

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mesh.core.events import Log, TableAgreed
+from mesh.core.events import Log
+from mesh.core.events.planes import TableAgreed
 from mesh.core.messages import NodeId
 from mesh.core.table import ACTIVE, LOST, Table
 

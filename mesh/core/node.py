@@ -17,19 +17,13 @@ from mesh.app.plan import Plan
 from mesh.core import codec
 from mesh.core.control import ControlPlane, Identity
 from mesh.core.data import DataPlane
-from mesh.core.events import (
+from mesh.core.events import Effect, Envelope, Event, Millis, Post, Received, Rejected
+from mesh.core.events.planes import (
     Consumed,
     Delivered,
-    Effect,
-    Envelope,
-    Event,
     Fenced,
     HandedOver,
     MemberChanged,
-    Millis,
-    Post,
-    Received,
-    Rejected,
     SlotsInstalled,
     SlotsRooted,
     StartLeaving,

@@ -30,7 +30,8 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from mesh.core.electorate import MAX_VOTERS
-from mesh.core.events import Effect, Millis, Propose, Withdraw
+from mesh.core.events import Effect, Millis
+from mesh.core.events.planes import Propose, Withdraw
 from mesh.core.messages import NodeId
 from mesh.core.messages.members import ALIVE, SUSPECT, Member
 from mesh.core.rebalance import assign_backups, rebalance

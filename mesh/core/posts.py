@@ -12,7 +12,9 @@ from collections.abc import Callable, Collection
 from mesh.app.plan import Plan
 from mesh.core.emitting import Emitting
 from mesh.core.emitting_kept import KeptEmitting
-from mesh.core.events import Delivered, LinesPosted, Millis, RecordAsked, TableAgreed
+from mesh.core.events import Millis
+from mesh.core.events.planes import Delivered, TableAgreed
+from mesh.core.events.work import LinesPosted, RecordAsked
 from mesh.core.handoff import HandOff
 from mesh.core.ingest import Ingest
 from mesh.core.ingest_kept import KeptIngest

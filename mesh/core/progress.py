@@ -41,7 +41,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterable
 
-from mesh.core.events import TableAgreed
+from mesh.core.events.planes import TableAgreed
 from mesh.core.messages import NodeId
 from mesh.core.messages.work import Report
 from mesh.core.table import ACTIVE

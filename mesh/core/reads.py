@@ -11,7 +11,9 @@ from typing import Any
 
 from mesh.app.plan import StagePlan
 from mesh.core.codec import Malformed, encode_with_values
-from mesh.core.events import Answered, Effect, LookupAsked, Millis, TableAgreed, Transmit
+from mesh.core.events import Effect, Millis
+from mesh.core.events.planes import TableAgreed, Transmit
+from mesh.core.events.work import Answered, LookupAsked
 from mesh.core.holdings import Holdings
 from mesh.core.keys import BadKey, encode_key, hash_key, slot_of_hash
 from mesh.core.lookups import UNAVAILABLE, Lookups

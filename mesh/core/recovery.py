@@ -18,7 +18,8 @@ from dataclasses import replace
 
 from mesh.core.copying import renumbered
 from mesh.core.electorate import MAX_VOTERS
-from mesh.core.events import Effect, Event, Log, Millis, Recover
+from mesh.core.events import Effect, Event, Log, Millis
+from mesh.core.events.operator import Recover
 from mesh.core.messages import NodeId
 from mesh.core.messages.members import SUSPECT, Member
 from mesh.core.table import GENERATION, LOST, PENDING, WORKER, Seat, Slot, Table

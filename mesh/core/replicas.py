@@ -27,7 +27,8 @@ from typing import Any, TypeAlias
 from mesh.core.codec import Malformed, encode_with_values
 from mesh.core.columns import slots_from_bytes
 from mesh.core.configuration import Configuration
-from mesh.core.events import Consumed, Delivered, Effect, Log, SlotsInstalled, Transmit
+from mesh.core.events import Effect, Log
+from mesh.core.events.planes import Consumed, Delivered, SlotsInstalled, Transmit
 from mesh.core.giving import REPLICATION
 from mesh.core.handoff import CONTROL
 from mesh.core.kept_outputs import KeptOutputs, SlotOutputs

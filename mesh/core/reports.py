@@ -9,7 +9,8 @@ that.
 from __future__ import annotations
 
 from mesh.core.codec import encode_with_values
-from mesh.core.events import Effect, Millis, TableAgreed, Transmit
+from mesh.core.events import Effect, Millis
+from mesh.core.events.planes import TableAgreed, Transmit
 from mesh.core.messages import NodeId
 from mesh.core.messages.members import ALIVE, SUSPECT, Member
 from mesh.core.messages.work import Report

@@ -40,7 +40,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from mesh.core import columns
-from mesh.core.events import TableAgreed
+from mesh.core.events.planes import TableAgreed
 from mesh.core.lanes import Lane, StageLanes
 from mesh.core.messages import NodeId
 from mesh.core.numbers import Numbers

@@ -24,21 +24,9 @@ from typing import Any
 from mesh.app.connectors import ConnectorError
 from mesh.app.plan import Plan
 from mesh.core.control import Identity
-from mesh.core.events import (
-    Departed,
-    Effect,
-    Envelope,
-    Event,
-    JobDone,
-    Log,
-    MemberChanged,
-    Millis,
-    Persist,
-    Persisted,
-    Rejected,
-    Stop,
-    Woke,
-)
+from mesh.core.events import Departed, Effect, Envelope, Event, Log, Millis, Persist, Persisted, Rejected, Stop, Woke
+from mesh.core.events.planes import MemberChanged
+from mesh.core.events.work import JobDone
 from mesh.core.membership.facts import Lagged, Leave
 from mesh.core.membership.tuning import LAN, LOOPBACK, WAN, Tuning
 from mesh.core.messages.members import ALIVE, STAYING, Member

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mesh.core import codec
-from mesh.core.events import Delivered, Effect, Rejected, Transmit
+from mesh.core.events import Effect, Rejected
+from mesh.core.events.planes import Delivered, Transmit
 from mesh.core.membership.merge import rank
 from mesh.core.messages import NodeId
 from mesh.core.messages.members import Member

@@ -24,7 +24,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from random import Random
 
-from mesh.core.events import Approach, Effect, Event, Log, MemberChanged, Millis, Received, Rejected, Stop, Woke
+from mesh.core.events import Approach, Effect, Event, Log, Millis, Received, Rejected, Stop, Woke
+from mesh.core.events.planes import MemberChanged
 from mesh.core.membership.facts import Admitted
 from mesh.core.membership.merge import MAX_MEMBERS, implausible
 from mesh.core.messages import NodeId

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mesh.core.events import MemberChanged, Millis
+from mesh.core.events import Millis
+from mesh.core.events.planes import MemberChanged
 from mesh.core.membership.merge import MAX_MEMBERS, implausible, leaps, newer
 from mesh.core.messages import NodeId
 from mesh.core.messages.members import DEAD, SUSPECT, Member

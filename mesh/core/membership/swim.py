@@ -18,7 +18,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from random import Random
 
-from mesh.core.events import Effect, Event, HandedOver, Millis, Received, Rejected, Send, StartLeaving, Woke
+from mesh.core.events import Effect, Event, Millis, Received, Rejected, Send, Woke
+from mesh.core.events.planes import HandedOver, StartLeaving
 from mesh.core.membership.beliefs import Beliefs
 from mesh.core.membership.facts import Admitted, Heard, Lagged, Leave, Missed
 from mesh.core.membership.gossip import times_to_tell
