@@ -24,8 +24,8 @@ from mesh.core.messages.states import PacksTaken
 from mesh.core.numbers import Numbers
 from mesh.core.owner import Owner
 from mesh.core.packs import Outputs, Pack, Shape, Window, pack_of
+from mesh.core.slot import ACTIVE, PENDING
 from mesh.core.slot_splits import SlotSplits, split_key
-from mesh.core.table import ACTIVE, PENDING
 from mesh.core.windows import NEW, numbers_from_bytes
 from tests.packs_kit import SEED, keys_of_slot
 

@@ -20,8 +20,9 @@ from mesh.core.membership.tuning import LOOPBACK
 from mesh.core.messages import Message, NodeId
 from mesh.core.messages.members import ALIVE, STAYING, Member
 from mesh.core.planner import Declared
+from mesh.core.slot import LOST, Slot
 from mesh.core.succession import fault
-from mesh.core.table import LOST, Slot, Table
+from mesh.core.table import Table
 from mesh.sim.copies import copies_fault
 
 SLOTS = 64

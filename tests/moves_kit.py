@@ -23,7 +23,7 @@ from mesh.core.events.work import JobDone
 from mesh.core.keys import slot_of_key
 from mesh.core.messages import NodeId
 from mesh.core.messages.members import ALIVE, DEAD, LEAVING, STAYING, Member
-from mesh.core.table import ACTIVE, LOST, PENDING
+from mesh.core.slot import ACTIVE, LOST, PENDING
 from tests.data_kit import Cluster, Given, Node, Nowhere
 from tests.tables import agreed
 

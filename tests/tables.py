@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mesh.core.events.planes import TableAgreed
 from mesh.core.messages import NodeId
-from mesh.core.table import ACTIVE
+from mesh.core.slot import ACTIVE
 
 
 def agreed(

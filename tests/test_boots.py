@@ -10,7 +10,8 @@ from mesh.core.events.planes import MayVote, MemberChanged
 from mesh.core.messages import Message
 from mesh.core.messages.epochs import Booted, BootKnown
 from mesh.core.messages.members import ALIVE, STAYING, Member
-from mesh.core.table import Seat, Slot, Table
+from mesh.core.slot import Slot
+from mesh.core.table import Seat, Table
 
 
 def member(name: str, process: int = 1) -> Member:

@@ -11,7 +11,8 @@ from mesh.core.events import Effect, Received, Rejected, Send, Woke
 from mesh.core.events.planes import SlotsInstalled, SlotsRooted
 from mesh.core.messages import NodeId
 from mesh.core.messages.epochs import Installed
-from mesh.core.table import ACTIVE, PENDING, Seat, Slot, Table
+from mesh.core.slot import ACTIVE, PENDING, Slot
+from mesh.core.table import Seat, Table
 
 A, B, C, X = (name.encode() * 16 for name in "abcx")
 SEATS = tuple(Seat(node[:1].decode(), node, "tcp://h:1", "", "worker", "", node != C) for node in (A, B, C))

@@ -19,7 +19,7 @@ from mesh.core.keys import slot_of_key
 from mesh.core.messages.states import ChunksTaken, SlotChunk, SlotSettled
 from mesh.core.messages.work import Report
 from mesh.core.owner import Owner
-from mesh.core.table import ACTIVE, PENDING
+from mesh.core.slot import ACTIVE, PENDING
 from tests.tables import agreed
 
 DONOR, TARGET, THIRD = b"d" * 16, b"t" * 16, b"x" * 16

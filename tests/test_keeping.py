@@ -20,8 +20,8 @@ from mesh.core.messages.states import PacksFreed, PacksTaken
 from mesh.core.numbers import Numbers
 from mesh.core.owner import Owner
 from mesh.core.packs import Outputs, Pack, pack_of
+from mesh.core.slot import LOST, PENDING
 from mesh.core.slot_splits import SlotSplits, split_key
-from mesh.core.table import LOST, PENDING
 from mesh.core.windows import KNOWN, NEW, PART, Windows
 from tests.committing_kit import PLAN, SHAPE, agreed, given_out, named
 from tests.committing_kit import SLOTS as SLOT_COUNT

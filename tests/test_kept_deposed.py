@@ -13,7 +13,7 @@ from mesh.app.plan import Plan, compile
 from mesh.core.events.work import LinesPosted
 from mesh.core.giving import REPLICATION
 from mesh.core.keys import slot_of_key
-from mesh.core.table import LOST
+from mesh.core.slot import LOST
 from tests.data_kept_kit import KeptCluster
 from tests.data_kit import Given
 

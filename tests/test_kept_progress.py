@@ -13,7 +13,7 @@ from mesh.core.messages import NodeId
 from mesh.core.messages.work import Report
 from mesh.core.progress import KeptProgress
 from mesh.core.reports import Reports
-from mesh.core.table import ACTIVE, LOST, PENDING
+from mesh.core.slot import ACTIVE, LOST, PENDING
 from tests.tables import agreed
 
 LEVELS = 3  # the sources' and two of stages; what stages of the last one give out goes to sinks

@@ -11,7 +11,8 @@ from mesh.core.leaving import MAX_ASKED, REPEAT, Leaving, refusal
 from mesh.core.messages import NodeId
 from mesh.core.messages.epochs import LeaveAsked
 from mesh.core.messages.members import ALIVE, DEAD, LEAVING, LEFT, STAYING, SUSPECT, Member
-from mesh.core.table import Seat, Slot, Table
+from mesh.core.slot import Slot
+from mesh.core.table import Seat, Table
 
 A, B, W = (name.encode() * 16 for name in "abw")
 

@@ -25,8 +25,8 @@ from mesh.core.messages import Message
 from mesh.core.messages.members import ALIVE, DEAD, Member
 from mesh.core.messages.outside import KeysAsked, KeysTold
 from mesh.core.places import BEGINNING, START, Position, place_of
+from mesh.core.slot import ACTIVE, LOST, PENDING
 from mesh.core.slot_keys import AT_ONCE, MAX_SEARCHES, PART_BYTES
-from mesh.core.table import ACTIVE, LOST, PENDING
 from tests.data_kit import Cluster, Given, Node, Nowhere
 from tests.moves_kit import Job, Moving
 from tests.tables import agreed

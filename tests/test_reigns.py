@@ -7,7 +7,7 @@ import pytest
 from mesh.core.configuration import Configuration, changed_between
 from mesh.core.events.planes import TableAgreed
 from mesh.core.reigns import Reigns, Turns
-from mesh.core.table import LOST, PENDING
+from mesh.core.slot import LOST, PENDING
 from tests.committing_kit import agreed
 from tests.packs_kit import ME, B, C
 

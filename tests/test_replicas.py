@@ -17,7 +17,7 @@ from mesh.core.messages.states import LaneMark, OutputsKept, PacksFreed, PacksTa
 from mesh.core.messages.work import Report
 from mesh.core.packs import Outputs, Pack
 from mesh.core.replicas import BEGINS, FILLED, SEALED, Replicas
-from mesh.core.table import PENDING
+from mesh.core.slot import PENDING
 from tests.packs_kit import ME, SHAPE, B, C, keys_of_slot
 
 WORKERS = (ME, B, C)

@@ -17,7 +17,7 @@ from mesh.core.messages.work import Batch, NumberedRun
 from mesh.core.numbers import Numbers
 from mesh.core.packing import Packed
 from mesh.core.router import Router
-from mesh.core.table import ACTIVE, LOST, PENDING
+from mesh.core.slot import ACTIVE, LOST, PENDING
 from tests.numbered_kit import ME, PLANS, SLOTS, Name, Untravelled, World, names_of
 from tests.tables import agreed
 

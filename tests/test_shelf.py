@@ -39,8 +39,8 @@ from mesh.core.places import START
 from mesh.core.shelf import RETRY_MS, SPLITS, Shelf
 from mesh.core.shelved_states import ShelvedStates, StateUnreadable, packed_keys, unpacked_key
 from mesh.core.shelving import Meta, Shelving
+from mesh.core.slot import PENDING
 from mesh.core.storing import StoreDamaged
-from mesh.core.table import PENDING
 from mesh.core.windows import Windows
 from mesh.runtime.store import MemoryStore
 from tests.data_kit import Given, Nowhere

@@ -24,7 +24,8 @@ from mesh.core.events import Effect, Event, Millis, Received, Rejected, Send, Wo
 from mesh.core.events.planes import SlotsInstalled, SlotsRooted
 from mesh.core.messages import NodeId
 from mesh.core.messages.epochs import Installed
-from mesh.core.table import LOST, PENDING, Slot, Table
+from mesh.core.slot import LOST, PENDING, Slot
+from mesh.core.table import Table
 
 REPEAT = 100  # ms
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from mesh.core.events.planes import TableAgreed
 from mesh.core.messages import NodeId
-from mesh.core.table import ACTIVE, PENDING
+from mesh.core.slot import ACTIVE, PENDING
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,8 @@ from mesh.core.news import table_agreed, told
 from mesh.core.planner import Declared, Planner, gathering
 from mesh.core.recovery import Recovery, recovered
 from mesh.core.succession import value_fault
-from mesh.core.table import Seat, Table, voters_of
+from mesh.core.table import Seat, Table
+from mesh.core.table_bytes import table_from_bytes, table_to_bytes, voters_of
 from mesh.core.transitions import Facts
 
 MISSED_AFTER = 2_000  # ms from the first table until members of it that nobody has told of are looked for
@@ -308,7 +309,7 @@ class ControlPlane:
         if table is None:
             why = "no worker is alive" if self.contact.fenced else "a decisive set of the voters is in touch again"
             return [Log("cluster.recovery_refused", {"detail": why}, "error")]
-        return self.agreement.decree(table.epoch, table.to_bytes())
+        return self.agreement.decree(table.epoch, table_to_bytes(table))
 
     # -- effects to machines, or outward
 
@@ -353,7 +354,7 @@ class ControlPlane:
         return [] if member is None else [Post(member.endpoint, to, message, payload)]
 
     def _epoch_chosen(self, chosen: EpochChosen, now: Millis) -> list[Effect]:
-        before, table = self.table, Table.from_bytes(chosen.value)
+        before, table = self.table, table_from_bytes(chosen.value)
         self.table = table
         self.admission.founding = table.cluster_id
         if table.seat_of(self.identity.me.node) is not None:

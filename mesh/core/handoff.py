@@ -37,7 +37,7 @@ from mesh.core.holdings import Holdings, Moves
 from mesh.core.messages import Message, NodeId
 from mesh.core.messages.states import ChunksTaken, SlotChunk, SlotSettled
 from mesh.core.owner import Owner
-from mesh.core.table import ACTIVE
+from mesh.core.slot import ACTIVE
 
 CONTROL = 0  # the channel of acknowledgements
 

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 
 from mesh.core.events.planes import TableAgreed
 from mesh.core.messages import NodeId
-from mesh.core.table import ACTIVE, LOST, PENDING
+from mesh.core.slot import ACTIVE, LOST, PENDING
 
 
 @dataclass(slots=True)

@@ -40,7 +40,7 @@ from mesh.core.messages.outside import ClaimLines, Inject, Injected, LinesClaime
 from mesh.core.pace import Pace
 from mesh.core.requests import Record, Request
 from mesh.core.set_aside import told
-from mesh.core.table import ACTIVE
+from mesh.core.slot import ACTIVE
 from mesh.core.values import NotSerializable
 from mesh.core.windows import INDEX_BITS, MOST_SEQ, REFUSALS, numbers_to_bytes
 from mesh.core.windows import MOST_RECORDS as MOST_OF_A_LINE

@@ -31,8 +31,8 @@ from mesh.core.messages import Message, NodeId
 from mesh.core.messages.outside import KeysAsked, KeysTold
 from mesh.core.owner import FOUND, UNKNOWN_STAGE, Owner
 from mesh.core.places import BadPosition, Place, Position, place_from, place_of, size_of
+from mesh.core.slot import ACTIVE, LOST, PENDING
 from mesh.core.slot_keys import Search, SlotKeys
-from mesh.core.table import ACTIVE, LOST, PENDING
 from mesh.core.values import NotSerializable
 
 CONTROL = 0  # the channel of listings

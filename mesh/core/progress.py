@@ -44,7 +44,7 @@ from collections.abc import Collection, Iterable
 from mesh.core.events.planes import TableAgreed
 from mesh.core.messages import NodeId
 from mesh.core.messages.work import Report
-from mesh.core.table import ACTIVE
+from mesh.core.slot import ACTIVE
 
 
 class Progress:

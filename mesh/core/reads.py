@@ -20,7 +20,7 @@ from mesh.core.lookups import UNAVAILABLE, Lookups
 from mesh.core.messages import Message, NodeId
 from mesh.core.messages.outside import Found, Lookup
 from mesh.core.owner import ABSENT, UNKNOWN_STAGE, Owner
-from mesh.core.table import ACTIVE
+from mesh.core.slot import ACTIVE
 
 CONTROL = 0  # the channel of reads
 MAX_KEY = 1 << 20  # bytes of a key that another node is asked for

@@ -38,7 +38,7 @@ from mesh.core.messages.states import LaneMark, OutputsKept, PackPart, PacksFree
 from mesh.core.owner import SlotPart
 from mesh.core.packs import Pack, Shape
 from mesh.core.shelving import Shelving
-from mesh.core.table import ACTIVE, PENDING
+from mesh.core.slot import ACTIVE, PENDING
 from mesh.core.windows import Windows
 
 BEGINS, FILLED, SEALED, ASKED = 0, 1, 2, 3  # what a LaneMark says

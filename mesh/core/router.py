@@ -46,7 +46,7 @@ from mesh.core.messages import NodeId
 from mesh.core.numbers import Numbers
 from mesh.core.packing import BATCH_RECORDS, WINDOW_BYTES, Packed, Packer
 from mesh.core.records import Sent
-from mesh.core.table import ACTIVE, LOST, PENDING
+from mesh.core.slot import ACTIVE, LOST, PENDING
 
 Reign: TypeAlias = tuple[NodeId, int]  # the owner, and the term at which it began
 

@@ -34,7 +34,8 @@ from mesh.core.electorate import MAX_VOTERS, electorate
 from mesh.core.messages import NodeId
 from mesh.core.messages.members import ALIVE, DEAD, LEFT, READY, STAYING, SUSPECT, Member
 from mesh.core.rebalance import PINNED, rebalance
-from mesh.core.table import ACTIVE, LOST, MAX_LEFT, MAX_MEMBERS, PENDING, WITNESS, WORKER, Seat, Slot, Table
+from mesh.core.slot import ACTIVE, LOST, PENDING, Slot
+from mesh.core.table import MAX_LEFT, MAX_MEMBERS, WITNESS, WORKER, Seat, Table
 
 T = TypeVar("T")
 

@@ -12,7 +12,8 @@ from itertools import groupby
 
 from mesh.core.messages import NodeId
 from mesh.core.messages.members import STAYING, SUSPECT, Member
-from mesh.core.table import ACTIVE, PENDING, WORKER, Table
+from mesh.core.slot import ACTIVE, PENDING
+from mesh.core.table import WORKER, Table
 from mesh.runtime.status import Moving, Transfer
 
 

@@ -93,13 +93,13 @@ class TableAgreed(Event, Effect):
     workers: tuple[NodeId, ...]  # in the table's order; those that are down included
     owner_of_slot: tuple[int, ...]
     donor_of_slot: tuple[int, ...]  # while PENDING: who has the state; else -1
-    status_of_slot: tuple[int, ...]  # PENDING, ACTIVE, LOST of `table`
+    status_of_slot: tuple[int, ...]  # PENDING, ACTIVE, LOST of `slot`
     term_of_slot: tuple[int, ...]
     cluster_id: bytes
     down: tuple[NodeId, ...] = ()  # workers that are agreed to be unreachable: their slots are unavailable
     left: tuple[NodeId, ...] = ()  # that left properly, the newest last; whoever else is gone took its work along
     founders: tuple[NodeId, ...] = ()  # the workers of epoch 1, who share the splits
-    since_of_slot: tuple[int, ...] = ()  # the term at which its reign began; this one and those below as in `table`
+    since_of_slot: tuple[int, ...] = ()  # the term at which its reign began; this one and those below as in `slot`
     backups_of_slot: tuple[tuple[int, ...], ...] = ()
     joining_of_slot: tuple[int, ...] = ()  # else -1
     parting: tuple[int, ...] = ()  # slots of which backups are left out once their owner says that it knows
