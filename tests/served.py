@@ -118,6 +118,8 @@ class FakeNode:
             raise RuntimeError("the tests broke it")
         if self.unavailable:
             return Reading("unavailable", owner="beta", term=3, why="it moves from alpha to beta")
+        if stage == "old":
+            return Reading("unreadable", "start the version that wrote it", "beta", 3)
         if stage not in ("count", "slow"):
             return Reading("unknown-stage")
         if (stage, key) in self.states:

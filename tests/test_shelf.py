@@ -37,10 +37,10 @@ from mesh.core.marks import Marks
 from mesh.core.packs import Pack, Window
 from mesh.core.places import START
 from mesh.core.shelf import RETRY_MS, SPLITS, Shelf
-from mesh.core.shelved_states import ShelvedStates, StateUnreadable, packed_keys, unpacked_key
+from mesh.core.shelved_states import ShelvedStates, packed_keys, unpacked_key
 from mesh.core.shelving import Meta, Shelving
 from mesh.core.slot import PENDING
-from mesh.core.storing import StoreDamaged
+from mesh.core.storing import StateUnreadable, StoreDamaged
 from mesh.core.windows import Windows
 from mesh.runtime.store import MemoryStore
 from tests.data_kit import Given, Nowhere
@@ -363,6 +363,10 @@ def test_a_state_that_this_version_cannot_read_is_no_records_fault() -> None:
     node.shelf().flush()
     with pytest.raises(StateUnreadable, match="stage count, key 'w7'"):
         node.data.owner.apply(0, ["w6", "w7"], ["w6", "w7"])
+    outcome, told = node.data.owner.read("count", "w7")
+    assert outcome == "unreadable"  # who only asks is told, and nothing ends
+    assert b"stage count, key 'w7'" in told
+    assert node.data.owner.read("count", "w6")[0] == "found"
 
 
 def test_damage_is_no_records_fault(monkeypatch: pytest.MonkeyPatch) -> None:
