@@ -57,9 +57,10 @@ from mesh.core.messages.members import ALIVE, DEAD, LEAVING, LEFT, READY, Member
 from mesh.core.news import table_agreed
 from mesh.core.numbers import Numbers
 from mesh.core.planner import first_table
+from mesh.core.seating import Facts
 from mesh.core.slot import ACTIVE, LOST, Slot
 from mesh.core.table import WORKER, Table
-from mesh.core.transitions import Facts, next_table
+from mesh.core.transitions import next_table
 from tests.kept_checks import ASKS, Id, Job, Truth, plan_of
 
 CLUSTER = b"c" * 16

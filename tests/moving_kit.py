@@ -14,11 +14,12 @@ from mesh.core.copying import MAX_HANDING
 from mesh.core.messages import NodeId
 from mesh.core.messages.members import ALIVE, DEAD, LEAVING, LEFT, READY, STAYING, SUSPECT, Member
 from mesh.core.planner import first_table
+from mesh.core.seating import Facts
 from mesh.core.slot import ACTIVE, LOST, PENDING, Slot
 from mesh.core.succession import fault
 from mesh.core.table import MAX_LEFT, WORKER, Seat, Table
 from mesh.core.table_bytes import table_from_bytes, table_to_bytes
-from mesh.core.transitions import Facts, most_moving, next_table
+from mesh.core.transitions import most_moving, next_table
 
 CLUSTER = b"c" * 16
 Plan = Callable[[Table, Facts], Table | None]

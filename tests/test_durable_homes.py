@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from mesh.core.copying import urgent
 from mesh.core.messages.members import ALIVE, DEAD, LEFT
 from mesh.core.recovery import recovered
+from mesh.core.seating import Facts
 from mesh.core.slot import ACTIVE, LOST, PENDING, Slot
 from mesh.core.succession import fault
 from mesh.core.table import Seat, Table
 from mesh.core.table_bytes import table_from_bytes, table_to_bytes
-from mesh.core.transitions import Facts, next_table
+from mesh.core.transitions import next_table
 from tests.copies_kit import Durable
 from tests.moving_kit import Plan
 from tests.test_copying import at_rest, without

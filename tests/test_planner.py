@@ -25,10 +25,10 @@ from mesh.core.planner import (
     founding_fault,
     gathering,
 )
+from mesh.core.seating import Facts
 from mesh.core.slot import ACTIVE, LOST, PENDING, Slot
 from mesh.core.table import Table
 from mesh.core.table_bytes import table_from_bytes, table_to_bytes, voters_of
-from mesh.core.transitions import Facts
 
 THREE = (Declared("alpha", "worker", ""), Declared("beta", "worker", ""), Declared("gamma", "worker", ""))
 TWO_AND_WITNESS = (*THREE[:2], Declared("watch", "witness", ""))

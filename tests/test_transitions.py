@@ -13,9 +13,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mesh.core.messages.members import ALIVE, DEAD, LEFT, READY, STAYING, SUSPECT
+from mesh.core.seating import Facts
 from mesh.core.slot import ACTIVE, LOST, PENDING, Slot
 from mesh.core.table import Table
-from mesh.core.transitions import Facts, most_moving, next_table
+from mesh.core.transitions import most_moving, next_table
 from tests.moving_kit import Plan, World, node
 
 # -- whole lives ------------------------------------------------------------------------------------------------------

@@ -95,10 +95,10 @@ from mesh.core.messages.members import (
 from mesh.core.news import table_agreed, told
 from mesh.core.planner import Declared, Planner, gathering
 from mesh.core.recovery import Recovery, recovered
+from mesh.core.seating import Facts
 from mesh.core.succession import value_fault
 from mesh.core.table import Seat, Table
 from mesh.core.table_bytes import table_from_bytes, table_to_bytes, voters_of
-from mesh.core.transitions import Facts
 
 MISSED_AFTER = 2_000  # ms from the first table until members of it that nobody has told of are looked for
 LINK_WINDOW = 4 << 20  # bytes a (peer, channel); as much as a router lets be on its way

@@ -35,10 +35,11 @@ from mesh.core.events.planes import Propose, Withdraw
 from mesh.core.messages import NodeId
 from mesh.core.messages.members import ALIVE, SUSPECT, Member
 from mesh.core.rebalance import assign_backups, rebalance
+from mesh.core.seating import Facts, new_seat, spokesman, which_ended
 from mesh.core.slot import ACTIVE, PENDING, Slot
 from mesh.core.table import WORKER, Seat, Table
 from mesh.core.table_bytes import table_to_bytes
-from mesh.core.transitions import Facts, new_seat, next_table, spokesman, which_ended
+from mesh.core.transitions import next_table
 
 GRACE = 300  # ms from `expect` live workers to a founding without the absent
 TURN = 2_000  # ms that each further worker or voter waits for those before it
