@@ -9,7 +9,10 @@ import pytest
 from mesh.core.slot import ACTIVE, PENDING, Slot
 from mesh.core.succession import fault
 from mesh.core.table import Seat, Table
-from tools.model_copies import RULES, SCOPES, Config, Model, State, search
+from tools.breadth_first import search
+from tools.model_chain import Config
+from tools.model_copies import SCOPES, Model, State
+from tools.model_rules import RULES
 
 SEATS = tuple(Seat(name, name.encode() * 16, f"tcp://{name}:1", "", "worker", "", True) for name in "ABC")
 QUICK = [  # the others take longer than a test should

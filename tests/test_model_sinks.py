@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tools.model_sinks import RULES, SCOPES, Model, search, start
+from tools.breadth_first import search
+from tools.model_sinks import RULES, SCOPES, Model, start
 
 
 @pytest.mark.parametrize("rule", list(RULES))

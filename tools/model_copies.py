@@ -12,6 +12,8 @@ its seat is its own again once a configuration says so. Agreement itself is take
     an entry    applied by an owner -> packed into its lanes -> held by the copies -> committed: answered, given out
     a claim     (term, process): "I hold what this configuration asks of me"
 
+What may be agreed on is in `model_chain`, the rules are in `model_rules`, the search is `breadth_first`.
+
 Invariants, of each state: an owner that knows that it is ACTIVE in the newest configuration holds all that was ever
 committed, by anybody; if all that the newest configuration names have ended, nobody lives on whom its owner still
 counted, as far as that one knew: who is promoted, or left alone, has heard of it; as long as a copy of the last ACTIVE
@@ -23,50 +25,15 @@ Each rule can be left out by its name; the search then shows what it is for. `py
 from __future__ import annotations
 
 import sys
-from collections import deque
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
-ACTIVE, PENDING = "ACTIVE", "PENDING"
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-
-class Config(NamedTuple):
-    term: int
-    since: int  # the term at which this reign began; while it is handed over: the donor's
-    owner: str
-    backups: tuple[str, ...]
-    status: str = ACTIVE
-    donor: str = ""  # while PENDING; the owner itself in a promotion
-    joining: str = ""  # while ACTIVE: who is being filled
-    parting: tuple[str, ...] = ()  # while ACTIVE: which backups are left out once the owner knows
-    lives: tuple[tuple[str, int], ...] = ()  # of those that have returned: which of its processes is meant
-
-    def life(self, name: str) -> int:
-        return dict(self.lives).get(name, 0)
-
-    @property
-    def members(self) -> tuple[str, ...]:
-        return tuple(sorted({self.owner, *self.backups} | ({self.donor} if self.donor else set())))
-
-    @property
-    def source(self) -> str:
-        """Whose packs are the slot's."""
-        return self.donor or self.owner
-
-    @property
-    def hands_over(self) -> bool:
-        return self.status == PENDING and self.donor != self.owner
-
-    @property
-    def counted(self) -> tuple[str, ...]:
-        """Who has all that is committed, whatever else is agreed, as far as an owner knows that knows this."""
-        alone = self.status == PENDING and not self.hands_over
-        return (self.owner,) if alone else tuple(name for name in self.members if name not in self.parting)
-
-    def __str__(self) -> str:
-        more = f" donor {self.donor}" * bool(self.donor) + f" joining {self.joining}" * bool(self.joining)
-        more += f" parting {','.join(self.parting)}" * bool(self.parting)
-        return f"{self.status}({self.owner};{','.join(self.backups)}){more} term {self.term} since {self.since}"
+from tools.breadth_first import search
+from tools.model_chain import ACTIVE, PENDING, Chain, Claims, Config
+from tools.model_rules import RULES
 
 
 class Process(NamedTuple):
@@ -86,81 +53,9 @@ class State(NamedTuple):
     acks: frozenset[
         tuple[object, object, str]
     ]  # (source and since when, entry, by whom); (-a fill's term, key, by whom)
-    claims: frozenset[tuple[int, str]]
+    claims: Claims
     committed: frozenset[str]
     ends: int  # how many processes may still end
-
-
-RULES = {  # name: (what it says, a scope in which it is missed)
-    "wait for who is filled": (
-        "from the last chunk of a fill on its owner commits nothing without the copy, before any table says so",
-        "a copy joins",
-    ),
-    "refuse the deposed": (
-        "who knows a later reign does not acknowledge packs of an earlier one",
-        "a deposed owner that is late",
-    ),
-    "one lane": (
-        "chunks of a fill and packs arrive in the order in which they were sent",
-        "a copy joins",
-    ),
-    "marks in the lane": (
-        "the mark that seals a hand-over arrives after all packs",
-        "a hand-over has begun",
-    ),
-    "all claims": (
-        "a hand-over is ACTIVE when all copies have the mark, not just its new owner",
-        "a hand-over has begun",
-    ),
-    "donor stops": (
-        "who knows that it is the donor applies nothing",
-        "a hand-over has begun",
-    ),
-    "claims of this term": (
-        "a claim counts at its own term only",
-        "a copy joins",
-    ),
-    "fills of this term": (
-        "a fill belongs to one term, and starts again at another",
-        "a copy joins",
-    ),
-    "promote members": (
-        "only a member of the last ACTIVE configuration is promoted, not who is joining",
-        "a copy joins",
-    ),
-    "promote alone": (
-        "who is promoted starts alone, and fills the others again",
-        "three copies and a change of owner",
-    ),
-    "ask the promoted": (
-        "a promotion counts when the promoted itself says that it is there",
-        "two copies",
-    ),
-    "say that it knows": (
-        "where fewer copies than wanted stay, a copy is left out once the owner has said that it knows",
-        "two copies",
-    ),
-    "keep while PENDING": (
-        "a copy is deleted when a configuration is ACTIVE without it, not before",
-        "two copies",
-    ),
-    "name all": (
-        "a PENDING configuration names all members of the last ACTIVE one",
-        "three copies",
-    ),
-    "returned rest": (
-        "who returns with its disk goes on with nothing at the term at which it ended",
-        "two copies, and somebody returns",
-    ),
-    "mark when durable": (
-        "a donor's marks wait until all that it has applied is on its own disk",
-        "two copies, and somebody returns",
-    ),
-    "another process": (
-        "who starts again with an empty memory is another process",
-        "two copies",
-    ),
-}
 
 
 class Model:
@@ -169,16 +64,12 @@ class Model:
     def __init__(
         self, names: str, entries: str, configurations: int, without: str = "", durable: bool = False, copies: int = 2
     ) -> None:
-        self.copies = copies
+        self.chain = Chain(names, copies, without)
+        self.has = self.chain.has
         self.names = names
         self.entries = entries
         self.configurations = configurations
-        self.without = without
         self.durable = durable
-
-    def has(self, rule: str) -> bool:
-        assert rule in RULES
-        return rule != self.without
 
     def place(self, name: str) -> int:
         return self.names.index(name)
@@ -206,7 +97,8 @@ class Model:
                 yield from self._receives(state, name)
                 yield from self._ends(state, name)
         if len(state.chain) < self.configurations:
-            for config in self._next_configs(state):
+            lives = {name: process.life for name, process in zip(self.names, state.processes, strict=True)}
+            for config in self.chain.next_configs(state.chain[-1], lives, state.claims):
                 yield f"agreed: {config}", state._replace(chain=(*state.chain, config))
 
     def _me(self, state: State, name: str) -> tuple[Process, Config]:
@@ -365,90 +257,6 @@ class Model:
             new = self._with(state, name, held=held, chunks=0, claimed=0, life=process.life + 1)
             yield f"{name} ends, and returns with {sorted(held or ())}", new._replace(lanes=tuple(lanes))
 
-    # -- what may be agreed on
-
-    def _next_configs(self, state: State) -> Iterator[Config]:
-        now = state.chain[-1]
-        for name in self.names:
-            life = state.processes[self.place(name)].life
-            if now.life(name) != life:
-                yield from self._seated(now, name, tuple(sorted(dict([*now.lives, (name, life)]).items())))
-        if now.status == ACTIVE:
-            yield from self._of_the_same_owner(state, now)
-            for owner in now.backups:
-                rest = tuple(name for name in now.members if name != owner)
-                if not self.has("name all"):
-                    rest = rest[:1]
-                yield Config(now.term + 1, now.since, owner, rest, PENDING, now.owner, lives=now.lives)
-            yield from self._promotions(now, now.backups)
-        elif now.hands_over:
-            needed = [name for name in now.members if name != now.donor]
-            if not self.has("all claims"):
-                needed = [now.owner]
-            if all(self._said(state, now.term, name) for name in needed):
-                yield Config(now.term, now.term, now.owner, now.backups, lives=now.lives)
-            rest = tuple(name for name in now.members if name != now.donor)
-            called_off = Config(now.term + 1, now.term + 1, now.donor, rest, lives=now.lives)
-            yield called_off
-            yield from self._without_some(called_off, ())
-            yield from self._promotions(now, now.members)
-        else:
-            if self._said(state, now.term, now.owner):
-                rest = () if self.has("promote alone") else now.backups
-                yield Config(now.term, now.term, now.owner, rest, lives=now.lives)
-            yield from self._promotions(now, tuple(name for name in now.members if name != now.owner))
-
-    def _seated(self, now: Config, name: str, lives: tuple[tuple[str, int], ...]) -> Iterator[Config]:
-        """Its seat passes to who has returned."""
-        after = now._replace(lives=lives)
-        promotes = now.status == PENDING and not now.hands_over
-        rests = name not in (*now.members, now.joining) or (promotes and name != now.owner)
-        if rests or not self.has("returned rest"):
-            yield after
-            return
-        term = now.term + 1
-        if now.status == ACTIVE and name != now.owner:
-            left = tuple(each for each in now.backups if each != name)
-            yield after._replace(term=term, backups=left, joining="", parting=())
-        if now.hands_over and name != now.donor:
-            left = tuple(each for each in now.members if each not in (name, now.donor))
-            yield Config(term, term, now.donor, left, lives=lives)
-        yield from self._promotions(after, now.members)
-
-    def _of_the_same_owner(self, state: State, now: Config) -> Iterator[Config]:
-        for name in self.names:
-            if name not in now.members:
-                yield now._replace(term=now.term + 1, joining=name, parting=())
-        said = self._said(state, now.term, now.owner)
-        after = now._replace(term=now.term + 1, joining="", parting=())
-        if now.joining and said:
-            yield after._replace(backups=tuple(sorted((*now.backups, now.joining))))
-        if now.parting:
-            yield after
-        yield from self._without_some(after, now.parting if said else ())
-
-    def _without_some(self, config: Config, known: tuple[str, ...]) -> Iterator[Config]:
-        """One backup fewer, or that one parts; `known`: of whom the owner knows."""
-        for gone in config.backups:
-            rest = tuple(name for name in config.backups if name != gone)
-            if gone in known or len(rest) + 1 >= self.copies or not self.has("say that it knows"):
-                yield config._replace(backups=rest)
-            else:
-                yield config._replace(parting=(gone,))
-
-    def _promotions(self, now: Config, names: tuple[str, ...]) -> Iterator[Config]:
-        for name in (*names, *(now.joining if not self.has("promote members") else "")):
-            rest = tuple(each for each in now.members if each != name)
-            if not self.has("ask the promoted"):
-                yield Config(now.term + 1, now.term + 1, name, (), lives=now.lives)
-            else:
-                yield Config(now.term + 1, now.term + 1, name, rest, PENDING, name, lives=now.lives)
-
-    def _said(self, state: State, term: int, name: str) -> bool:
-        if self.has("claims of this term"):
-            return (term, name) in state.claims
-        return any(who == name for _, who in state.claims)
-
     # -- invariants
 
     def wrong(self, state: State) -> str:
@@ -469,31 +277,9 @@ class Model:
             return f"{now.owner} ended before it knew that it goes on without {counted}, who live"
         return ""
 
-
-def search(model: Model, start: State, limit: int = 1_500_000) -> tuple[str, int, list[str]]:
-    """(what is wrong, states seen, a shortest schedule); nothing is wrong: ("", ..)."""
-    came: dict[State, tuple[State, str] | None] = {start: None}
-    queue = deque([start])
-    while queue:
-        state = queue.popleft()
-        found = model.wrong(state)
-        if found:
-            return found, len(came), schedule(came, state)
-        if len(came) > limit:
-            return f"nothing found up to the limit of {limit} states", len(came), []
-        for told, new in model.steps(state):
-            if new not in came:
-                came[new] = (state, told)
-                queue.append(new)
-    return "", len(came), []
-
-
-def schedule(came: dict[State, tuple[State, str] | None], state: State) -> list[str]:
-    told = []
-    while (step := came[state]) is not None:
-        state, words = step
-        told.append(words)
-    return told[::-1]
+    def unfinished(self, state: State) -> str:
+        """A scope is small: it may end anywhere."""
+        return ""
 
 
 TWO, THREE, ALONE = Config(1, 1, "A", ("B",)), Config(1, 1, "A", ("B", "C")), Config(1, 1, "A", ())
@@ -530,7 +316,7 @@ def main() -> int:
             names, entries, most, chain, late, ends, held = SCOPES[scope]
             copies = 3 if scope == "three copies" else 2
             model = Model(names, entries, most, rule, scope in DURABLE, copies)
-            found, seen, steps = search(model, model.start(chain, late, ends, held))
+            found, seen, steps = search(model, model.start(chain, late, ends, held), 1_500_000)
             print("\n      ".join([f"  {scope}: {found or 'nothing wrong'} [{seen:,} states]", *steps]), flush=True)
             failed |= bool(steps) != bool(rule)
     return int(failed)

@@ -15,9 +15,13 @@ Each rule can be left out by its name; the search then shows what it is for. `py
 from __future__ import annotations
 
 import sys
-from collections import deque
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple, TypeAlias
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tools.breadth_first import search
 
 Item: TypeAlias = tuple[str, int]
 Items: TypeAlias = tuple[Item, ...]
@@ -184,33 +188,6 @@ def _with(row: tuple, number: int, new: object) -> tuple:  # type: ignore[type-a
 
 def _with_commit(shown: tuple[int, ...], number: int) -> tuple[int, ...]:
     return tuple(sorted({*shown, number}))
-
-
-def search(model: Model, start: State, limit: int = 2_000_000) -> tuple[str, int, list[str]]:
-    """(what is wrong, states seen, a shortest schedule); nothing is wrong: ("", ..)."""
-    came: dict[State, tuple[State, str] | None] = {start: None}
-    queue = deque([start])
-    while queue:
-        state = queue.popleft()
-        steps = list(model.steps(state))
-        found = model.wrong(state) or ("" if steps else model.unfinished(state))
-        if found:
-            return found, len(came), schedule(came, state)
-        if len(came) > limit:
-            return f"nothing found up to the limit of {limit} states", len(came), []
-        for told, new in steps:
-            if new not in came:
-                came[new] = (state, told)
-                queue.append(new)
-    return "", len(came), []
-
-
-def schedule(came: dict[State, tuple[State, str] | None], state: State) -> list[str]:
-    told = []
-    while (step := came[state]) is not None:
-        state, words = step
-        told.append(words)
-    return told[::-1]
 
 
 # name: (processes, streams, items of each, changes of owner, ends)
