@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mesh.core.events import Millis
 from mesh.runtime.worker import Worker
+from mesh.sim.stores import Commits
 from mesh.sim.workload import Line, Record
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class WatchedWorker(Worker):
-    """Production's, but that answers are looked at instead of waited for."""
+    """Production's, but that answers are looked at instead of waited for, and commits take the world's time."""
 
     def __init__(self, process: Process, world: World) -> None:
         node, instruments = process.node, process.instruments
@@ -24,6 +25,10 @@ class WatchedWorker(Worker):
         super().__init__(node.data, part, lambda: None, node.inbox, lambda: instruments.toil)
         self._process = process
         self._world = world
+        self._commits = Commits(process, world)
+
+    def _commit(self, number: int) -> None:
+        self._commits.commit(number)
 
     def _answer(self, number: int, outcome: str, state: bytes) -> None:
         self._world.reads.answer(self._process, number, outcome, state)

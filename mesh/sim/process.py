@@ -39,6 +39,7 @@ from mesh.core.membership.facts import Lagged, Leave
 from mesh.core.messages import Member, NodeId
 from mesh.core.node import Node
 from mesh.sim.instruments import Instruments, WatchedWorker
+from mesh.sim.stores import Stores
 from mesh.sim.violation import Violation
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class Process:
         self._world = world
         scenario = world.scenario
         self.instruments = Instruments(self, world)
+        store, stores = host.disk.store if host.disk is not None else None, scenario.stores or Stores()
         self.node = Node(
             identity,
             scenario.workload.plan(self.instruments),
@@ -78,7 +80,11 @@ class Process:
             dict(host.disk.records) if host.disk is not None else {},
             scenario.window_bytes,
             scenario.batch_records,
+            store,
+            stores.warm_bytes,
         )
+        if store is not None:
+            stores.fit(self.node.data)
         self.worker = WatchedWorker(self, world)
         self._received: deque[Sequence[bytes]] = deque()
         self._departs = False

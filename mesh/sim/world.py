@@ -16,6 +16,7 @@ from mesh.core.control import Identity
 from mesh.core.events import Millis
 from mesh.core.leaving import refusal
 from mesh.core.messages import ALIVE, STAYING, Member, NodeId
+from mesh.core.table import WORKER
 from mesh.sim import goals
 from mesh.sim.checkers import Checkers
 from mesh.sim.faults import Fault
@@ -26,6 +27,7 @@ from mesh.sim.network import Letter, Network
 from mesh.sim.process import Process
 from mesh.sim.reads import Reads
 from mesh.sim.scenario import Scenario, Setup
+from mesh.sim.stores import ForgetfulStore
 from mesh.sim.transcript import Transcript
 from mesh.sim.violation import Violation
 
@@ -73,7 +75,8 @@ class World:
         self.ledger = _ledger(self)
         self.checkers = Checkers(self)
         self.reads = Reads(self)
-        self.hosts = {setup.name: _host(setup) for setup in (*scenario.setups, *scenario.joiners)}
+        setups, stores = (*scenario.setups, *scenario.joiners), scenario.stores is not None
+        self.hosts = {setup.name: _host(setup, stores=stores) for setup in setups}
         self._names = {_endpoint(name): name for name in self.hosts}
 
     def at(self, time: Millis, function: Callable[[Any], None], argument: Any) -> None:
@@ -244,6 +247,7 @@ class World:
             declared=scenario.declared,
             expect=scenario.expect,
             copies=scenario.copies,
+            durable=scenario.stores is not None,
             seeds=tuple(_endpoint(name) for name in setup.knows),
         )
 
@@ -264,7 +268,7 @@ class World:
 
 def _ledger(world: World) -> Ledger | KeptLedger:
     workload = world.scenario.workload
-    if world.scenario.copies == 1:
+    if not world.scenario.keeps:
         return Ledger(workload)
     return KeptLedger(workload, lambda worker, key: world.checkers.owners.reign_of(worker, key))
 
@@ -275,8 +279,9 @@ def _may_ask(process: Process, name: str) -> bool:
     return refusal(control.table, control.membership.members, name) is None
 
 
-def _host(setup: Setup) -> Host:
-    return Host(setup, Disk() if setup.has_disk else None, Clock(*setup.clock))
+def _host(setup: Setup, *, stores: bool) -> Host:
+    store = ForgetfulStore() if stores and setup.role == WORKER else None
+    return Host(setup, Disk(store) if setup.has_disk else None, Clock(*setup.clock))
 
 
 def _endpoint(name: str) -> str:
