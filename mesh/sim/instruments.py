@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from mesh.core.events import Millis
 from mesh.runtime.worker import Worker
-from mesh.sim.stores import Commits
 from mesh.sim.workload import Line, Record
 
 if TYPE_CHECKING:
@@ -25,10 +24,9 @@ class WatchedWorker(Worker):
         super().__init__(node.data, part, lambda: None, node.inbox, lambda: instruments.toil)
         self._process = process
         self._world = world
-        self._commits = Commits(process, world)
 
     def _commit(self, number: int) -> None:
-        self._commits.commit(number)
+        self._process.writing.commit(number)
 
     def _answer(self, number: int, outcome: str, state: bytes) -> None:
         self._world.reads.answer(self._process, number, outcome, state)

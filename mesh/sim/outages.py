@@ -95,7 +95,8 @@ def _outages(random: Random, scenario: Scenario) -> list[Fault]:
     if scenario.copies > 1 and len(workers) > 2 and scenario.mood in CALM and random.random() < 0.5:
         return _old_copy(random, random.choice(workers))
     kinds = random.choices((_power_loss, _power_loss, _some_crash, _full_disk, _slow_disk), k=random.randint(1, 4))
-    return [kind(random, scenario, random.randrange(LAST_OUTAGE)) for kind in kinds]
+    times = [random.randrange(random.choice((100, LAST_OUTAGE, LAST_OUTAGE))) for _ in kinds]
+    return [kind(random, scenario, at) for kind, at in zip(kinds, times, strict=True)]
 
 
 def _power_loss(random: Random, scenario: Scenario, at: Millis) -> Fault:

@@ -1,15 +1,14 @@
-"""Stores whose commits take time, and of which a crash leaves what was durable, and perhaps a little more.
+"""Stores whose commits take time (`writing`), and of which a crash leaves what was durable, and perhaps a little more.
 
 States    of a put: shown (the process reads it) -> covered by the commit under way -> durable; or gone, in a crash
-          of a commit: under way -> done, and told; or, while the disk is full, under way until there is room again
-Events    `put`; `begin` and `commit`, the two ends of a commit; `crash`; `full`, and not full any more
-          (`Commits`, what `mesh.runtime.store_thread` is in production) `commit`, asked for by the process
+          of a store: has room <-> full
+Events    `put`; `begin` and `commit`, the two ends of a commit; `crash`
 
 A store is a part of a node's directory (`host.Disk`): copied, put back and emptied with the records beside it.
 
 Invariants a commit covers what was put before it began, and nothing that came later. What a crash leaves is a prefix of
-whole puts, in their order, and has all that is durable: so nothing goes that anybody was told of. A process that ends
-changes its store no more, and is told of no commit.
+whole puts, in their order, and has all that is durable: so nothing goes that anybody was told of. What is left is
+another store: what the process that ended may still put changes nothing of it.
 """
 
 from __future__ import annotations
@@ -18,22 +17,15 @@ import itertools
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mesh.core.data import DataPlane
-from mesh.core.events import Millis, StoreCommitted
 from mesh.core.keeping import Keeping
 from mesh.core.shelf import GIVEN, STAGES_END, WARM_BYTES, Much, Shelf
 from mesh.core.shelved_states import LAST, unpacked_key
 from mesh.core.storing import CHUNK, Change, Chunk, Cursor, StoreFull
 from mesh.core.values import unpack
 from mesh.runtime.store import MemoryStore
-
-if TYPE_CHECKING:
-    from mesh.sim.process import Process
-    from mesh.sim.world import World
-
-RETRY: Millis = 50  # after a commit for which there was no room
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,31 +106,6 @@ class ForgetfulStore:
 
     def close(self) -> None:
         """Nothing is left to do."""
-
-
-class Commits:
-    """Of one process."""
-
-    def __init__(self, process: Process, world: World) -> None:
-        self._process = process
-        self._world = world
-
-    def commit(self, number: int) -> None:
-        disk = self._process.host.disk
-        assert disk is not None
-        assert disk.store is not None
-        takes = disk.takes(self._world.now, self._process.random)
-        self._world.at(self._world.now + takes, self._end, (number, disk.store, disk.store.begin()))
-
-    def _end(self, under_way: tuple[int, ForgetfulStore, int]) -> None:
-        number, store, covered = under_way
-        if not self._process.alive:
-            return
-        if store.full:
-            self._world.at(self._world.now + RETRY, self._end, under_way)
-        else:
-            store.commit(covered)
-            self._process.post(StoreCommitted(number))
 
 
 def shelf_of(data: DataPlane) -> Shelf:
