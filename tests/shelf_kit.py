@@ -16,8 +16,9 @@ from typing import Any
 
 from mesh.core.claims import Claims
 from mesh.core.data import DataPlane
-from mesh.core.events import CommitStore, Effect, Event, StoreCommitted
-from mesh.core.messages import ALIVE, DEAD, Member
+from mesh.core.events import Effect, Event
+from mesh.core.events.work import CommitStore, StoreCommitted
+from mesh.core.messages.members import ALIVE, DEAD, Member
 from mesh.core.shelf import Much
 from mesh.core.shelved_states import packed_keys
 from mesh.core.table import WORKER, Table

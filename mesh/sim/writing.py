@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from mesh.core.events import Millis, StoreCommitted
+from mesh.core.events import Millis
+from mesh.core.events.work import StoreCommitted
 from mesh.sim.stores import ForgetfulStore
 
 if TYPE_CHECKING:
