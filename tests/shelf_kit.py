@@ -8,7 +8,7 @@ those that are dead.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
@@ -18,84 +18,14 @@ from mesh.core.claims import Claims
 from mesh.core.data import DataPlane
 from mesh.core.events import Effect, Event
 from mesh.core.events.work import CommitStore, StoreCommitted
-from mesh.core.keeping import Keeping
 from mesh.core.messages.members import ALIVE, DEAD, Member
-from mesh.core.shelf import GIVEN, JOURNAL, STAGES_END, Much, Shelf
+from mesh.core.shelf import Much
 from mesh.core.shelved_states import packed_keys
-from mesh.core.storing import CHUNK, Change, Chunk, Cursor, StoreFull
 from mesh.core.table import WORKER, Table
 from mesh.core.values import unpack
-from mesh.runtime.store import MemoryStore
+from mesh.sim.stores import ForgetfulStore, shelf_of
 from tests.kept_checks import Job, plan_of
 from tests.kept_kit import Node, World
-
-
-class ForgetfulStore:
-    """`begin` and `commit` are the two ends of a commit."""
-
-    def __init__(self) -> None:
-        self.kept = MemoryStore()  # durable
-        self._shown = MemoryStore()
-        self._puts: list[tuple[list[Change], dict[int, bytes], list[int]]] = []  # not durable
-        self._read: Shelf | None = None
-        self.full = False
-        self.states_read = 0
-
-    def durable(self) -> Shelf:
-        """As a process that starts would read it."""
-        if self._read is None:
-            self._read = Shelf(self.kept, 1)
-        return self._read
-
-    def put(self, changes: Iterable[Change], metas: Mapping[int, bytes], drop: Collection[int] = ()) -> None:
-        if self.full:
-            raise StoreFull("the disk is full")
-        put = ([*changes], dict(metas), [*drop])
-        self._puts.append(put)
-        self._shown.put(*put)
-
-    def begin(self) -> int:
-        return len(self._puts)
-
-    def commit(self, puts: int | None = None) -> None:
-        count = len(self._puts) if puts is None else puts
-        for put in self._puts[:count]:
-            self.kept.put(*put)
-            self._read = None
-        del self._puts[:count]
-
-    def crash(self, random: Random) -> ForgetfulStore:
-        """What is left."""
-        self.commit(random.randint(0, len(self._puts)))
-        left = ForgetfulStore()
-        left.kept = self.kept
-        numbers = [*self.kept.metas(), *range(GIVEN, JOURNAL + 1)]
-        for slot in numbers:
-            states = self.kept.scan(slot, None, 1 << 40).states
-            left._shown.put([(slot, *each) for each in states], {})
-        left._shown.put([], self.kept.metas())
-        return left
-
-    def get(self, slot: int, stage: int, key: bytes) -> bytes | None:
-        self.states_read += stage < STAGES_END
-        return self._shown.get(slot, stage, key)
-
-    def scan(self, slot: int, after: Cursor | None = None, at_most: int = CHUNK) -> Chunk:
-        chunk = self._shown.scan(slot, after, at_most)
-        self.states_read += sum(stage < STAGES_END for stage, _, _ in chunk.states) if slot < GIVEN else 0
-        return chunk
-
-    def metas(self) -> dict[int, bytes]:
-        return self._shown.metas()
-
-    def close(self) -> None:
-        """Nothing is left to do."""
-
-
-def shelf_of(data: DataPlane) -> Shelf:
-    assert isinstance(data.handoff, Keeping)
-    assert data.handoff._shelving is not None
-    return data.handoff._shelving.shelf
 
 
 @dataclass

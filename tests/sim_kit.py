@@ -53,6 +53,7 @@ def scenario(*faults: Fault, workers: int = 3, witness: bool = False, disks: boo
         at_founding=(),
         joiners=(),
         copies=1,
+        stores=None,
     )
     return dataclasses.replace(plain, **changes)
 

@@ -26,6 +26,7 @@ from tests.test_moving_mutants import MOVING_MUTANTS
 from tests.test_mutants import MUTANTS
 from tests.test_mutants_comings import MUTANTS as COMING_MUTANTS
 from tests.test_shelf_worlds import MUTANTS as STORE_MUTANTS
+from tests.test_sim_stores import SIMULATED_MUTANTS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -192,6 +193,12 @@ def test_the_page_of_copies_names_the_mutants_that_there_are() -> None:
     table = (ROOT / "docs" / "copies.md").read_text().partition("| mutants that they catch |")[2]
     named = re.findall(r"`(\w+)`", table.split("\n\n")[0])
     assert sorted(named) == sorted(mutant.__name__ for mutant in KEPT_MUTANTS + STORE_MUTANTS)
+
+
+def test_the_page_of_copies_names_the_mutants_of_whole_clusters_that_there_are() -> None:
+    told = (ROOT / "docs" / "copies.md").read_text().partition("whole clusters catch")[2]
+    named = re.findall(r"`(\w+)`", told.split("\n\n")[0])
+    assert sorted(named) == sorted(mutant.__name__ for mutant, _, _ in SIMULATED_MUTANTS)
 
 
 def test_the_protocol_page_names_the_mutants_of_moves_that_there_are() -> None:

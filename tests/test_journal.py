@@ -16,7 +16,7 @@ import pytest
 from mesh.core.journal import Settling
 from mesh.core.shelf import JOURNAL, MARKS, Much, Shelf
 from mesh.runtime.store import MemoryStore
-from tests.shelf_kit import ForgetfulStore
+from mesh.sim.stores import ForgetfulStore
 
 LITTLE = Much(changes=7, at_once=2)
 SLOTS = 3

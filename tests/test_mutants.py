@@ -55,7 +55,7 @@ PAUSE = [scenario(Pause(300, 4_000, "beta"), window_bytes=200, batch_records=4)]
 SPLIT = [scenario(Cut(500, 4_000, ("alpha",), ("beta", "gamma")))]
 AGAIN = [scenario(Crash(1_000, 0, "gamma"), Restart(2_000, 0, "gamma"))]
 LATE_DISK = [scenario(SlowDisk(0, 5_000, "gamma"), disks=True, expect=2)]
-FOUNDINGS = [scenario_of(seed, mood="founding", copies=1) for seed in range(100)]
+FOUNDINGS = [scenario_of(seed, mood="founding", copies=1, durable=False) for seed in range(100)]
 
 
 def forgetful_founding(seed: int) -> Scenario:

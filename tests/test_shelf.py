@@ -43,8 +43,8 @@ from mesh.core.slot import PENDING
 from mesh.core.storing import StateUnreadable, StoreDamaged
 from mesh.core.windows import Windows
 from mesh.runtime.store import MemoryStore
+from mesh.sim.stores import ForgetfulStore, shelf_of
 from tests.data_kit import Given, Nowhere
-from tests.shelf_kit import ForgetfulStore, shelf_of
 from tests.tables import agreed
 
 ME, NEXT, OTHER = (bytes([number]) * 16 for number in (1, 2, 3))

@@ -201,7 +201,7 @@ def test_the_ledger_notices_a_second_reader_and_a_line_left_out() -> None:
 def test_many_seeds_are_summed_up(capsys: pytest.CaptureFixture[str]) -> None:
     assert simulate.main(["--seeds", "3", "--start", "5", "--nodes", "2"]) == 0
     first = capsys.readouterr().out.splitlines()[0]
-    assert first.startswith("3 seeds in ")
+    assert first.startswith("3 seeds, 0 of them durable, in ")
     assert first.endswith(": all hold")
 
 

@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -32,11 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options().parse_args(arguments)
     if options.seed is not None:
         try:
-            return replay(options.seed, options.nodes, options.copies, verbose=options.verbose)
+            return replay(options.seed, _settings(options), verbose=options.verbose)
         except BrokenPipeError:  # whoever read along has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
-    return search(range(options.start, options.start + options.seeds), options.nodes, options.copies)
+    return search(range(options.start, options.start + options.seeds), _settings(options))
 
 
 def _options() -> argparse.ArgumentParser:
@@ -47,8 +48,15 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--start", type=int, default=0, metavar="S", help="the first seed (default 0)")
     parser.add_argument("--nodes", type=_nodes, metavar="N", help=f"how many nodes, 1 to {len(NAMES)}; else by seed")
     parser.add_argument("--copies", type=int, choices=(1, 2, 3), help="of each slot; else by seed")
+    parser.add_argument("--durability", choices=("memory", "disk"), help="what nodes have; else by seed")
     parser.add_argument("--verbose", action="store_true", help="with --seed: every message, too")
     return parser
+
+
+def _settings(options: argparse.Namespace) -> dict[str, Any]:
+    """What overrules the seed."""
+    durable = None if options.durability is None else options.durability == "disk"
+    return {"nodes": options.nodes, "copies": options.copies, "durable": durable}
 
 
 def _count(text: str) -> int:
@@ -68,8 +76,8 @@ def _nodes(text: str) -> int:
 # -- one world in words -----------------------------------------------------------------------------------------------
 
 
-def replay(seed: int, nodes: int | None, copies: int | None, *, verbose: bool) -> int:
-    scenario = scenario_of(seed, nodes, copies=copies)
+def replay(seed: int, settings: dict[str, Any], *, verbose: bool) -> int:
+    scenario = scenario_of(seed, **settings)
     print("\n".join(scenario.words()))
     try:
         summary = World(scenario, Transcript(print, verbose=verbose)).run()
@@ -90,12 +98,12 @@ def _shown(summary: Summary) -> str:
 # -- many worlds ------------------------------------------------------------------------------------------------------
 
 
-def search(seeds: range, nodes: int | None, copies: int | None) -> int:
+def search(seeds: range, settings: dict[str, Any]) -> int:
     started = told = time.monotonic()
     totals: Counter[str] = Counter()
     failed = 0
     for seed in seeds:
-        failed += not _survives(seed, nodes, copies, totals)
+        failed += not _survives(seed, settings, totals)
         if failed == ENOUGH:
             print(f"{ENOUGH} seeds fail: that is enough", flush=True)
             break
@@ -107,21 +115,28 @@ def search(seeds: range, nodes: int | None, copies: int | None) -> int:
     return 1 if failed else 0
 
 
-def _survives(seed: int, nodes: int | None, copies: int | None, totals: Counter[str]) -> bool:
+def _survives(seed: int, settings: dict[str, Any], totals: Counter[str]) -> bool:
     totals["seeds"] += 1
-    scenario = scenario_of(seed, nodes, copies=copies)
+    scenario = scenario_of(seed, **settings)
+    totals["durable"] += scenario.stores is not None
     totals["faults"] += len(scenario.faults) + len(scenario.at_founding)
     try:
         summary = World(scenario).run()
     except Violation as violation:
-        count = ("" if nodes is None else f" --nodes {nodes}") + ("" if copies is None else f" --copies {copies}")
         _progress("")
-        print(f"seed {seed} FAILS: {violation}\n  python tools/simulate.py --seed {seed}{count}", flush=True)
+        print(f"seed {seed} FAILS: {violation}\n  python tools/simulate.py --seed {seed}{_given(settings)}", flush=True)
         return False
     totals.update(simulated=summary.simulated, records=summary.records, messages=summary.messages, lost=summary.lost)
     totals.update(doubled=summary.doubled, suspicions=summary.suspicions, reads=summary.reads, done=summary.done)
     totals.update(moved=summary.moved, left=summary.left, fences=summary.fences)
     return True
+
+
+def _given(settings: dict[str, Any]) -> str:
+    """As options of this command."""
+    durability = {None: None, True: "disk", False: "memory"}[settings["durable"]]
+    given = {"nodes": settings["nodes"], "copies": settings["copies"], "durability": durability}
+    return "".join(f" --{name} {value}" for name, value in given.items() if value is not None)
 
 
 def _progress(line: str) -> None:
@@ -133,7 +148,8 @@ def _progress(line: str) -> None:
 def _total(totals: Counter[str], seconds: float, failed: int) -> str:
     verdict = f"{failed} FAIL" if failed else "all hold"
     return (
-        f"{totals['seeds']} seeds in {seconds:.1f} s ({totals['seeds'] / seconds:.1f} a second): {verdict}\n"
+        f"{totals['seeds']} seeds, {totals['durable']} of them durable, in {seconds:.1f} s "
+        f"({totals['seeds'] / seconds:.1f} a second): {verdict}\n"
         f"{totals['simulated'] / 3_600_000:.1f} hours simulated; {totals['faults']} faults; {totals['suspicions']} "
         f"suspicions; {totals['messages']} messages, {totals['lost']} lost, {totals['doubled']} doubled; "
         f"{totals['records']} arrivals of records; {totals['reads']} reads; {totals['done']} jobs done; "

@@ -33,6 +33,7 @@ from mesh.core.events.planes import (
 from mesh.core.membership.tuning import Tuning
 from mesh.core.messages.members import Hello, Refused, Welcome
 from mesh.core.packing import BATCH_RECORDS, WINDOW_BYTES
+from mesh.core.shelf import WARM_BYTES
 from mesh.core.storing import Store
 
 HEADERS_KEPT = 1 << 10
@@ -57,15 +58,17 @@ class Node:
         window_bytes: int = WINDOW_BYTES,
         batch_records: int = BATCH_RECORDS,
         store: Store | None = None,
+        warm_bytes: int = WARM_BYTES,
     ) -> None:
-        """`store`: a worker's of a durable cluster."""
+        """`store`: a worker's of a durable cluster; `warm_bytes`: of states of it in memory."""
         self.id = identity.me.node
         self.identity = identity
         self.control = ControlPlane(identity, tuning, random, stored, window_bytes)
         keeps = identity.copies > 1 or identity.durable
         self.data = DataPlane(
-            self.id, plan, identity.slots, identity.seed, window_bytes, batch_records, keeps=keeps, store=store
-        )
+            self.id, plan, identity.slots, identity.seed, window_bytes, batch_records,
+            keeps=keeps, store=store, warm_bytes=warm_bytes,
+        )  # fmt: skip
         self.inbox: deque[Event | BaseException] = deque()  # for the data plane; bounded by the links' windows
         self._headers_in: dict[bytes, codec.Header] = {}  # those that were understood; few, as each peer says one
         self._headers_out: dict[tuple[bytes, bytes], bytes] = {}  # by founding and target

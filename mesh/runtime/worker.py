@@ -180,13 +180,16 @@ class Worker:
                 case Listed():
                     self._listed(effect)
                 case CommitStore(number):
-                    assert self._store is not None
-                    self._store.commit(number)
+                    self._commit(number)
                 case JobDone():
                     self.job_done = True
                     outward.append(effect)
                 case _:
                     outward.append(effect)
+
+    def _commit(self, number: int) -> None:
+        assert self._store is not None
+        self._store.commit(number)
 
     # -- the end
 

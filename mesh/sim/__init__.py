@@ -7,6 +7,8 @@ everything, so one number replays a run. `tools/simulate.py` is its command.
     world       the clock, and who acts when                    process     one life of a node
     host        where it lives: a clock and a disk              network     delays, loses, doubles, cuts
     faults      what is done, and its words                     comings     joins, leaves, rolling restarts
+    stores      what a durable world has on its disks           writing     how long a process's writes and commits take
+    outages     what only disks survive, and full disks
     workload    an application whose every record says who      instruments what it tells of a process
     ledger      what became of every record                     reads       single states, asked for at any time
     kept_ledger the same where slots have copies, by branches   copies      what may become of these

@@ -34,7 +34,7 @@ def _fault(before: Table, after: Table, leaving: Collection[NodeId]) -> str | No
     held = dict.fromkeys(staying, 0)
     moved = total = 0
     for old, new in zip(before.slots, after.slots, strict=True):
-        copied = before.copies > 1
+        copied = before.fills
         holder = _copy_holder(before, after, old, new, staying) if copied else _holder(before, old, new, up, staying)
         if holder is None:
             continue

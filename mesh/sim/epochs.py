@@ -78,7 +78,7 @@ class Epochs:
         told = moves_fault(before, table, self._world.leaving)
         if told is not None:
             raise Violation("I4", f"epoch {table.epoch}: {told}")
-        if table.copies > 1:
+        if table.fills:
             self._check_copies(before, table)
         pairs = zip(before.slots, table.slots, strict=True)
         self.moved += sum((old.status, new.status) == (PENDING, ACTIVE) for old, new in pairs)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from mesh.core.events import Millis
 
 if TYPE_CHECKING:
+    from mesh.sim.host import Host
     from mesh.sim.world import World
 
 KEPT, OLD, EMPTY = "kept", "old", "empty"  # what is done to a directory before a restart
@@ -71,12 +72,18 @@ class Restart(Fault):
     def begin(self, world: World) -> None:
         host = world.hosts[self.host]
         if host.disk is not None and host.living() is None:
-            host.is_old = self.disk == OLD and host.disk.restore()
+            host.is_old = self.disk == OLD and self._may_restore(world, host) and host.disk.restore()
             if self.disk == EMPTY or host.is_old:
                 host.memory += 1
             if self.disk == EMPTY:
                 host.disk.empty()
         world.start(self.host)
+
+    def _may_restore(self, world: World, host: Host) -> bool:
+        """Of a start of which no table says anything nobody may know: where there are stores, what the one before has
+        acknowledged since the copy was made would be lost."""
+        latest = host.process
+        return world.scenario.stores is None or (latest is not None and latest.id in world.checkers.seated)
 
     def words(self) -> str:
         with_what = {KEPT: "", OLD: " with an old copy of its directory", EMPTY: " with an empty directory"}

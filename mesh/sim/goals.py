@@ -106,7 +106,7 @@ def _slots(world: World, living: list[Process], table: Table) -> str | None:
 
 
 def _copies(world: World, living: list[Process], table: Table) -> str | None:
-    if table.copies == 1:
+    if not table.fills:
         return None
     ids = [process.id for process in living]
     return next((told for slot in range(len(table)) if (told := unfinished(table, slot, ids, world.leaving))), None)
@@ -124,7 +124,7 @@ def died_with_work(world: World) -> list[Process]:
     """Workers of the partition that ended without having left: a part of the job ended with them. With copies it has
     ended only with all that had one of some slot."""
     table, seated = world.checkers.table, world.checkers.seated
-    if table is not None and table.copies > 1 and not table.counts()["lost"] + table.counts()["unavailable"]:
+    if table is not None and table.fills and not table.counts()["lost"] + table.counts()["unavailable"]:
         return []
     left = () if table is None else table.left
     gone = [process for process in world.processes if not process.alive and not process.left]
@@ -181,6 +181,8 @@ def _free(world: World, key: object) -> bool:
 
 
 def _states(world: World, members: list[Process]) -> str | None:
+    if world.scenario.stores is not None:
+        return next((told for each in members if (told := _stored(world, each))), None) or _counted(world, members)
     for stage, expected in enumerate(world.scenario.workload.expected()):
         found = [
             (key, tally(state)) for each in members for key, state in each.node.data.owner.stages[stage].states.items()
@@ -193,6 +195,31 @@ def _states(world: World, members: list[Process]) -> str | None:
     if set_aside != world.ledger.set_aside:
         return f"{set_aside} records were set aside, and {world.ledger.set_aside} had to be"
     return None
+
+
+def _stored(world: World, process: Process) -> str | None:
+    """On its disk is what it shall have, of its own slots and of those that it copies."""
+    table, disk = world.checkers.table, process.host.disk
+    if table is None or disk is None or disk.store is None:
+        return None
+    slots = [
+        number
+        for number, slot in enumerate(table.slots)
+        for place in slot.members
+        if table.members[place].node == process.id
+    ]
+    for stage, expected in enumerate(world.scenario.workload.expected()):
+        found = {key: tally(state) for slot in slots for key, state in disk.store.states(slot, stage).items()}
+        if found != {key: state for key, state in expected.items() if world.checkers.owners.slot_of(key) in slots}:
+            return f"the states of stage {stage} in the store of {process.name} are not those of a single process"
+    return None
+
+
+def _counted(world: World, members: list[Process]) -> str | None:
+    """Those of a slot that was another's are counted a part at a time."""
+    counted = sum(each.node.data.owner.key_count() for each in members)
+    keys = sum(map(len, world.scenario.workload.expected()))
+    return None if counted == keys else f"{counted} keys are counted, and there are {keys}"
 
 
 def _answers(world: World) -> str | None:

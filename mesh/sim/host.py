@@ -2,7 +2,8 @@
 
 A clock starts anywhere and runs a little too fast or too slow, as monotonic clocks do. A disk keeps records; each is
 there whole or not at all, in the order of writing, unless it tears the one that it writes when the process ends: then
-the directory is damaged, and a production node would not start with it.
+the directory is damaged, and a production node would not start with it. In a durable world a worker's store is in
+the same directory (see `stores`): it is made for its first process, and later ones have what is left of it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from mesh.core.boots import IDENTITY, next_boot
 from mesh.core.events import Millis
+from mesh.sim.stores import ForgetfulStore
 
 if TYPE_CHECKING:
     from mesh.sim.process import Process
@@ -36,13 +38,15 @@ class Clock:
 
 
 class Disk:
-    """`records` is what a restart finds."""
+    """A directory: `records` and `store` are what a restart finds."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: ForgetfulStore | None = None) -> None:
         self.records: dict[str, bytes] = {}
+        self.store = store
         self.damaged = False
         self.slow_until: Millis = 0
         self._copy: dict[str, bytes] = {}
+        self._store_copy: ForgetfulStore | None = None
         self._writes: deque[tuple[str, bytes]] = deque()  # the first is under way
 
     def takes(self, now: Millis, random: Random) -> Millis:
@@ -66,12 +70,20 @@ class Disk:
             self.written()
         self.damaged = torn
         self._writes.clear()
+        if self.store is not None:
+            self._keep(self.store.crash(random))
+
+    def _keep(self, store: ForgetfulStore) -> None:
+        """Another store in the place of this one: it has as much room."""
+        store.full = self.store is not None and self.store.full
+        self.store = store
 
     # -- what people do to a directory
 
     def copy(self) -> None:
         """Somebody makes a backup."""
         self._copy = dict(self.records)
+        self._store_copy = self.store.copied() if self.store is not None else None
 
     def restore(self) -> bool:
         """The backup is copied back, if it knows of a cluster; without one a founding's promises would be forgotten.
@@ -82,11 +94,15 @@ class Disk:
         knows = knows and self._copy[IDENTITY] != self.records.get(IDENTITY)
         if knows:
             self.records = dict(self._copy)
+            if self._store_copy is not None:
+                self._keep(self._store_copy.copied())
         return knows
 
     def empty(self) -> None:
         self.records.clear()
         self.damaged = False
+        if self.store is not None:
+            self._keep(ForgetfulStore())
 
 
 @dataclass(slots=True)

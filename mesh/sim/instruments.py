@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class WatchedWorker(Worker):
-    """Production's, but that answers are looked at instead of waited for."""
+    """Production's, but that answers are looked at instead of waited for, and commits take the world's time."""
 
     def __init__(self, process: Process, world: World) -> None:
         node, instruments = process.node, process.instruments
@@ -24,6 +24,9 @@ class WatchedWorker(Worker):
         super().__init__(node.data, part, lambda: None, node.inbox, lambda: instruments.toil)
         self._process = process
         self._world = world
+
+    def _commit(self, number: int) -> None:
+        self._process.writing.commit(number)
 
     def _answer(self, number: int, outcome: str, state: bytes) -> None:
         self._world.reads.answer(self._process, number, outcome, state)

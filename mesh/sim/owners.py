@@ -40,7 +40,7 @@ class Owners:
             number = self.slot_of(key)
             found = self._by_table(process, table, table.slots[number], f"{key!r} at stage {stage}") or found
             slot = table.slots[number]
-            if self._world.scenario.copies == 1:
+            if not self._world.scenario.keeps:
                 found = found or self._by_term(process, number, slot.term)
             else:
                 found = found or self._by_reign(process, number, slot.since)

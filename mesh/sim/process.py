@@ -28,10 +28,12 @@ from mesh.core.messages import NodeId
 from mesh.core.messages.members import Member
 from mesh.core.node import Node
 from mesh.sim.instruments import Instruments, WatchedWorker
+from mesh.sim.stores import Stores
 from mesh.sim.violation import Violation
+from mesh.sim.writing import Writing
 
 if TYPE_CHECKING:
-    from mesh.sim.host import Disk, Host
+    from mesh.sim.host import Host
     from mesh.sim.world import World
 
 RECEIVE_AT_ONCE = 64
@@ -59,6 +61,7 @@ class Process:
         self._world = world
         scenario = world.scenario
         self.instruments = Instruments(self, world)
+        store, stores = host.disk.store if host.disk is not None else None, scenario.stores or Stores()
         self.node = Node(
             identity,
             scenario.workload.plan(self.instruments),
@@ -67,7 +70,11 @@ class Process:
             dict(host.disk.records) if host.disk is not None else {},
             scenario.window_bytes,
             scenario.batch_records,
+            store,
+            stores.warm_bytes,
         )
+        if store is not None:
+            stores.fit(self.node.data)
         self.worker = WatchedWorker(self, world)
         self._received: deque[Sequence[bytes]] = deque()
         self._departs = False
@@ -78,8 +85,8 @@ class Process:
         self._wake_at: Millis | None = None
         self._busy_until: Millis | None = None  # the main thread is in the application's code
         self._said: list[Effect] = []  # what the turn under way has to say when it is over
-        self._written: deque[str] = deque()  # on the disk, and the node does not know it yet
-        self._schedule()
+        self.writing = Writing(self, world)
+        self.schedule()
 
     @property
     def now(self) -> Millis:
@@ -93,20 +100,20 @@ class Process:
             return
         self._received.append(parts)
         if self._busy_until is not None:
-            self._schedule()
+            self.schedule()
         elif self._due > self.now:
             self._wake(self.now)
 
     def post(self, event: Event) -> None:
         """Somebody at this node wants something of the data plane."""
         self.worker.post(event)
-        self._schedule()
+        self.schedule()
 
     def ask_to_leave(self, node: NodeId) -> None:
         """An operator comes to this node."""
         self._world.current = self
         self._perform(self.node.handle_control(AskToLeave(node), self.now))
-        self._schedule()
+        self.schedule()
 
     def pause(self, lasting: Millis) -> None:
         self._ran = self.last_ran()
@@ -129,7 +136,7 @@ class Process:
 
     # -- when to run next
 
-    def _schedule(self) -> None:
+    def schedule(self) -> None:
         self._wake(max(self.now, self._next_run()))
 
     def _wake(self, due: Millis) -> None:
@@ -141,7 +148,7 @@ class Process:
 
     def _next_run(self) -> Millis:
         now = self.now
-        due = now if self._received or self._written else self.node.control.next_deadline()
+        due = now if self._received or self.writing.written else self.node.control.next_deadline()
         if self._busy_until is not None:
             beats = self._pumped_at + HEART_AFTER
             return min(self._busy_until, now + 1_000_000 if due is None else max(due, beats))
@@ -156,7 +163,7 @@ class Process:
         self._wake_at = None
         now = self.now
         if now < self._paused_until:
-            self._schedule()
+            self.schedule()
             return
         self._world.current = self
         if self._busy_until is None:
@@ -171,7 +178,7 @@ class Process:
         if self._departs and self.alive and self._busy_until is None:
             self._go(now)
         if self.alive:
-            self._schedule()
+            self.schedule()
 
     def _go(self, now: Millis) -> None:
         """The seat is gone, and nothing is left to do."""
@@ -198,7 +205,9 @@ class Process:
     def _something_to_do(self, now: Millis) -> bool:
         deadline = self.worker.next_deadline()
         return (
-            self.worker.busy(now) or bool(self._received or self._written) or (deadline is not None and deadline <= now)
+            self.worker.busy(now)
+            or bool(self._received or self.writing.written)
+            or (deadline is not None and deadline <= now)
         )
 
     def _pump(self, now: Millis) -> None:
@@ -206,8 +215,8 @@ class Process:
         if now - self._due > LAG:
             self._perform(node.handle_control(Lagged(now - self._due), now))
         self._due = self._pumped_at = now
-        while self._written:
-            self._perform(node.handle_control(Persisted(self._written.popleft()), now))
+        while self.writing.written:
+            self._perform(node.handle_control(Persisted(self.writing.written.popleft()), now))
         for _ in range(min(len(self._received), RECEIVE_AT_ONCE)):
             before = len(node.inbox)
             effects = node.received(self._received.popleft(), now)
@@ -230,7 +239,8 @@ class Process:
                 case Envelope(endpoint, parts):
                     world.post(self, endpoint, parts)
                 case Persist(name, value):
-                    self._persist(name, value)
+                    if self.writing.persist(name, value):
+                        self._perform(self.node.handle_control(Persisted(name), self.now))
                 case Log():
                     world.checkers.touch.fences += effect.event == "node.fenced"
                     world.transcript.log(self, effect)
@@ -253,23 +263,3 @@ class Process:
                     world.checkers.stopped(self)
                 case _:
                     raise AssertionError(f"nobody performs {effect}")
-
-    # -- the disk
-
-    def _persist(self, name: str, value: bytes) -> None:
-        """Memory is at once all there is; a disk takes its time, one write after the other."""
-        if self.host.disk is None:
-            self._perform(self.node.handle_control(Persisted(name), self.now))
-        elif self.host.disk.write(name, value):
-            self._write(self.host.disk)
-
-    def _write(self, disk: Disk) -> None:
-        self._world.at(self._world.now + disk.takes(self._world.now, self.random), self._write_done, disk)
-
-    def _write_done(self, disk: Disk) -> None:
-        if self.alive:
-            name, more = disk.written()
-            self._written.append(name)
-            if more:
-                self._write(disk)
-            self._schedule()

@@ -15,6 +15,8 @@ from mesh.core.planner import Declared
 from mesh.core.table import WITNESS, WORKER
 from mesh.sim.faults import Fault
 from mesh.sim.network import Conditions
+from mesh.sim.outages import with_stores
+from mesh.sim.stores import Stores
 from mesh.sim.trouble import LAST_FAULT, MOODS, WITH_COMINGS, WITH_CRASHES, faults_of
 from mesh.sim.workload import Workload, random_workload
 
@@ -24,6 +26,7 @@ NAMES = (*GREEK, *(f"node-{number}" for number in range(len(GREEK), MANY)))
 FOR_MANY = ("quiet", "splits", "joins", "leaves", "late crash")
 CALM_PAUSE: Millis = 500
 COPIES = (1, 1, 2, 3)  # a world with copies takes twice as long
+DURABLE = 0.15  # and with stores again
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,12 @@ class Scenario:
     at_founding: tuple[Fault, ...] = ()  # counted from the moment at which the first node knows the partition
     joiners: tuple[Setup, ...] = ()  # who may come; no topology names them
     copies: int = 1
+    stores: Stores | None = None  # it is durable
+
+    @property
+    def keeps(self) -> bool:
+        """Does what an owner has outlive its process?"""
+        return self.copies > 1 or self.stores is not None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -76,7 +85,8 @@ class Scenario:
         return max([*ends, *(setup.starts for setup in self.setups)]) + CALM_PAUSE
 
     def _copies_in_words(self) -> str:
-        return "" if self.copies == 1 else f", {self.copies} copies of each"
+        stored = "" if self.stores is None else f", durable: {self.stores.words()}"
+        return ("" if self.copies == 1 else f", {self.copies} copies of each") + stored
 
     def words(self) -> list[str]:
         """The scenario for people."""
@@ -95,8 +105,15 @@ class Scenario:
         ]
 
 
-def scenario_of(seed: int, nodes: int | None = None, mood: str | None = None, copies: int | None = None) -> Scenario:
-    """The scenario of a seed; `nodes` overrides how many, `mood` what kind of trouble, and `copies` of each slot."""
+def scenario_of(
+    seed: int,
+    nodes: int | None = None,
+    mood: str | None = None,
+    copies: int | None = None,
+    durable: bool | None = None,
+) -> Scenario:
+    """The scenario of a seed; `nodes` overrides how many, `mood` what kind of trouble, `copies` of each slot, `durable`
+    whether there are stores. The last two are drawn by themselves: all else is as it is without."""
     random = Random(seed)
     drawn = random.choice(MOODS)
     many = random.random() < 0.004 if nodes is None else nodes > len(GREEK)
@@ -109,7 +126,7 @@ def scenario_of(seed: int, nodes: int | None = None, mood: str | None = None, co
     faults, at_founding = faults_of(random, mood, setups, joiners, 2 * expect - workers - 1)
     paces = (2_000, 5_000, 8_000) if mood in WITH_COMINGS else (0, 2_000, 5_000, 5_000)
     readers = 1 if many else workers  # a long job of fifty nodes would take minutes
-    return Scenario(
+    scenario = Scenario(
         seed=seed,
         mood=mood,
         setups=setups,
@@ -125,8 +142,11 @@ def scenario_of(seed: int, nodes: int | None = None, mood: str | None = None, co
         reads=tuple(random.randrange(LAST_FAULT) for _ in range(random.choice((0, 5, 30)))),
         at_founding=at_founding,
         joiners=joiners,
-        copies=copies or Random(f"copies {seed}").choice(COPIES),  # by itself: all else is as it is without
+        copies=copies or Random(f"copies {seed}").choice(COPIES),
     )
+    if durable is None:
+        durable = not many and Random(f"stores {seed}").random() < DURABLE
+    return with_stores(scenario) if durable else scenario
 
 
 def _size(random: Random, mood: str) -> int:

@@ -17,6 +17,7 @@ from mesh.core.events import Millis
 from mesh.core.leaving import refusal
 from mesh.core.messages import NodeId
 from mesh.core.messages.members import ALIVE, STAYING, Member
+from mesh.core.table import WORKER
 from mesh.sim import goals
 from mesh.sim.checkers import Checkers
 from mesh.sim.faults import Fault
@@ -27,6 +28,7 @@ from mesh.sim.network import Letter, Network
 from mesh.sim.process import Process
 from mesh.sim.reads import Reads
 from mesh.sim.scenario import Scenario, Setup
+from mesh.sim.stores import ForgetfulStore
 from mesh.sim.transcript import Transcript
 from mesh.sim.violation import Violation
 
@@ -74,7 +76,8 @@ class World:
         self.ledger = _ledger(self)
         self.checkers = Checkers(self)
         self.reads = Reads(self)
-        self.hosts = {setup.name: _host(setup) for setup in (*scenario.setups, *scenario.joiners)}
+        setups, stores = (*scenario.setups, *scenario.joiners), scenario.stores is not None
+        self.hosts = {setup.name: _host(setup, stores=stores) for setup in setups}
         self._names = {_endpoint(name): name for name in self.hosts}
 
     def at(self, time: Millis, function: Callable[[Any], None], argument: Any) -> None:
@@ -245,6 +248,7 @@ class World:
             declared=scenario.declared,
             expect=scenario.expect,
             copies=scenario.copies,
+            durable=scenario.stores is not None,
             seeds=tuple(_endpoint(name) for name in setup.knows),
         )
 
@@ -265,7 +269,7 @@ class World:
 
 def _ledger(world: World) -> Ledger | KeptLedger:
     workload = world.scenario.workload
-    if world.scenario.copies == 1:
+    if not world.scenario.keeps:
         return Ledger(workload)
     return KeptLedger(workload, lambda worker, key: world.checkers.owners.reign_of(worker, key))
 
@@ -276,8 +280,9 @@ def _may_ask(process: Process, name: str) -> bool:
     return refusal(control.table, control.membership.members, name) is None
 
 
-def _host(setup: Setup) -> Host:
-    return Host(setup, Disk() if setup.has_disk else None, Clock(*setup.clock))
+def _host(setup: Setup, *, stores: bool) -> Host:
+    store = ForgetfulStore() if stores and setup.role == WORKER else None
+    return Host(setup, Disk(store) if setup.has_disk else None, Clock(*setup.clock))
 
 
 def _endpoint(name: str) -> str:

@@ -31,6 +31,12 @@ class MemoryStore:
         if not states:
             self._slots.pop(slot, None)
 
+    def copied(self) -> MemoryStore:
+        copy = MemoryStore()
+        copy._slots = {slot: dict(states) for slot, states in self._slots.items()}
+        copy._metas = dict(self._metas)
+        return copy
+
     def commit(self) -> None:
         """Nothing is more durable than it was."""
 
