@@ -18,6 +18,7 @@ from mesh.core.leaving import refusal
 from mesh.core.messages import ALIVE, STAYING, Member, NodeId
 from mesh.sim import goals
 from mesh.sim.checkers import Checkers
+from mesh.sim.clients import Clients
 from mesh.sim.faults import Fault
 from mesh.sim.host import Clock, Disk, Host
 from mesh.sim.kept_ledger import KeptLedger
@@ -47,6 +48,7 @@ class Summary:
     doubled: int
     suspicions: int
     reads: int
+    requests: int  # of clients, that were answered
     fences: int  # of nodes that were cut off from a majority
     moved: int  # slots that went from one living process to another
     left: int
@@ -73,6 +75,7 @@ class World:
         self.ledger = _ledger(self)
         self.checkers = Checkers(self)
         self.reads = Reads(self)
+        self.clients = Clients(self)
         self.hosts = {setup.name: _host(setup) for setup in (*scenario.setups, *scenario.joiners)}
         self._names = {_endpoint(name): name for name in self.hosts}
 
@@ -89,6 +92,7 @@ class World:
             self._expect(fault, fault.at)
         for time in self.scenario.reads:
             self.at(time, self.reads.ask, None)
+        self.clients.begin()
         self.at(self.scenario.calm_at, self._calm, None)
         while not self._over:
             self._step()
@@ -150,6 +154,7 @@ class World:
             network.doubled,
             self.checkers.suspicions,
             self.reads.answered,
+            self.clients.answered,
             self.checkers.touch.fences,
             self.checkers.epochs.moved,
             sum(process.left for process in self.processes),
