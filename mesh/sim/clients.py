@@ -97,7 +97,7 @@ class Clients:
         attempt.arrived_at = self._world.now
         if attempt.process.alive:
             self._world.transcript.say(attempt.process.name, f"is sent {attempt.who}")
-            attempt.process.post(event)
+            attempt.process.ask(event)
 
     def _is_lost(self, attempt: Attempt) -> bool:
         """Once nothing goes wrong any more, none is; nor are notes."""
