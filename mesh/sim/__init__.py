@@ -13,5 +13,6 @@ everything, so one number replays a run. `tools/simulate.py` is its command.
     clients     producers that try again through other nodes    posted      what these are told, and is it true
     checkers    the rules, after every event; parts of it are   epochs, votes, bound (of moves), owners, touch
     goals       what must be true in the end                    transcript  a run in words
-    drawn       workloads and clients, as a seed has them       violation   what all of these raise
+    drawn       workloads and clients, as a seed has them       connectors  where the workload reads and writes
+    violation   what all of these raise
 """

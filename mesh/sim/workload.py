@@ -18,9 +18,9 @@ from random import Random
 from typing import Any, Protocol, TypeAlias
 
 import mesh
-from mesh.app.connectors import Chunk, Split
 from mesh.app.plan import Plan
 from mesh.app.plan import compile as compile_app
+from mesh.sim.connectors import Door, MadeUp, Watched
 
 Record: TypeAlias = tuple[str, int, int]  # stream, seq, number
 Line: TypeAlias = tuple[str, int, tuple[int, ...]]  # stream, seq of the first number, numbers
@@ -146,13 +146,13 @@ class Workload:
         stream = streams[0].merge(*streams[1:]) if len(streams) > 1 else streams[0]
         records = stream.flat_map(_records)
         if not self.stages:
-            records.to(_Sink("last", observer))
+            records.to(Watched("last", observer))
             return app
         for stage, shape in enumerate(self.stages):
             keyed = records.key_by(self._key_function(stage))
             outputs = self._stage(keyed, stage, shape, observer)
             for sink in self.sinks(stage):
-                outputs.to(_Sink(sink, observer))
+                outputs.to(Watched(sink, observer))
             if stage + 1 < len(self.stages):
                 records = outputs.items().map(self._record_function(stage))
         if self.notes:
@@ -161,7 +161,7 @@ class Workload:
 
     def _source(self, place: int, observer: Observer) -> Any:
         is_posted = self.posted and place == len(self.sources) - 1
-        return mesh.http() if is_posted else _Source(self, place, observer)
+        return mesh.http() if is_posted else MadeUp(self, place, observer)
 
     def _add_notes(self, app: mesh.App, last: Any, observer: Observer) -> None:
         """Behind the last stage, which never gives it anything: so the stages' places are as without it."""
@@ -170,8 +170,8 @@ class Workload:
             observer.noting(tuple(note), count + 1)
             return count + 1, (count + 1, note[1])
 
-        notes = app.source(NOTES, _Door()).merge(last.filter(lambda _: False))
-        notes.key_by(key_of_note).stateful(NOTED, int, step).to(_Sink(NOTED, observer))
+        notes = app.source(NOTES, Door()).merge(last.filter(lambda _: False))
+        notes.key_by(key_of_note).stateful(NOTED, int, step).to(Watched(NOTED, observer))
 
     def _key_function(self, stage: int) -> Callable[[Record], Any]:
         return lambda record: self.key(stage, record[2])
@@ -229,80 +229,3 @@ def key_of_note(note: Sequence[Any]) -> int:
 def _records(line: Line) -> list[Record]:
     stream, first, numbers = line
     return [(stream, first + place, number) for place, number in enumerate(numbers)]
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """Lines in memory; a chunk is a random number of them, and now and then there is nothing right now."""
-
-    workload: Workload
-    place: int
-    observer: Observer
-    endless = False
-    blocking = False
-
-    def splits(self) -> list[Split]:
-        splits = self.workload.sources[self.place]
-        return [Split(f"{self.place}/{number}", len(lines)) for number, lines in enumerate(splits)]
-
-    def open(self, split: Split, offset: int) -> _Reader:
-        lines = self.workload.sources[self.place][int(split.name.partition("/")[2])]
-        return _Reader(self, split.name, lines, offset)
-
-
-@dataclass(frozen=True, slots=True)
-class _Door:
-    """As `mesh.http`, but a job may end beside it: what is posted then is not taken any more."""
-
-    endless = False
-    blocking = False
-    takes_posts = True
-
-    def splits(self) -> list[Split]:
-        return []
-
-    def open(self, split: Split, offset: int) -> _Reader:
-        raise LookupError("nothing to read")
-
-
-class _Reader:
-    def __init__(self, source: _Source, stream: str, lines: tuple[Line, ...], offset: int) -> None:
-        self._observer = source.observer
-        self._most = source.workload.chunk_lines
-        self._stream = stream
-        self._lines = lines
-        self._offset = offset
-
-    def read(self, max_bytes: int) -> Chunk[Line]:
-        random = self._observer.random()
-        start = self._offset
-        self._offset = min(start + random.choice((0, 1, self._most // 2, self._most, self._most)), len(self._lines))
-        lines = list(self._lines[start : self._offset])
-        self._observer.reading(self._stream, start, lines)
-        return Chunk(lines, self._offset, self._offset == len(self._lines))
-
-    def close(self) -> None:
-        pass
-
-
-@dataclass(frozen=True, slots=True)
-class _Sink:
-    name: str
-    observer: Observer
-
-    def open(self, writer: str) -> _Writer:
-        return _Writer(self)
-
-
-@dataclass(frozen=True, slots=True)
-class _Writer:
-    sink: _Sink
-
-    def write(self, items: Sequence[Any]) -> None:
-        self.sink.observer.writing(self.sink.name, items)
-
-    def flush(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
