@@ -254,6 +254,8 @@ def _reading(stage: str, key: Key, reading: Reading) -> Response:
         return error_answer(404, "not-found", f"stage {stage} has never seen the key {shown(key)}")
     if reading.outcome == "unknown-stage":
         return _unknown_stage(stage)
+    if reading.outcome == "unreadable":
+        return error_answer(500, "unreadable-state", str(reading.state))
     why = reading.why or "ask again"
     return not_now("unavailable", f"the slot of {shown(key)} is not active now; {why}")
 

@@ -22,9 +22,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from mesh.core.events import Event, LinesPosted, RecordAsked
+from mesh.core.events import Event
+from mesh.core.events.work import LinesPosted, RecordAsked
 from mesh.core.keys import Key
-from mesh.core.windows import MAX_PRODUCER, MOST_SEQ, WINDOW
+from mesh.core.windows import CONFLICT, MAX_PRODUCER, MOST_SEQ, TOO_FAR, TOO_OLD, UNKNOWN, WINDOW
 from nodes.answers import (
     error_answer,
     json_answer,
@@ -46,6 +47,12 @@ SMALL = 16 << 10  # bytes that are parsed on the spot
 
 _PRODUCER = re.compile(rf"[\x21-\x7e]{{1,{MAX_PRODUCER}}}", re.ASCII)
 _SEQ = re.compile(r"[0-9]{1,13}", re.ASCII)
+_REFUSED = {
+    CONFLICT: "line {seq} of producer {producer} was another one: a number is for one line",
+    TOO_OLD: "line {seq} of producer {producer} is so long past that it may have been applied or not",
+    UNKNOWN: "producer {producer} is not known here, or not any more: it begins with line 0, and not with line {seq}",
+    TOO_FAR: f"line {{seq}} of producer {{producer}} is more than {WINDOW} lines ahead of all that it has sent",
+}
 
 
 class Takes(Protocol):
@@ -258,18 +265,8 @@ def _lines_answer(source: str, producer: _Producer, outcome: str, text: bytes) -
         return error_answer(404, outcome, f"the source {json.dumps(source)} {why}")
     if outcome == "bad-line":
         return _bad_line(body["line"], body["detail"])
-    if outcome == "conflict":
-        told = f"line {body['seq']} of producer {producer.name} was another one"
-        return error_answer(409, outcome, f"{told}: a number is for one line")
-    if outcome == "too-old":
-        told = f"line {body['seq']} of producer {producer.name} is so long past that it may have been applied"
-        return error_answer(409, outcome, f"{told} or not")
-    if outcome == "unknown-producer":
-        told = f"producer {producer.name} is not known here, or not any more"
-        return error_answer(409, outcome, f"{told}: it begins with line 0, and not with line {body['seq']}")
-    if outcome == "too-far":
-        told = f"line {body['seq']} of producer {producer.name} is more than {WINDOW} lines ahead"
-        return error_answer(409, outcome, f"{told} of all that it has sent")
+    if outcome in _REFUSED:
+        return error_answer(409, outcome, _REFUSED[outcome].format(producer=producer.name, seq=body["seq"]))
     return _not_applied(outcome, "some of the slots that are needed are not active now")
 
 

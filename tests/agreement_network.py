@@ -24,22 +24,12 @@ from mesh.core.boots import IDENTITY, Boots, next_boot
 from mesh.core.boots import KEEPER as BOOTS
 from mesh.core.durable import Durable
 from mesh.core.electorate import Electorate, electorate, founding_electorate
-from mesh.core.events import (
-    Effect,
-    EpochChosen,
-    Event,
-    MayVote,
-    MemberChanged,
-    Persist,
-    Persisted,
-    Propose,
-    Received,
-    Send,
-    Stop,
-    Woke,
-)
+from mesh.core.events import Effect, Event, Persist, Persisted, Received, Send, Stop, Woke
+from mesh.core.events.planes import EpochChosen, MayVote, MemberChanged, Propose
 from mesh.core.history import EPOCH_BYTES
-from mesh.core.messages import ALIVE, DEAD, STAYING, Booted, BootKnown, Member, Message, NodeId
+from mesh.core.messages import Message, NodeId
+from mesh.core.messages.epochs import Booted, BootKnown
+from mesh.core.messages.members import ALIVE, DEAD, STAYING, Member
 
 
 class Violation(AssertionError):

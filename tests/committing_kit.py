@@ -16,14 +16,16 @@ from mesh.app.fragment import Emit, Fragment
 from mesh.app.plan import StagePlan
 from mesh.core.codec import decode_with_values
 from mesh.core.configuration import Configuration
-from mesh.core.events import Delivered, Log, SlotsInstalled, TableAgreed, Transmit
+from mesh.core.events import Log
+from mesh.core.events.planes import Delivered, SlotsInstalled, TableAgreed, Transmit
 from mesh.core.keeping import Keeping
-from mesh.core.messages import NodeId, PacksTaken
+from mesh.core.messages import NodeId
+from mesh.core.messages.states import PacksTaken
 from mesh.core.numbers import Numbers
 from mesh.core.owner import Owner
 from mesh.core.packs import Outputs, Pack, Shape, Window, pack_of
+from mesh.core.slot import ACTIVE, PENDING
 from mesh.core.slot_splits import SlotSplits, split_key
-from mesh.core.table import ACTIVE, PENDING
 from mesh.core.windows import NEW, numbers_from_bytes
 from tests.packs_kit import SEED, keys_of_slot
 

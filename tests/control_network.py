@@ -12,31 +12,17 @@ from random import Random
 from mesh.core import codec
 from mesh.core.boots import IDENTITY, next_boot
 from mesh.core.control import ControlPlane, Identity
-from mesh.core.events import (
-    AskToLeave,
-    Departed,
-    Effect,
-    Event,
-    Fenced,
-    HandedOver,
-    Log,
-    Millis,
-    Persist,
-    Persisted,
-    Post,
-    Received,
-    SlotsInstalled,
-    StartLeaving,
-    Stop,
-    TableAgreed,
-    Woke,
-)
+from mesh.core.events import Departed, Effect, Event, Log, Millis, Persist, Persisted, Post, Received, Stop, Woke
+from mesh.core.events.operator import AskToLeave
+from mesh.core.events.planes import Fenced, HandedOver, SlotsInstalled, StartLeaving, TableAgreed
 from mesh.core.membership.facts import Leave
 from mesh.core.membership.tuning import LOOPBACK
-from mesh.core.messages import ALIVE, STAYING, Member, Message, NodeId
+from mesh.core.messages import Message, NodeId
+from mesh.core.messages.members import ALIVE, STAYING, Member
 from mesh.core.planner import Declared
+from mesh.core.slot import LOST, Slot
 from mesh.core.succession import fault
-from mesh.core.table import LOST, Slot, Table
+from mesh.core.table import Table
 from mesh.sim.copies import copies_fault
 
 SLOTS = 64

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 
 from mesh.core.messages import NodeId
 from mesh.core.planner import first_table
-from mesh.core.table import ACTIVE, LOST, Slot, Table
-from mesh.core.transitions import Facts
+from mesh.core.seating import Facts
+from mesh.core.slot import ACTIVE, LOST, Slot
+from mesh.core.table import Table
 from tests.moving_kit import CLUSTER, World
 
 

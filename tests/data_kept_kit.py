@@ -10,10 +10,12 @@ from typing import Any
 
 from mesh.app.plan import Plan
 from mesh.core.data import DataPlane
-from mesh.core.events import Effect, FlushSinks, SinkWritten, SlotsInstalled, WriteSink
+from mesh.core.events import Effect
+from mesh.core.events.planes import SlotsInstalled
+from mesh.core.events.work import FlushSinks, SinkWritten, WriteSink
 from mesh.core.giving import REPLICATION
 from mesh.core.keys import slot_of_key
-from mesh.core.table import ACTIVE, LOST, PENDING
+from mesh.core.slot import ACTIVE, LOST, PENDING
 from tests.data_kit import Cluster, Node
 
 

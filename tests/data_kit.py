@@ -16,26 +16,18 @@ import mesh
 from mesh.app.connectors import Chunk, Split
 from mesh.app.plan import Plan
 from mesh.core.data import DataPlane
-from mesh.core.events import (
+from mesh.core.events import Effect, Event, Log, Millis, Rejected, Woke
+from mesh.core.events.planes import Consumed, Delivered, MemberChanged, Transmit
+from mesh.core.events.work import (
     Answered,
-    Consumed,
-    Delivered,
-    Effect,
-    Event,
     FlushSinks,
     JobDone,
     Listed,
     ListSplits,
-    Log,
-    MemberChanged,
-    Millis,
     ReadSplit,
-    Rejected,
     SinksFlushed,
     SplitRead,
     SplitsListed,
-    Transmit,
-    Woke,
     WriteSink,
 )
 from mesh.core.keys import slot_of_key

@@ -14,7 +14,8 @@ import zmq
 from mesh.app.load import load_app
 from mesh.app.plan import compile as compile_app
 from mesh.core import codec
-from mesh.core.messages import ALIVE, Hello, Introduction, Member, Message, Welcome
+from mesh.core.messages import Message
+from mesh.core.messages.members import ALIVE, Hello, Introduction, Member, Welcome
 from nodes.local import free_ports
 
 PATIENCE_MS = 20_000

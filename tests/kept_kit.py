@@ -23,44 +23,44 @@ from typing import Any
 
 from mesh.core.claims import Claims
 from mesh.core.data import DataPlane
-from mesh.core.events import (
-    Answered,
+from mesh.core.events import Effect, Event, Log, Millis, Received, Rejected, Woke
+from mesh.core.events.planes import (
     Consumed,
     Delivered,
-    Effect,
-    Event,
     Fenced,
-    FlushSinks,
     HandedOver,
+    MemberChanged,
+    SlotsInstalled,
+    SlotsRooted,
+    StartLeaving,
+    Transmit,
+)
+from mesh.core.events.work import (
+    Answered,
+    FlushSinks,
     JobDone,
     LinesPosted,
     ListSplits,
-    Log,
     LookupAsked,
-    MemberChanged,
-    Millis,
     ReadSplit,
-    Received,
     RecordAsked,
-    Rejected,
     SinksFlushed,
     SinkWritten,
-    SlotsInstalled,
-    SlotsRooted,
     SplitRead,
     SplitsListed,
-    StartLeaving,
-    Transmit,
-    Woke,
     WriteSink,
 )
 from mesh.core.keeping import Keeping
-from mesh.core.messages import ALIVE, DEAD, LEAVING, LEFT, READY, Installed, Member, NodeId
+from mesh.core.messages import NodeId
+from mesh.core.messages.epochs import Installed
+from mesh.core.messages.members import ALIVE, DEAD, LEAVING, LEFT, READY, Member
 from mesh.core.news import table_agreed
 from mesh.core.numbers import Numbers
 from mesh.core.planner import first_table
-from mesh.core.table import ACTIVE, LOST, WORKER, Slot, Table
-from mesh.core.transitions import Facts, next_table
+from mesh.core.seating import Facts
+from mesh.core.slot import ACTIVE, LOST, Slot
+from mesh.core.table import WORKER, Table
+from mesh.core.transitions import next_table
 from tests.kept_checks import ASKS, Id, Job, Truth, plan_of
 
 CLUSTER = b"c" * 16

@@ -14,7 +14,9 @@ from typing import TypeAlias
 import mesh
 from mesh.app import plan as plans
 from mesh.app.plan import Plan
-from mesh.core.events import Effect, ListSplits, Millis, ReadSplit, SplitRead, SplitsListed, TableAgreed
+from mesh.core.events import Effect, Millis
+from mesh.core.events.planes import TableAgreed
+from mesh.core.events.work import ListSplits, ReadSplit, SplitRead, SplitsListed
 from mesh.core.kept_reading import SAVE_MS, KeptReading
 from mesh.core.numbers import Numbers
 from mesh.core.slot_splits import Change, Place, SlotSplits, State, registration_key, source_of, split_of

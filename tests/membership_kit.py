@@ -11,12 +11,14 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 from mesh.core import codec
-from mesh.core.events import Approach, Effect, Event, Log, MemberChanged, Millis, Received, Send, Stop, Woke
+from mesh.core.events import Approach, Effect, Event, Log, Millis, Received, Send, Stop, Woke
+from mesh.core.events.planes import MemberChanged
 from mesh.core.membership.admission import Admission
 from mesh.core.membership.facts import Admitted
 from mesh.core.membership.swim import Membership
 from mesh.core.membership.tuning import LAN, Tuning
-from mesh.core.messages import ALIVE, DEAD, Introduction, Member, Message, NodeId
+from mesh.core.messages import Message, NodeId
+from mesh.core.messages.members import ALIVE, DEAD, Introduction, Member
 
 
 def member(name: str, number: int = 0, status: int = ALIVE, incarnation: int = 0) -> Member:

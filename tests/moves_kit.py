@@ -17,20 +17,13 @@ from typing import Any
 import mesh
 from mesh.app.plan import Plan, compile
 from mesh.core.data import DataPlane
-from mesh.core.events import (
-    Effect,
-    Fenced,
-    HandedOver,
-    JobDone,
-    MemberChanged,
-    SlotsInstalled,
-    StartLeaving,
-    TableAgreed,
-    Woke,
-)
+from mesh.core.events import Effect, Woke
+from mesh.core.events.planes import Fenced, HandedOver, MemberChanged, SlotsInstalled, StartLeaving, TableAgreed
+from mesh.core.events.work import JobDone
 from mesh.core.keys import slot_of_key
-from mesh.core.messages import ALIVE, DEAD, LEAVING, STAYING, Member, NodeId
-from mesh.core.table import ACTIVE, LOST, PENDING
+from mesh.core.messages import NodeId
+from mesh.core.messages.members import ALIVE, DEAD, LEAVING, STAYING, Member
+from mesh.core.slot import ACTIVE, LOST, PENDING
 from tests.data_kit import Cluster, Given, Node, Nowhere
 from tests.tables import agreed
 

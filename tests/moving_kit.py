@@ -11,11 +11,15 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 from mesh.core.copying import MAX_HANDING
-from mesh.core.messages import ALIVE, DEAD, LEAVING, LEFT, READY, STAYING, SUSPECT, Member, NodeId
+from mesh.core.messages import NodeId
+from mesh.core.messages.members import ALIVE, DEAD, LEAVING, LEFT, READY, STAYING, SUSPECT, Member
 from mesh.core.planner import first_table
+from mesh.core.seating import Facts
+from mesh.core.slot import ACTIVE, LOST, PENDING, Slot
 from mesh.core.succession import fault
-from mesh.core.table import ACTIVE, LOST, MAX_LEFT, PENDING, WORKER, Seat, Slot, Table
-from mesh.core.transitions import Facts, most_moving, next_table
+from mesh.core.table import MAX_LEFT, WORKER, Seat, Table
+from mesh.core.table_bytes import table_from_bytes, table_to_bytes
+from mesh.core.transitions import most_moving, next_table
 
 CLUSTER = b"c" * 16
 Plan = Callable[[Table, Facts], Table | None]
@@ -86,7 +90,7 @@ class World:
         if new is None:
             return False
         assert fault(old, new) is None, fault(old, new)
-        assert Table.from_bytes(new.to_bytes()) == new
+        assert table_from_bytes(table_to_bytes(new)) == new
         assert len(new.left) <= MAX_LEFT
         moving = [sum(_moves(table, slot) for slot in table.slots) for table in (old, new)]
         most = MAX_HANDING if new.fills else most_moving(self.slots)

@@ -17,10 +17,11 @@ import mesh
 from mesh.app.plan import Plan
 from mesh.app.plan import compile as compile_app
 from mesh.core.control import Identity
-from mesh.core.events import Departed, Effect, Envelope, Event, JobDone, Log, Millis, Persist, Persisted, Stop, Woke
+from mesh.core.events import Departed, Effect, Envelope, Event, Log, Millis, Persist, Persisted, Stop, Woke
+from mesh.core.events.work import JobDone
 from mesh.core.membership.facts import Leave
 from mesh.core.membership.tuning import LOOPBACK
-from mesh.core.messages import ALIVE, Member
+from mesh.core.messages.members import ALIVE, Member
 from mesh.core.node import Node
 from mesh.core.planner import Declared
 from mesh.runtime.worker import Worker

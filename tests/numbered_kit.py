@@ -16,7 +16,7 @@ from typing import Any
 from mesh.app.fragment import Fragment
 from mesh.app.plan import StagePlan
 from mesh.core.codec import decode_with_values
-from mesh.core.events import Delivered, TableAgreed
+from mesh.core.events.planes import Delivered, TableAgreed
 from mesh.core.intake import Intake, Waiting
 from mesh.core.keys import slot_of_key
 from mesh.core.marks import Marks
@@ -24,7 +24,7 @@ from mesh.core.messages import NodeId
 from mesh.core.numbers import Numbers, Producer
 from mesh.core.packing import Packed
 from mesh.core.router import Router
-from mesh.core.table import ACTIVE, PENDING
+from mesh.core.slot import ACTIVE, PENDING
 from tests.tables import agreed
 
 SLOTS, SEED, STAGES, SOURCES = 8, 0, 2, 2
@@ -43,7 +43,7 @@ class Untravelled:
 
 @dataclass
 class Config:
-    """Of one slot, as in `table`."""
+    """Of one slot, as in `slot`."""
 
     term: int
     owner: NodeId

@@ -17,7 +17,8 @@ from typing import Any
 
 import mesh
 from mesh.app.plan import Plan, compile
-from mesh.core.events import Answered, Effect, LinesPosted, RecordAsked
+from mesh.core.events import Effect
+from mesh.core.events.work import Answered, LinesPosted, RecordAsked
 from mesh.core.messages import NodeId
 from tests.data_kit import Node, Nowhere
 from tests.moves_kit import Job, Moving, Seat

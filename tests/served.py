@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from mesh.core.events import Event, RecordAsked
+from mesh.core.events import Event
+from mesh.core.events.work import RecordAsked
 from mesh.core.keys import Key, hash_key, interval_of_slot, slot_of_hash
 from mesh.core.places import from_text, place_of, to_text
 from mesh.runtime.status import (
@@ -117,6 +118,8 @@ class FakeNode:
             raise RuntimeError("the tests broke it")
         if self.unavailable:
             return Reading("unavailable", owner="beta", term=3, why="it moves from alpha to beta")
+        if stage == "old":
+            return Reading("unreadable", "start the version that wrote it", "beta", 3)
         if stage not in ("count", "slow"):
             return Reading("unknown-stage")
         if (stage, key) in self.states:

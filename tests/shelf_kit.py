@@ -16,9 +16,10 @@ from typing import Any
 
 from mesh.core.claims import Claims
 from mesh.core.data import DataPlane
-from mesh.core.events import CommitStore, Effect, Event, StoreCommitted
+from mesh.core.events import Effect, Event
+from mesh.core.events.work import CommitStore, StoreCommitted
 from mesh.core.keeping import Keeping
-from mesh.core.messages import ALIVE, DEAD, Member
+from mesh.core.messages.members import ALIVE, DEAD, Member
 from mesh.core.shelf import GIVEN, JOURNAL, STAGES_END, Much, Shelf
 from mesh.core.shelved_states import packed_keys
 from mesh.core.storing import CHUNK, Change, Chunk, Cursor, StoreFull

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mesh.core.events import TableAgreed
+from mesh.core.events.planes import TableAgreed
 from mesh.core.messages import NodeId
-from mesh.core.table import ACTIVE
+from mesh.core.slot import ACTIVE
 
 
 def agreed(

@@ -8,7 +8,8 @@ from random import Random
 
 import pytest
 
-from mesh.core.events import Approach, Effect, Log, MemberChanged, Received, Rejected, Stop, Woke
+from mesh.core.events import Approach, Effect, Log, Received, Rejected, Stop, Woke
+from mesh.core.events.planes import MemberChanged
 from mesh.core.membership.admission import (
     LONGEST_PAUSE,
     MAX_HELLOS,
@@ -19,7 +20,7 @@ from mesh.core.membership.admission import (
     standing,
 )
 from mesh.core.membership.facts import Admitted
-from mesh.core.messages import ALIVE, DEAD, Hello, Introduction, Member, Refused, Welcome
+from mesh.core.messages.members import ALIVE, DEAD, Hello, Introduction, Member, Refused, Welcome
 from tests.membership_kit import Network, Node, deaths, introduction, member
 
 FIELDS = pytest.mark.parametrize(

@@ -13,23 +13,11 @@ from mesh.core.agreement import BACK_OFF_MOST, GOSSIP, KEEPER, PATIENCE, RESEND,
 from mesh.core.ballots import Ballot, Vote
 from mesh.core.boots import Boots
 from mesh.core.electorate import Electorate, founding_electorate
-from mesh.core.events import (
-    Effect,
-    EpochChosen,
-    MemberChanged,
-    Persist,
-    Persisted,
-    Propose,
-    Received,
-    Rejected,
-    Send,
-    Withdraw,
-    Woke,
-)
+from mesh.core.events import Effect, Persist, Persisted, Received, Rejected, Send, Woke
+from mesh.core.events.planes import EpochChosen, MemberChanged, Propose, Withdraw
 from mesh.core.history import KEPT, record, record_name
-from mesh.core.messages import (
-    ALIVE,
-    DEAD,
+from mesh.core.messages import Message, NodeId
+from mesh.core.messages.epochs import (
     Accept,
     Accepted,
     Booted,
@@ -37,13 +25,11 @@ from mesh.core.messages import (
     Chosen,
     EpochHeld,
     EpochKnown,
-    Member,
-    Message,
-    NodeId,
     Outbid,
     Prepare,
     Promise,
 )
+from mesh.core.messages.members import ALIVE, DEAD, Member
 from tests.agreement_network import Faults, HastyDurable, Network, Violation, fault, member, value, voters_of
 
 SEEDS = range(150)

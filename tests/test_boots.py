@@ -5,9 +5,13 @@ from dataclasses import replace
 import pytest
 
 from mesh.core.boots import ASK, KEEPER, MAX_KNOWN, Boots, next_boot
-from mesh.core.events import Effect, MayVote, MemberChanged, Persist, Persisted, Received, Rejected, Send, Stop, Woke
-from mesh.core.messages import ALIVE, STAYING, Booted, BootKnown, Member, Message
-from mesh.core.table import Seat, Slot, Table
+from mesh.core.events import Effect, Persist, Persisted, Received, Rejected, Send, Stop, Woke
+from mesh.core.events.planes import MayVote, MemberChanged
+from mesh.core.messages import Message
+from mesh.core.messages.epochs import Booted, BootKnown
+from mesh.core.messages.members import ALIVE, STAYING, Member
+from mesh.core.slot import Slot
+from mesh.core.table import Seat, Table
 
 
 def member(name: str, process: int = 1) -> Member:

@@ -7,9 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.core.claims import REPEAT, Claimed, Claims
-from mesh.core.events import Effect, Received, Rejected, Send, SlotsInstalled, SlotsRooted, Woke
-from mesh.core.messages import Installed, NodeId
-from mesh.core.table import ACTIVE, PENDING, Seat, Slot, Table
+from mesh.core.events import Effect, Received, Rejected, Send, Woke
+from mesh.core.events.planes import SlotsInstalled, SlotsRooted
+from mesh.core.messages import NodeId
+from mesh.core.messages.epochs import Installed
+from mesh.core.slot import ACTIVE, PENDING, Slot
+from mesh.core.table import Seat, Table
 
 A, B, C, X = (name.encode() * 16 for name in "abcx")
 SEATS = tuple(Seat(node[:1].decode(), node, "tcp://h:1", "", "worker", "", node != C) for node in (A, B, C))

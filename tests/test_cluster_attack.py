@@ -20,49 +20,40 @@ import msgpack
 import pytest
 
 from mesh.core import codec, messages
-from mesh.core.messages import (
-    ALIVE,
-    DEAD,
-    LEFT,
+from mesh.core.messages import Message
+from mesh.core.messages.epochs import (
     Accept,
-    Ack,
-    Batch,
-    BatchDone,
     Booted,
     BootKnown,
     Chosen,
-    ChunksTaken,
     EpochHeld,
     EpochKnown,
-    Farewell,
-    FarewellHeard,
-    Found,
-    Frame,
-    Gossip,
-    Hello,
     Installed,
     LeaveAsked,
-    LinkAck,
-    LinkProbe,
-    Lookup,
     LossAccepted,
-    Member,
-    Message,
-    Nack,
     Outbid,
-    Ping,
-    PingReq,
     Prepare,
     Promise,
+)
+from mesh.core.messages.links import Frame, LinkAck, LinkProbe
+from mesh.core.messages.members import (
+    ALIVE,
+    DEAD,
+    LEFT,
+    Ack,
+    Gossip,
+    Hello,
+    Member,
+    Nack,
+    Ping,
+    PingReq,
     PushPull,
     Refused,
-    Report,
-    SlotChunk,
-    SlotSettled,
-    SplitsTaken,
-    TakeSplits,
     Welcome,
 )
+from mesh.core.messages.outside import Found, Lookup
+from mesh.core.messages.states import ChunksTaken, SlotChunk, SlotSettled
+from mesh.core.messages.work import Batch, BatchDone, Farewell, FarewellHeard, Report, SplitsTaken, TakeSplits
 from tests.cluster_kit import Cluster, NodeProcess, cluster, counted, eventually
 from tests.hostile import connect, stranger
 

@@ -165,6 +165,9 @@ def test_a_state_whose_class_has_changed_is_told_and_is_there_for_the_version_th
         )
         made.start()
         made.until_ready()
+        asked = made["alpha"].get("/v1/state/cart", key="ann")
+        assert (asked.code, asked.body["error"]) == (500, "unreadable-state")
+        assert "a state of stage cart, key 'ann', that this version" in asked.body["detail"]
         with contextlib.suppress(OSError, HTTPException):
             assert post(made["alpha"].door, "/v1/ask/cart", line, key="ann").code in (503, 504)
         told = made["alpha"].until("store.failed")["error"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mesh.core.messages import Hello
+from mesh.core.messages.members import Hello
 from nodes.local import free_ports
 from tests.cluster_kit import Cluster, cluster, eventually, topology
 from tests.hostile import stranger

@@ -15,21 +15,13 @@ from hypothesis import strategies as st
 
 from mesh.core import codec, values
 from mesh.core.codec import Header, Malformed
-from mesh.core.messages import (
-    KINDS,
-    Batch,
-    Chosen,
-    Column,
-    Frame,
-    Lookup,
-    Member,
-    Message,
-    Nack,
-    NodeId,
-    Ping,
-    PushPull,
-    Report,
-)
+from mesh.core.messages import Column, Message, NodeId
+from mesh.core.messages.epochs import Chosen
+from mesh.core.messages.kinds import KINDS
+from mesh.core.messages.links import Frame
+from mesh.core.messages.members import Member, Nack, Ping, PushPull
+from mesh.core.messages.outside import Lookup
+from mesh.core.messages.work import Batch, Report
 
 CARGO = (Batch, Lookup)
 cells = st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.tuples(st.integers()) | st.sets(st.text())

@@ -15,7 +15,7 @@ from mesh.core.configuration import Configuration
 from mesh.core.copy_lane import CopyLane
 from mesh.core.filling import Fill
 from mesh.core.marks import StageMarks
-from mesh.core.messages import PackPart
+from mesh.core.messages.states import PackPart
 from mesh.core.packs import Pack
 from mesh.core.replicas import Replicas, Taken
 from mesh.core.windows import Windows

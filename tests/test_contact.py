@@ -4,8 +4,11 @@ import pytest
 
 from mesh.core.contact import ASK, ASK_AGAIN, LEASE, CaughtUp, Contact
 from mesh.core.electorate import electorate
-from mesh.core.events import Effect, Fenced, MemberChanged, Received, Send, Woke
-from mesh.core.messages import ALIVE, DEAD, EpochHeld, EpochKnown, Member, NodeId
+from mesh.core.events import Effect, Received, Send, Woke
+from mesh.core.events.planes import Fenced, MemberChanged
+from mesh.core.messages import NodeId
+from mesh.core.messages.epochs import EpochHeld, EpochKnown
+from mesh.core.messages.members import ALIVE, DEAD, Member
 
 A, B, C, D, X = (name.encode() * 16 for name in "abcdx")
 THREE = electorate([("a", A), ("b", B), ("c", C)])

@@ -8,7 +8,7 @@ import pytest
 from mesh.core.contact import LEASE
 from mesh.core.leaving import refusal
 from mesh.core.membership.tuning import LOOPBACK
-from mesh.core.messages import DEAD, LEFT
+from mesh.core.messages.members import DEAD, LEFT
 from tests.control_network import SLOTS, Cluster
 
 LONG = 20_000  # ms

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from mesh.core.events import AcceptLoss
+from mesh.core.events.operator import AcceptLoss
 from mesh.core.planner import ABSENCE
 from mesh.core.table import Table
 from tests.control_network import SLOTS, Cluster

@@ -8,13 +8,12 @@ from random import Random
 import pytest
 
 from mesh.core.contact import LEASE, Contact
-from mesh.core.events import AcceptLoss, Effect, Received, Recover, Rejected
+from mesh.core.events import Effect, Received, Rejected
+from mesh.core.events.operator import AcceptLoss, Recover
 from mesh.core.membership.merge import MAX_MEMBERS
 from mesh.core.membership.swim import MAX_GOSSIP
-from mesh.core.messages import (
-    ALIVE,
-    DEAD,
-    LEFT,
+from mesh.core.messages import Message
+from mesh.core.messages.epochs import (
     Accept,
     Accepted,
     Booted,
@@ -22,18 +21,16 @@ from mesh.core.messages import (
     Chosen,
     EpochHeld,
     EpochKnown,
-    Gossip,
     Installed,
     LeaveAsked,
     LossAccepted,
-    Member,
-    Message,
     Outbid,
     Prepare,
     Promise,
-    PushPull,
 )
-from mesh.core.table import GENERATION, Table
+from mesh.core.messages.members import ALIVE, DEAD, LEFT, Gossip, Member, PushPull
+from mesh.core.table import GENERATION
+from mesh.core.table_bytes import table_from_bytes, table_to_bytes
 from tests.control_network import SLOTS, Cluster
 
 LONG = 20_000  # ms
@@ -161,7 +158,7 @@ def test_a_table_with_another_number_of_slots_is_not_learnt() -> None:
     other.until(other.settled, LONG)
     table = other.processes["a"].table
     half = replace(table, slots=table.slots[: SLOTS // 2])
-    told = Received(cluster.processes["b"].node, Chosen(1, half.to_bytes()))
+    told = Received(cluster.processes["b"].node, Chosen(1, table_to_bytes(half)))
     assert rejected(cluster.processes["a"].control.handle(told, cluster.now)) == ["value"]
 
 
@@ -287,7 +284,7 @@ def test_the_lease_of_a_loss_is_counted_from_when_a_majority_knows_of_it() -> No
     cluster.until(cluster.settled, LONG)
     kept = {each: cluster.processes[each] for each in "abcd"}
     cluster.deaf = lambda sender, receiver, message: (
-        isinstance(message, Chosen) and Table.from_bytes(message.value).counts()["lost"] > 0
+        isinstance(message, Chosen) and table_from_bytes(message.value).counts()["lost"] > 0
     )
     restart(cluster, "e")
     cluster.until(lambda: kept["a"].table.counts()["lost"] > 0, LONG)

@@ -8,11 +8,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mesh.core.copying import MAX_FETCHING, MAX_FILLING, MAX_HANDING, in_turn, renumbered, settled, urgent
-from mesh.core.messages import ALIVE, DEAD, LEFT
+from mesh.core.messages.members import ALIVE, DEAD, LEFT
 from mesh.core.planner import ABSENCE, Planner
 from mesh.core.recovery import recovered
-from mesh.core.table import ACTIVE, GENERATION, LOST, PENDING, Slot, Table
-from mesh.core.transitions import Facts, next_table
+from mesh.core.seating import Facts
+from mesh.core.slot import ACTIVE, LOST, PENDING, Slot
+from mesh.core.table import GENERATION, Table
+from mesh.core.transitions import next_table
 from tests.copies_kit import Copies, Durable
 from tests.moving_kit import Plan
 from tests.test_transitions import happen, keep_a_worker

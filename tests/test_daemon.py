@@ -16,11 +16,14 @@ import structlog
 import mesh
 from mesh.app.plan import Plan
 from mesh.app.plan import compile as compile_app
-from mesh.core.events import Effect, Event, RecordAsked, TableAgreed, Woke
+from mesh.core.events import Effect, Event, Woke
+from mesh.core.events.planes import TableAgreed
+from mesh.core.events.work import RecordAsked
 from mesh.core.membership.tuning import LAN, LOOPBACK, WAN, Tuning
 from mesh.core.storing import StoreFailed
 from mesh.runtime.config import ClusterConfig, NodeConfig
-from mesh.runtime.daemon import Daemon, _tuning_for
+from mesh.runtime.daemon import Daemon
+from mesh.runtime.starting import tuning_for
 
 Step = Callable[[Any, int], tuple[Any, str | None]]
 
@@ -148,4 +151,4 @@ def test_a_question_that_breaks_the_node_ends_it() -> None:
 def test_the_detector_is_tuned_as_the_operator_says_else_by_the_address(
     network: str, endpoint: str, tuning: Tuning
 ) -> None:
-    assert _tuning_for(network, endpoint) is tuning
+    assert tuning_for(network, endpoint) is tuning

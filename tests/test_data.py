@@ -15,34 +15,16 @@ import mesh
 from mesh.app.connectors import Chunk, Split
 from mesh.app.plan import Plan, compile
 from mesh.core import codec, data, reading, reports
-from mesh.core.events import (
-    Answered,
-    Consumed,
-    Delivered,
-    JobDone,
-    LookupAsked,
-    MemberChanged,
-    ReadSplit,
-    SplitRead,
-    Transmit,
-    Woke,
-)
+from mesh.core.events import Woke
+from mesh.core.events.planes import Consumed, Delivered, MemberChanged, Transmit
+from mesh.core.events.work import Answered, JobDone, LookupAsked, ReadSplit, SplitRead
 from mesh.core.keys import slot_of_key
 from mesh.core.lookups import LOOKUP_MS
-from mesh.core.messages import (
-    ALIVE,
-    DEAD,
-    Batch,
-    BatchDone,
-    Found,
-    Lookup,
-    Member,
-    Message,
-    Report,
-    SlotChunk,
-    SplitsTaken,
-    TakeSplits,
-)
+from mesh.core.messages import Message
+from mesh.core.messages.members import ALIVE, DEAD, Member
+from mesh.core.messages.outside import Found, Lookup
+from mesh.core.messages.states import SlotChunk
+from mesh.core.messages.work import Batch, BatchDone, Report, SplitsTaken, TakeSplits
 from tests.data_kit import Cluster, Given, Nowhere
 
 # -- random applications ----------------------------------------------------------------------------------------------

@@ -8,8 +8,8 @@ import pytest
 
 from mesh.core.codec import decode_with_values
 from mesh.core.departure import Departure
-from mesh.core.events import HandedOver, Transmit
-from mesh.core.messages import Farewell
+from mesh.core.events.planes import HandedOver, Transmit
+from mesh.core.messages.work import Farewell
 from mesh.core.progress import KeptProgress
 from mesh.core.reports import Reports
 from tests.moves_kit import Job, Moving, Seat

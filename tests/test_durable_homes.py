@@ -10,11 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesh.core.copying import urgent
-from mesh.core.messages import ALIVE, DEAD, LEFT
+from mesh.core.messages.members import ALIVE, DEAD, LEFT
 from mesh.core.recovery import recovered
+from mesh.core.seating import Facts
+from mesh.core.slot import ACTIVE, LOST, PENDING, Slot
 from mesh.core.succession import fault
-from mesh.core.table import ACTIVE, LOST, PENDING, Seat, Slot, Table
-from mesh.core.transitions import Facts, next_table
+from mesh.core.table import Seat, Table
+from mesh.core.table_bytes import table_from_bytes, table_to_bytes
+from mesh.core.transitions import next_table
 from tests.copies_kit import Durable
 from tests.moving_kit import Plan
 from tests.test_copying import at_rest, without
@@ -108,7 +111,7 @@ def test_what_may_follow_when_somebody_returns() -> None:
 def test_what_is_durable_is_never_shipped() -> None:
     with pytest.raises(AssertionError, match="shipped"):
         replace(FOUR, slots=(Slot(6, 1, (), PENDING, 0),)).invariants()
-    assert Table.from_bytes(FOUR.to_bytes()) == FOUR
+    assert table_from_bytes(table_to_bytes(FOUR)) == FOUR
 
 
 # -- whole lives ------------------------------------------------------------------------------------------------------

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mesh.core.table import PENDING, Seat, Slot, Table
+from mesh.core.slot import PENDING, Slot
+from mesh.core.table import Seat, Table
 from mesh.runtime.giving_up import given_up, waiting
 from mesh.runtime.status import GivenUp, Waiting
 

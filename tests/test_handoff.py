@@ -11,13 +11,15 @@ from mesh.app.fragment import Fragment
 from mesh.app.plan import StagePlan
 from mesh.core import codec, giving
 from mesh.core.codec import Malformed
-from mesh.core.events import Consumed, Delivered, Effect, Log, SlotsInstalled, SlotsRooted, TableAgreed, Transmit
+from mesh.core.events import Effect, Log
+from mesh.core.events.planes import Consumed, Delivered, SlotsInstalled, SlotsRooted, TableAgreed, Transmit
 from mesh.core.giving import REPLICATION
 from mesh.core.handoff import HandOff
 from mesh.core.keys import slot_of_key
-from mesh.core.messages import ChunksTaken, Report, SlotChunk, SlotSettled
+from mesh.core.messages.states import ChunksTaken, SlotChunk, SlotSettled
+from mesh.core.messages.work import Report
 from mesh.core.owner import Owner
-from mesh.core.table import ACTIVE, PENDING
+from mesh.core.slot import ACTIVE, PENDING
 from tests.tables import agreed
 
 DONOR, TARGET, THIRD = b"d" * 16, b"t" * 16, b"x" * 16

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from mesh.core.events import TableAgreed
+from mesh.core.events.planes import TableAgreed
 from mesh.core.holdings import Holdings, Moves
-from mesh.core.table import ACTIVE, LOST, PENDING
+from mesh.core.slot import ACTIVE, LOST, PENDING
 from tests.tables import agreed
 
 ME, PEER, THIRD = b"m" * 16, b"p" * 16, b"t" * 16

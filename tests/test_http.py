@@ -245,6 +245,7 @@ def test_state_of_keys_that_were_seen(url: str) -> None:
         ("/v1/state/a%2Fb?key=whale", 404, "not-found"),
         ("/v1/state/late?key=a", 503, "unavailable"),
         ("/v1/state/broken?key=a", 500, "internal"),
+        ("/v1/state/old?key=a", 500, "unreadable-state"),
         ("/v1/state/?key=whale", 404, "not-found"),
         ("/v1/keys/cuont", 404, "unknown-stage"),
         ("/v1/keys/", 404, "not-found"),

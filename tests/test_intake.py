@@ -10,9 +10,10 @@ from mesh.app.fragment import Fragment
 from mesh.app.plan import StagePlan
 from mesh.core.codec import Malformed
 from mesh.core.columns import slots_to_bytes
-from mesh.core.events import Delivered
+from mesh.core.events.planes import Delivered
 from mesh.core.intake import Intake, Waiting
-from mesh.core.messages import Batch, BatchDone, Message
+from mesh.core.messages import Message
+from mesh.core.messages.work import Batch, BatchDone
 
 PEER, STRANGER = b"p" * 16, b"s" * 16
 

@@ -11,15 +11,17 @@ from hypothesis import strategies as st
 
 from mesh.core.codec import decode_with_values
 from mesh.core.configuration import Configuration
-from mesh.core.events import Delivered, Effect, Log, SlotsInstalled, Transmit
+from mesh.core.events import Effect, Log
+from mesh.core.events.planes import Delivered, SlotsInstalled, Transmit
 from mesh.core.keeping import Keeping
 from mesh.core.kept_outputs import Unfinished
-from mesh.core.messages import Message, NodeId, PacksFreed, PacksTaken
+from mesh.core.messages import Message, NodeId
+from mesh.core.messages.states import PacksFreed, PacksTaken
 from mesh.core.numbers import Numbers
 from mesh.core.owner import Owner
 from mesh.core.packs import Outputs, Pack, pack_of
+from mesh.core.slot import LOST, PENDING
 from mesh.core.slot_splits import SlotSplits, split_key
-from mesh.core.table import LOST, PENDING
 from mesh.core.windows import KNOWN, NEW, PART, Windows
 from tests.committing_kit import PLAN, SHAPE, agreed, given_out, named
 from tests.committing_kit import SLOTS as SLOT_COUNT

@@ -13,22 +13,16 @@ from mesh.app.plan import Plan
 from mesh.app.plan import compile as compiled
 from mesh.core.codec import MAX_INT, decode_with_values, encode_with_values
 from mesh.core.columns import slots_to_bytes
-from mesh.core.events import Delivered, Effect, RecordAsked, Rejected, SplitRead, Transmit
+from mesh.core.events import Effect, Rejected
+from mesh.core.events.planes import Delivered, Transmit
+from mesh.core.events.work import RecordAsked, SplitRead
 from mesh.core.giving import REPLICATION
 from mesh.core.handoff import CONTROL
 from mesh.core.kept_outputs import Unfinished
-from mesh.core.messages import (
-    Batch,
-    BatchDone,
-    Found,
-    LaneMark,
-    Lookup,
-    Message,
-    NumberedRun,
-    OutputsKept,
-    PackPart,
-    PacksTaken,
-)
+from mesh.core.messages import Message
+from mesh.core.messages.outside import Found, Lookup
+from mesh.core.messages.states import LaneMark, OutputsKept, PackPart, PacksTaken
+from mesh.core.messages.work import Batch, BatchDone, NumberedRun
 from mesh.core.numbers import Numbers
 from mesh.core.packs import Outputs, Pack, encoded
 from mesh.core.reads_kept import ANSWER_BYTES, WAITING_BYTES

@@ -10,10 +10,10 @@ import pytest
 
 import mesh
 from mesh.app.plan import Plan, compile
-from mesh.core.events import LinesPosted
+from mesh.core.events.work import LinesPosted
 from mesh.core.giving import REPLICATION
 from mesh.core.keys import slot_of_key
-from mesh.core.table import LOST
+from mesh.core.slot import LOST
 from tests.data_kept_kit import KeptCluster
 from tests.data_kit import Given
 

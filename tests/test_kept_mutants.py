@@ -160,7 +160,7 @@ def believes_who_judged_by_a_newer_table(patch: Patch) -> None:
 
 def reads_without_waiting(patch: Patch) -> None:
     def hasty(self: Any, lookup: Any, tell: Any) -> None:
-        from mesh.core.messages import Found
+        from mesh.core.messages.outside import Found
 
         tell(Found(lookup.number, *self._read_here(lookup.stage, lookup.key[0])))
 

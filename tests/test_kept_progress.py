@@ -8,11 +8,12 @@ from random import Random
 import pytest
 
 from mesh.core.codec import decode_with_values
-from mesh.core.events import TableAgreed, Transmit
-from mesh.core.messages import NodeId, Report
+from mesh.core.events.planes import TableAgreed, Transmit
+from mesh.core.messages import NodeId
+from mesh.core.messages.work import Report
 from mesh.core.progress import KeptProgress
 from mesh.core.reports import Reports
-from mesh.core.table import ACTIVE, LOST, PENDING
+from mesh.core.slot import ACTIVE, LOST, PENDING
 from tests.tables import agreed
 
 LEVELS = 3  # the sources' and two of stages; what stages of the last one give out goes to sinks

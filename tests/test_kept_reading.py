@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from mesh.app.connectors import Split
-from mesh.core.events import ListSplits, ReadSplit, SplitRead, SplitsListed
+from mesh.core.events.work import ListSplits, ReadSplit, SplitRead, SplitsListed
 from mesh.core.kept_reading import SAVE_MS, KeptReading
-from mesh.core.messages import Report
+from mesh.core.messages.work import Report
 from mesh.core.numbers import Numbers
 from mesh.core.registering import slots_of
 from mesh.core.slot_splits import Place, SlotSplits, registration_key, split_key, split_of

@@ -9,7 +9,8 @@ from typing import Any
 
 import mesh
 from mesh.app.plan import Plan, compile
-from mesh.core.events import Fenced, LinesPosted, ListingAsked, LookupAsked, RecordAsked
+from mesh.core.events.planes import Fenced
+from mesh.core.events.work import LinesPosted, ListingAsked, LookupAsked, RecordAsked
 from mesh.core.keys import slot_of_key
 from tests.data_kept_kit import KeptCluster
 from tests.data_kit import Given, Nowhere

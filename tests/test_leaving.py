@@ -4,10 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from mesh.core.events import AskToLeave, Effect, MemberChanged, Received, Rejected, Send, StartLeaving, Woke
+from mesh.core.events import Effect, Received, Rejected, Send, Woke
+from mesh.core.events.operator import AskToLeave
+from mesh.core.events.planes import MemberChanged, StartLeaving
 from mesh.core.leaving import MAX_ASKED, REPEAT, Leaving, refusal
-from mesh.core.messages import ALIVE, DEAD, LEAVING, LEFT, STAYING, SUSPECT, LeaveAsked, Member, NodeId
-from mesh.core.table import Seat, Slot, Table
+from mesh.core.messages import NodeId
+from mesh.core.messages.epochs import LeaveAsked
+from mesh.core.messages.members import ALIVE, DEAD, LEAVING, LEFT, STAYING, SUSPECT, Member
+from mesh.core.slot import Slot
+from mesh.core.table import Seat, Table
 
 A, B, W = (name.encode() * 16 for name in "abw")
 

@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from mesh.core import link as link_module
-from mesh.core.events import Consumed, Delivered, Effect, Event, PeerGone, Received, Rejected, Send, Transmit, Woke
+from mesh.core.events import Effect, Event, Received, Rejected, Send, Woke
+from mesh.core.events.planes import Consumed, Delivered, PeerGone, Transmit
 from mesh.core.link import ACK_BYTES, ACK_DELAY, CHANNELS, RETRY, RETRY_MAX, Incoming, Links, Outgoing
-from mesh.core.messages import Frame, LinkAck, LinkProbe, Message, Nack
+from mesh.core.messages import Message
+from mesh.core.messages.links import Frame, LinkAck, LinkProbe
+from mesh.core.messages.members import Nack
 
 A, B = b"A" * 16, b"B" * 16
 WINDOW = 100

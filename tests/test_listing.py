@@ -16,24 +16,17 @@ from hypothesis import strategies as st
 import mesh
 from mesh.app.plan import Plan, compile
 from mesh.core import codec, slot_keys
-from mesh.core.events import (
-    Delivered,
-    Effect,
-    Fenced,
-    Listed,
-    ListingAsked,
-    MemberChanged,
-    Rejected,
-    SlotsInstalled,
-    Transmit,
-    Woke,
-)
+from mesh.core.events import Effect, Rejected, Woke
+from mesh.core.events.planes import Delivered, Fenced, MemberChanged, SlotsInstalled, Transmit
+from mesh.core.events.work import Listed, ListingAsked
 from mesh.core.keys import Key, slot_of_key
 from mesh.core.listing import MAX_LIMIT, MAX_PAGES, PAGE_BYTES, PAGE_MS
-from mesh.core.messages import ALIVE, DEAD, KeysAsked, KeysTold, Member, Message
+from mesh.core.messages import Message
+from mesh.core.messages.members import ALIVE, DEAD, Member
+from mesh.core.messages.outside import KeysAsked, KeysTold
 from mesh.core.places import BEGINNING, START, Position, place_of
+from mesh.core.slot import ACTIVE, LOST, PENDING
 from mesh.core.slot_keys import AT_ONCE, MAX_SEARCHES, PART_BYTES
-from mesh.core.table import ACTIVE, LOST, PENDING
 from tests.data_kit import Cluster, Given, Node, Nowhere
 from tests.moves_kit import Job, Moving
 from tests.tables import agreed

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.core.events import Answered
+from mesh.core.events.work import Answered
 from mesh.core.lookups import LOOKUP_MS, MAX_WAITING, UNAVAILABLE, Lookups
-from mesh.core.messages import Found
+from mesh.core.messages.outside import Found
 
 A, B = b"a" * 16, b"b" * 16
 

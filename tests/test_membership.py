@@ -8,13 +8,15 @@ from random import Random
 
 import pytest
 
-from mesh.core.events import Effect, HandedOver, MemberChanged, Received, Rejected, Send, StartLeaving, Woke
+from mesh.core.events import Effect, Received, Rejected, Send, Woke
+from mesh.core.events.planes import HandedOver, MemberChanged, StartLeaving
 from mesh.core.membership.facts import Admitted, Heard, Lagged, Leave
 from mesh.core.membership.merge import MAX_JUMP
 from mesh.core.membership.suspicion import suspicion_time
 from mesh.core.membership.swim import Membership
 from mesh.core.membership.tuning import LAN, LOOPBACK, WAN, Tuning
-from mesh.core.messages import (
+from mesh.core.messages import NodeId
+from mesh.core.messages.members import (
     ALIVE,
     DEAD,
     LEAVING,
@@ -24,7 +26,6 @@ from mesh.core.messages import (
     Ack,
     Gossip,
     Member,
-    NodeId,
     Ping,
     PingReq,
     PushPull,

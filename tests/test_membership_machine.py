@@ -9,12 +9,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from mesh.core.events import Effect, MemberChanged, Received, Send, Woke
+from mesh.core.events import Effect, Received, Send, Woke
+from mesh.core.events.planes import MemberChanged
 from mesh.core.membership.facts import Admitted, Heard, Lagged, Leave
 from mesh.core.membership.merge import newer
 from mesh.core.membership.swim import Membership
 from mesh.core.membership.tuning import LAN, LOOPBACK, WAN
-from mesh.core.messages import ALIVE, LEFT, Ack, Gossip, Member, Message, Nack, NodeId, Ping, PingReq, PushPull
+from mesh.core.messages import Message, NodeId
+from mesh.core.messages.members import ALIVE, LEFT, Ack, Gossip, Member, Nack, Ping, PingReq, PushPull
 from tests.membership_kit import member
 
 ME = member("me")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mesh.core.membership.merge import MAX_JUMP, MAX_MEMBERS, implausible, leaps, newer
 from mesh.core.membership.roster import Roster
-from mesh.core.messages import ALIVE, DEAD, LEAVING, LEFT, READY, STAYING, SUSPECT, Member
+from mesh.core.messages.members import ALIVE, DEAD, LEAVING, LEFT, READY, STAYING, SUSPECT, Member
 from tests.membership_kit import member
 
 Merge = Callable[[Member, Member], Member]

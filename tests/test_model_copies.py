@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from mesh.core import table
+from mesh.core.slot import ACTIVE, PENDING, Slot
 from mesh.core.succession import fault
-from mesh.core.table import Seat, Slot, Table
+from mesh.core.table import Seat, Table
 from tools.model_copies import RULES, SCOPES, Config, Model, State, search
 
 SEATS = tuple(Seat(name, name.encode() * 16, f"tcp://{name}:1", "", "worker", "", True) for name in "ABC")
@@ -35,7 +35,7 @@ def test_with_all_rules_nothing_is_lost_between_two() -> None:
 
 def as_slot(config: Config) -> Slot:
     place = {seat.name: number for number, seat in enumerate(SEATS)}
-    status = table.ACTIVE if config.status == "ACTIVE" else table.PENDING
+    status = ACTIVE if config.status == "ACTIVE" else PENDING
     backups = tuple(sorted(place[name] for name in config.backups))
     return Slot(
         config.term,

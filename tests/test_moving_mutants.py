@@ -15,7 +15,8 @@ from mesh.core.handoff import HandOff
 from mesh.core.holdings import Holdings
 from mesh.core.intake import Waiting
 from mesh.core.lanes import Records, StageLanes
-from mesh.core.messages import NodeId, SlotChunk
+from mesh.core.messages import NodeId
+from mesh.core.messages.states import SlotChunk
 from tests.moves_kit import Job, Moving
 
 Patch = pytest.MonkeyPatch

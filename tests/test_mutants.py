@@ -18,14 +18,15 @@ from mesh.core.ballots import Vote
 from mesh.core.cargo import Cargo
 from mesh.core.data import DataPlane
 from mesh.core.electorate import Electorate, Voter
-from mesh.core.events import Delivered, Effect, TableAgreed, Transmit
+from mesh.core.events import Effect
+from mesh.core.events.planes import Delivered, TableAgreed, Transmit
 from mesh.core.handoff import CONTROL
 from mesh.core.intake import Intake
 from mesh.core.link import Links
 from mesh.core.membership import roster
 from mesh.core.membership.swim import Membership
 from mesh.core.membership.tuning import LAN
-from mesh.core.messages import BatchDone
+from mesh.core.messages.work import BatchDone
 from mesh.core.owner import Owner
 from mesh.core.packing import Packer
 from mesh.core.planner import Planner

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from mesh.core.events import AskToLeave
+from mesh.core.events.operator import AskToLeave
 from tests.node_network import SLOTS, Nodes
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesh.core.codec import MAX_INT, Malformed
-from mesh.core.messages import NumberedRun
+from mesh.core.messages.work import NumberedRun
 from mesh.core.numbers import Numbers, Producer, checked
 
 SOURCES, STAGES, SLOTS = 2, 2, 8

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mesh.core.codec import Malformed, decode_with_values
 from mesh.core.columns import slots_to_bytes
-from mesh.core.messages import OutputColumns, PackPart, SplitMarks, StageMarks, WindowMarks
+from mesh.core.messages.states import OutputColumns, PackPart, SplitMarks, StageMarks, WindowMarks
 from mesh.core.numbers import Numbers
 from mesh.core.packs import Outputs, Pack, encoded
 from mesh.core.slot_splits import split_key

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.core.electorate import founding_electorate
-from mesh.core.events import Effect, Propose, Withdraw
-from mesh.core.messages import ALIVE, DEAD, LEFT, SUSPECT, Member
+from mesh.core.events import Effect
+from mesh.core.events.planes import Propose, Withdraw
+from mesh.core.messages.members import ALIVE, DEAD, LEFT, SUSPECT, Member
 from mesh.core.planner import (
     GATHER,
     GATHER_FILLS,
@@ -24,8 +25,10 @@ from mesh.core.planner import (
     founding_fault,
     gathering,
 )
-from mesh.core.table import ACTIVE, LOST, PENDING, Slot, Table, voters_of
-from mesh.core.transitions import Facts
+from mesh.core.seating import Facts
+from mesh.core.slot import ACTIVE, LOST, PENDING, Slot
+from mesh.core.table import Table
+from mesh.core.table_bytes import table_from_bytes, table_to_bytes, voters_of
 
 THREE = (Declared("alpha", "worker", ""), Declared("beta", "worker", ""), Declared("gamma", "worker", ""))
 TWO_AND_WITNESS = (*THREE[:2], Declared("watch", "witness", ""))
@@ -46,7 +49,7 @@ def planner(name: str, declared: tuple[Declared, ...] = THREE, expect: int = 3, 
 def proposed(effects: list[Effect]) -> Table:
     (effect,) = effects
     assert isinstance(effect, Propose)
-    table = Table.from_bytes(effect.value)
+    table = table_from_bytes(effect.value)
     assert table.epoch == effect.epoch == 1
     return table
 
@@ -176,7 +179,7 @@ def test_every_first_table_is_a_level_target_whose_value_can_be_agreed_on(
     table = first_table(alive, b"c" * 16, 1 << power, copies)
     table.invariants(target=True)
     assert all(len(slot.backups) == min(copies, workers) - 1 for slot in table.slots)
-    assert voters_of(1, table.to_bytes()) == table.electorate()
+    assert voters_of(1, table_to_bytes(table)) == table.electorate()
 
 
 # -- what can be declared ---------------------------------------------------------------------------------------------
@@ -221,7 +224,7 @@ def following(name: str, now: int = 0) -> Planner:
 def next_of(effects: list[Effect]) -> Table:
     (effect,) = effects
     assert isinstance(effect, Propose)
-    table = Table.from_bytes(effect.value)
+    table = table_from_bytes(effect.value)
     assert table.epoch == effect.epoch == TABLE.epoch + 1
     return table
 

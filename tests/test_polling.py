@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mesh.runtime.polling import LOOK_NS, MOST_POINTS, PRICE, Polling
+from mesh.runtime.polling import AWAY_NS, LOOK_NS, MOST_POINTS, PRICE, REST_NS, Polling
 
 STEP_NS = LOOK_NS // 10
 
@@ -19,12 +19,13 @@ class Waiter:
         self.read, self.write = os.pipe()
         self.now = 0
         self.looks = 0
+        self.step = STEP_NS
         self.comes_after: int | None = None
         self.polling = Polling([self.read], lambda: self.now, self._gave_way if may_look else None)
 
     def _gave_way(self) -> None:
         self.looks += 1
-        self.now += STEP_NS
+        self.now += self.step
         if self.looks == self.comes_after:
             os.write(self.write, b".")
 
@@ -94,6 +95,24 @@ def test_a_wait_that_something_else_ended_is_no_sign_of_more(waiter: Waiter) -> 
 def test_who_only_asks_what_is_there_does_not_look(waiter: Waiter) -> None:
     waiter.talk(PRICE)
     assert waiter.looks_of(0) == 0
+
+
+def test_who_was_kept_away_for_long_only_sleeps_for_a_while(waiter: Waiter) -> None:
+    waiter.talk(MOST_POINTS)
+    waiter.step = AWAY_NS
+    assert waiter.looks_of(1) == 1
+    waiter.now += REST_NS - 1
+    waiter.talk(MOST_POINTS)
+    assert waiter.looks_of(1) == 0
+    waiter.now += 1
+    assert waiter.looks_of(1) == 1
+
+
+def test_a_turn_of_somebody_else_is_no_reason_to_stop(waiter: Waiter) -> None:
+    waiter.talk(MOST_POINTS)
+    waiter.step = AWAY_NS - 1
+    assert waiter.looks_of(1) == 1
+    assert waiter.looks_of(1) == 1
 
 
 def test_nobody_looks_who_cannot_give_way() -> None:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from mesh.core.events import LinesPosted, RecordAsked
+from mesh.core.events.work import LinesPosted, RecordAsked
 from nodes.posting import MAX_BODY, MOST_BYTES, _Posting
 from tests.served import FakeNode, serving
 

@@ -13,11 +13,14 @@ import pytest
 import mesh
 from mesh.app.plan import Plan, compile
 from mesh.core import codec, windows
-from mesh.core.events import Answered, Delivered, Effect, Fenced, HandedOver, LinesPosted, RecordAsked, StartLeaving
+from mesh.core.events import Effect
+from mesh.core.events.planes import Delivered, Fenced, HandedOver, StartLeaving
+from mesh.core.events.work import Answered, LinesPosted, RecordAsked
 from mesh.core.ingest import MOST_REQUESTS
 from mesh.core.inject import POSTS
 from mesh.core.keys import slot_of_key
-from mesh.core.messages import ClaimLines, Inject, Injected, Message
+from mesh.core.messages import Message
+from mesh.core.messages.outside import ClaimLines, Inject, Injected
 from tests.data_kit import Cluster, Given, Node, Nowhere
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from mesh.core.configuration import Configuration, changed_between
-from mesh.core.events import TableAgreed
+from mesh.core.events.planes import TableAgreed
 from mesh.core.reigns import Reigns, Turns
-from mesh.core.table import LOST, PENDING
+from mesh.core.slot import LOST, PENDING
 from tests.committing_kit import agreed
 from tests.packs_kit import ME, B, C
 

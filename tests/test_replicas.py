@@ -9,12 +9,15 @@ import pytest
 from mesh.core.codec import Malformed, decode_with_values, encode_with_values
 from mesh.core.columns import slots_to_bytes
 from mesh.core.configuration import Configuration
-from mesh.core.events import Consumed, Delivered, Effect, SlotsInstalled, Transmit
+from mesh.core.events import Effect
+from mesh.core.events.planes import Consumed, Delivered, SlotsInstalled, Transmit
 from mesh.core.marks import Marks
-from mesh.core.messages import LaneMark, Message, OutputsKept, PacksFreed, PacksTaken, Report
+from mesh.core.messages import Message
+from mesh.core.messages.states import LaneMark, OutputsKept, PacksFreed, PacksTaken
+from mesh.core.messages.work import Report
 from mesh.core.packs import Outputs, Pack
 from mesh.core.replicas import BEGINS, FILLED, SEALED, Replicas
-from mesh.core.table import PENDING
+from mesh.core.slot import PENDING
 from tests.packs_kit import ME, SHAPE, B, C, keys_of_slot
 
 WORKERS = (ME, B, C)

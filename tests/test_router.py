@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.core import codec, packing
-from mesh.core.events import TableAgreed
+from mesh.core.events.planes import TableAgreed
 from mesh.core.keys import slot_of_key
-from mesh.core.messages import Batch
+from mesh.core.messages.work import Batch
 from mesh.core.packing import Packed
 from mesh.core.router import Router
-from mesh.core.table import ACTIVE, LOST
+from mesh.core.slot import ACTIVE, LOST
 from tests.tables import agreed
 
 ME, PEER, THIRD = b"m" * 16, b"p" * 16, b"t" * 16

@@ -10,14 +10,14 @@ import pytest
 from mesh.core import codec
 from mesh.core.codec import Malformed
 from mesh.core.columns import slots_to_bytes
-from mesh.core.events import Delivered, TableAgreed
+from mesh.core.events.planes import Delivered, TableAgreed
 from mesh.core.intake import Intake
 from mesh.core.keys import slot_of_key
-from mesh.core.messages import Batch, NumberedRun
+from mesh.core.messages.work import Batch, NumberedRun
 from mesh.core.numbers import Numbers
 from mesh.core.packing import Packed
 from mesh.core.router import Router
-from mesh.core.table import ACTIVE, LOST, PENDING
+from mesh.core.slot import ACTIVE, LOST, PENDING
 from tests.numbered_kit import ME, PLANS, SLOTS, Name, Untravelled, World, names_of
 from tests.tables import agreed
 

@@ -17,23 +17,19 @@ from mesh.app.plan import Plan, compile
 from mesh.core import shelved_states
 from mesh.core import windows as windows_module
 from mesh.core.data import DataPlane
-from mesh.core.events import (
+from mesh.core.events import Effect, Event, Log, Woke
+from mesh.core.events.planes import SlotsInstalled, TableAgreed
+from mesh.core.events.work import (
     Answered,
     CommitStore,
-    Effect,
-    Event,
     Listed,
     ListingAsked,
     ListSplits,
-    Log,
     LookupAsked,
     ReadSplit,
-    SlotsInstalled,
     SplitRead,
     SplitsListed,
     StoreCommitted,
-    TableAgreed,
-    Woke,
 )
 from mesh.core.kept_outputs import KeptOutputs
 from mesh.core.keys import slot_of_key
@@ -41,10 +37,10 @@ from mesh.core.marks import Marks
 from mesh.core.packs import Pack, Window
 from mesh.core.places import START
 from mesh.core.shelf import RETRY_MS, SPLITS, Shelf
-from mesh.core.shelved_states import ShelvedStates, StateUnreadable, packed_keys, unpacked_key
+from mesh.core.shelved_states import ShelvedStates, packed_keys, unpacked_key
 from mesh.core.shelving import Meta, Shelving
-from mesh.core.storing import StoreDamaged
-from mesh.core.table import PENDING
+from mesh.core.slot import PENDING
+from mesh.core.storing import StateUnreadable, StoreDamaged
 from mesh.core.windows import Windows
 from mesh.runtime.store import MemoryStore
 from tests.data_kit import Given, Nowhere
@@ -367,6 +363,10 @@ def test_a_state_that_this_version_cannot_read_is_no_records_fault() -> None:
     node.shelf().flush()
     with pytest.raises(StateUnreadable, match="stage count, key 'w7'"):
         node.data.owner.apply(0, ["w6", "w7"], ["w6", "w7"])
+    outcome, told = node.data.owner.read("count", "w7")
+    assert outcome == "unreadable"  # who only asks is told, and nothing ends
+    assert b"stage count, key 'w7'" in told
+    assert node.data.owner.read("count", "w6")[0] == "found"
 
 
 def test_damage_is_no_records_fault(monkeypatch: pytest.MonkeyPatch) -> None:

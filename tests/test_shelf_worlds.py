@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from mesh.core.committing import Committing
-from mesh.core.events import CommitStore
+from mesh.core.events.work import CommitStore
 from mesh.core.journal import Settling
 from mesh.core.keeping import Keeping
 from mesh.core.marks import StageMarks

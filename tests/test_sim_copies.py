@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from mesh.core.table import ACTIVE, LOST, PENDING, Seat, Slot, Table
+from mesh.core.slot import ACTIVE, LOST, PENDING, Slot
+from mesh.core.table import Seat, Table
 from mesh.sim.bound import moves_fault
 from mesh.sim.copies import copies_fault, unfinished
 from mesh.sim.scenario import scenario_of

@@ -10,7 +10,8 @@ from queue import SimpleQueue
 
 import pytest
 
-from mesh.core.events import Event, StoreCommitted
+from mesh.core.events import Event
+from mesh.core.events.work import StoreCommitted
 from mesh.core.storing import StoreFailed, StoreFull
 from mesh.runtime import store_thread
 from mesh.runtime.store import DiskStore, MemoryStore

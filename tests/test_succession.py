@@ -6,8 +6,10 @@ from itertools import combinations
 
 import pytest
 
+from mesh.core.slot import ACTIVE, LOST, PENDING, Slot
 from mesh.core.succession import fault, value_fault
-from mesh.core.table import ACTIVE, GENERATION, LOST, MAX_LEFT, PENDING, Seat, Slot, Table
+from mesh.core.table import GENERATION, MAX_LEFT, Seat, Table
+from mesh.core.table_bytes import table_to_bytes
 
 A, B, C, D = (Seat(name, name.encode() * 16, f"tcp://{name}:1", "", "worker", "", True) for name in "abcd")
 OLD = Table(5, b"c" * 16, (A, B, C), (Slot(3, 0), Slot(3, 1, (), PENDING, 0), Slot(3, 2, (), LOST), Slot(1, 1)))
@@ -257,10 +259,10 @@ def test_a_first_table_has_no_past() -> None:
 
 
 def test_values_are_judged_as_tables_of_their_epoch() -> None:
-    old, new = OLD.to_bytes(), only(0, Slot(4, 1, (), PENDING, 0)).to_bytes()
+    old, new = table_to_bytes(OLD), table_to_bytes(only(0, Slot(4, 1, (), PENDING, 0)))
     assert value_fault(6, old, new) is None
     assert value_fault(6, None, new) is None
-    for epoch, before, value in ((7, old, new), (6, old, b"rubbish"), (6, old, only(0, Slot(4, 1)).to_bytes())):
+    for epoch, before, value in ((7, old, new), (6, old, b"rubbish"), (6, old, table_to_bytes(only(0, Slot(4, 1))))):
         assert value_fault(epoch, before, value)
 
 

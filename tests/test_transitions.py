@@ -12,9 +12,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mesh.core.messages import ALIVE, DEAD, LEFT, READY, STAYING, SUSPECT
-from mesh.core.table import ACTIVE, LOST, PENDING, Slot, Table
-from mesh.core.transitions import Facts, most_moving, next_table
+from mesh.core.messages.members import ALIVE, DEAD, LEFT, READY, STAYING, SUSPECT
+from mesh.core.seating import Facts
+from mesh.core.slot import ACTIVE, LOST, PENDING, Slot
+from mesh.core.table import Table
+from mesh.core.transitions import most_moving, next_table
 from tests.moving_kit import Plan, World, node
 
 # -- whole lives ------------------------------------------------------------------------------------------------------
@@ -450,6 +452,7 @@ PROGRAM = """
 from random import Random
 from typing import Any
 from hashlib import sha256
+from mesh.core.table_bytes import table_to_bytes
 from tests.moving_kit import Plan, World, node
 from tests.test_transitions import happen, keep_a_worker
 world, told = World(Random(7)), sha256()
@@ -457,7 +460,7 @@ for _ in range(30):
     happen(world)
     keep_a_worker(world)
     world.settle()
-    told.update(world.table.to_bytes())
+    told.update(table_to_bytes(world.table))
 print(told.hexdigest())
 """
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from mesh.core.events import AskToLeave
-from mesh.core.table import ACTIVE, LOST, PENDING, Seat, Slot, Table
+from mesh.core.events.operator import AskToLeave
+from mesh.core.slot import ACTIVE, LOST, PENDING, Slot
+from mesh.core.table import Seat, Table
 from mesh.runtime import view
 from mesh.runtime.moves import MoveWatch, still_to_start
 from mesh.runtime.status import Moving, SlotCounts

@@ -14,16 +14,8 @@ import mesh
 from mesh.app.connectors import Chunk, Split
 from mesh.app.plan import compile
 from mesh.core.data import DataPlane
-from mesh.core.events import (
-    FlushSinks,
-    ReadSplit,
-    RecordAsked,
-    SinksFlushed,
-    SinkWritten,
-    SplitRead,
-    Transmit,
-    WriteSink,
-)
+from mesh.core.events.planes import Transmit
+from mesh.core.events.work import FlushSinks, ReadSplit, RecordAsked, SinksFlushed, SinkWritten, SplitRead, WriteSink
 from mesh.core.numbers import Numbers as Names
 from mesh.runtime.connections import Connections
 from mesh.runtime.flushing import FIRST_NAMED_MS, FLUSH_MS, MANY_ITEMS, MOST_NAMED_MS, Flushing

@@ -13,7 +13,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from mesh.core import codec, columns
-from mesh.core.messages import Batch
+from mesh.core.messages.work import Batch
 
 RECORDS = 4096  # a batch
 RUNS = 300

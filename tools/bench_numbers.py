@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from mesh.core import columns
 from mesh.core.codec import decode_with_values
 from mesh.core.marks import StageMarks
-from mesh.core.messages import PackPart
+from mesh.core.messages.states import PackPart
 from mesh.core.packs import Outputs, Shape, encoded, pack_of
 
 RECORDS = 4096  # a batch

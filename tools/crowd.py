@@ -13,11 +13,13 @@ from dataclasses import replace
 from random import Random
 
 from mesh.core import codec
-from mesh.core.events import Effect, Event, MemberChanged, Millis, Received, Send, Woke
+from mesh.core.events import Effect, Event, Millis, Received, Send, Woke
+from mesh.core.events.planes import MemberChanged
 from mesh.core.membership.facts import Admitted
 from mesh.core.membership.swim import Membership
 from mesh.core.membership.tuning import LAN, Tuning
-from mesh.core.messages import DEAD, SUSPECT, Gossip, Member, NodeId
+from mesh.core.messages import NodeId
+from mesh.core.messages.members import DEAD, SUSPECT, Gossip, Member
 from tests.membership_kit import member
 
 SECOND = 1_000

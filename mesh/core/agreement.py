@@ -34,36 +34,12 @@ from mesh.core import ballots
 from mesh.core.ballots import Ballot, Vote
 from mesh.core.durable import Durable
 from mesh.core.electorate import Electorate
-from mesh.core.events import (
-    Effect,
-    EpochChosen,
-    Event,
-    Log,
-    MayVote,
-    MemberChanged,
-    Millis,
-    Persisted,
-    Propose,
-    Received,
-    Rejected,
-    Send,
-    Withdraw,
-)
+from mesh.core.events import Effect, Event, Log, Millis, Persisted, Received, Rejected, Send
+from mesh.core.events.planes import EpochChosen, MayVote, MemberChanged, Propose, Withdraw
 from mesh.core.history import History, record, record_name
-from mesh.core.messages import (
-    DEAD,
-    Accept,
-    Accepted,
-    Chosen,
-    EpochHeld,
-    EpochKnown,
-    Member,
-    Message,
-    NodeId,
-    Outbid,
-    Prepare,
-    Promise,
-)
+from mesh.core.messages import Message, NodeId
+from mesh.core.messages.epochs import Accept, Accepted, Chosen, EpochHeld, EpochKnown, Outbid, Prepare, Promise
+from mesh.core.messages.members import DEAD, Member
 from mesh.core.voices import Voice, Voices
 
 RESEND = 200  # ms until an unanswered ballot is sent again

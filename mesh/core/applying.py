@@ -13,11 +13,12 @@ from mesh.app.plan import Plan
 from mesh.core.codec import MAX_ITEMS, encode_with_values
 from mesh.core.columns import slots_to_bytes
 from mesh.core.emitting import Emitting
-from mesh.core.events import Consumed, Transmit
+from mesh.core.events.planes import Consumed, Transmit
 from mesh.core.handoff import CONTROL, HandOff
 from mesh.core.intake import Intake, Waiting
 from mesh.core.keeping import Keeping
-from mesh.core.messages import BatchDone, NodeId
+from mesh.core.messages import NodeId
+from mesh.core.messages.work import BatchDone
 from mesh.core.owner import Owner
 from mesh.core.pace import Pace
 from mesh.core.router import Router

@@ -26,21 +26,11 @@ from collections.abc import Mapping
 import msgpack
 
 from mesh.core.durable import Durable
-from mesh.core.events import (
-    Effect,
-    Event,
-    Log,
-    MayVote,
-    MemberChanged,
-    Millis,
-    Persisted,
-    Received,
-    Rejected,
-    Send,
-    Stop,
-    Woke,
-)
-from mesh.core.messages import SUSPECT, Booted, BootKnown, Member, NodeId
+from mesh.core.events import Effect, Event, Log, Millis, Persisted, Received, Rejected, Send, Stop, Woke
+from mesh.core.events.planes import MayVote, MemberChanged
+from mesh.core.messages import NodeId
+from mesh.core.messages.epochs import Booted, BootKnown
+from mesh.core.messages.members import SUSPECT, Member
 from mesh.core.table import Table
 from mesh.core.voices import Voice, Voices
 

@@ -9,26 +9,16 @@ from __future__ import annotations
 from mesh.app.plan import Plan
 from mesh.core import codec
 from mesh.core.columns import slots_from_bytes
-from mesh.core.events import Consumed, Delivered, Rejected, Transmit
+from mesh.core.events import Rejected
+from mesh.core.events.planes import Consumed, Delivered, Transmit
 from mesh.core.giving import REPLICATION
 from mesh.core.handoff import CONTROL
 from mesh.core.inject import POSTS
 from mesh.core.kept import Kept
 from mesh.core.light import Light
-from mesh.core.messages import (
-    BatchDone,
-    Farewell,
-    FarewellHeard,
-    Found,
-    Injected,
-    KeysAsked,
-    KeysTold,
-    LinesClaimed,
-    Lookup,
-    Message,
-    NodeId,
-    Report,
-)
+from mesh.core.messages import Message, NodeId
+from mesh.core.messages.outside import Found, Injected, KeysAsked, KeysTold, LinesClaimed, Lookup
+from mesh.core.messages.work import BatchDone, Farewell, FarewellHeard, Report
 
 
 class Cargo:

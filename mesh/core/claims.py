@@ -20,9 +20,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from sys import byteorder
 
-from mesh.core.events import Effect, Event, Millis, Received, Rejected, Send, SlotsInstalled, SlotsRooted, Woke
-from mesh.core.messages import Installed, NodeId
-from mesh.core.table import LOST, PENDING, Slot, Table
+from mesh.core.events import Effect, Event, Millis, Received, Rejected, Send, Woke
+from mesh.core.events.planes import SlotsInstalled, SlotsRooted
+from mesh.core.messages import NodeId
+from mesh.core.messages.epochs import Installed
+from mesh.core.slot import LOST, PENDING, Slot
+from mesh.core.table import Table
 
 REPEAT = 100  # ms
 

@@ -19,7 +19,8 @@ from typing import Any
 import msgpack
 
 from mesh.core import values
-from mesh.core.messages import KINDS, VERSION, Column, Message, NodeId
+from mesh.core.messages import VERSION, Column, Message, NodeId
+from mesh.core.messages.kinds import KINDS
 
 MAX_HEADER = 512  # bytes; names are at most 64 characters, ids 16 bytes
 MAX_MESSAGE = 4 << 20  # bytes; a full membership of 10,000 nodes is 2 MB

@@ -39,7 +39,7 @@ from mesh.core.kept_outputs import KeptOutputs, SlotOutputs, Unfinished
 from mesh.core.messages import NodeId
 from mesh.core.packs import PART_BYTES, Outputs, Pack
 from mesh.core.replicas import ASKED, BEGINS, FILLED, SEALED, Taken
-from mesh.core.table import ACTIVE, PENDING
+from mesh.core.slot import ACTIVE, PENDING
 from mesh.core.values import NotSerializable
 
 WINDOW_BYTES = 4 << 20  # of a lane

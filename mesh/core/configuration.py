@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mesh.core.events import TableAgreed
+from mesh.core.events.planes import TableAgreed
 from mesh.core.messages import NodeId
-from mesh.core.table import ACTIVE, PENDING
+from mesh.core.slot import ACTIVE, PENDING
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mesh.core.electorate import Electorate
-from mesh.core.events import Effect, Event, Fenced, Log, MayVote, MemberChanged, Millis, Received, Send, Woke
-from mesh.core.messages import DEAD, EpochHeld, EpochKnown, NodeId
+from mesh.core.events import Effect, Event, Log, Millis, Received, Send, Woke
+from mesh.core.events.planes import Fenced, MayVote, MemberChanged
+from mesh.core.messages import NodeId
+from mesh.core.messages.epochs import EpochHeld, EpochKnown
+from mesh.core.messages.members import DEAD
 from mesh.core.voices import Voice, Voices
 
 ASK = 1_000  # ms between two questions to each voter

@@ -21,34 +21,34 @@ from mesh.core.claims import Claimed, Claims
 from mesh.core.contact import CaughtUp, Contact
 from mesh.core.electorate import founding_electorate
 from mesh.core.events import (
-    AcceptLoss,
     Approach,
-    AskToLeave,
-    Consumed,
     Departed,
     Effect,
-    EpochChosen,
     Event,
-    HandedOver,
     Log,
-    MayVote,
-    MemberChanged,
     Millis,
-    PeerGone,
     Persisted,
     Post,
-    Propose,
     Received,
-    Recover,
     Rejected,
     Send,
+    Stop,
+    Woke,
+)
+from mesh.core.events.operator import AcceptLoss, AskToLeave, Recover
+from mesh.core.events.planes import (
+    Consumed,
+    EpochChosen,
+    HandedOver,
+    MayVote,
+    MemberChanged,
+    PeerGone,
+    Propose,
     SlotsInstalled,
     SlotsRooted,
     StartLeaving,
-    Stop,
     Transmit,
     Withdraw,
-    Woke,
 )
 from mesh.core.leaving import Leaving
 from mesh.core.link import Links
@@ -57,38 +57,37 @@ from mesh.core.membership.admission import Admission
 from mesh.core.membership.facts import Admitted, Heard, Lagged, Leave, Missed
 from mesh.core.membership.swim import Membership
 from mesh.core.membership.tuning import Tuning
-from mesh.core.messages import (
-    ALIVE,
-    DEAD,
-    READY,
-    STAYING,
-    SUSPECT,
+from mesh.core.messages import Message, NodeId
+from mesh.core.messages.epochs import (
     Accept,
     Accepted,
-    Ack,
     Booted,
     BootKnown,
     Chosen,
     EpochHeld,
     EpochKnown,
-    Frame,
-    Gossip,
-    Hello,
     Installed,
-    Introduction,
     LeaveAsked,
-    LinkAck,
-    LinkProbe,
     LossAccepted,
-    Member,
-    Message,
-    Nack,
-    NodeId,
     Outbid,
-    Ping,
-    PingReq,
     Prepare,
     Promise,
+)
+from mesh.core.messages.links import Frame, LinkAck, LinkProbe
+from mesh.core.messages.members import (
+    ALIVE,
+    DEAD,
+    READY,
+    STAYING,
+    SUSPECT,
+    Ack,
+    Gossip,
+    Hello,
+    Introduction,
+    Member,
+    Nack,
+    Ping,
+    PingReq,
     PushPull,
     Refused,
     Welcome,
@@ -96,9 +95,10 @@ from mesh.core.messages import (
 from mesh.core.news import table_agreed, told
 from mesh.core.planner import Declared, Planner, gathering
 from mesh.core.recovery import Recovery, recovered
+from mesh.core.seating import Facts
 from mesh.core.succession import value_fault
-from mesh.core.table import Seat, Table, voters_of
-from mesh.core.transitions import Facts
+from mesh.core.table import Seat, Table
+from mesh.core.table_bytes import table_from_bytes, table_to_bytes, voters_of
 
 MISSED_AFTER = 2_000  # ms from the first table until members of it that nobody has told of are looked for
 LINK_WINDOW = 4 << 20  # bytes a (peer, channel); as much as a router lets be on its way
@@ -309,7 +309,7 @@ class ControlPlane:
         if table is None:
             why = "no worker is alive" if self.contact.fenced else "a decisive set of the voters is in touch again"
             return [Log("cluster.recovery_refused", {"detail": why}, "error")]
-        return self.agreement.decree(table.epoch, table.to_bytes())
+        return self.agreement.decree(table.epoch, table_to_bytes(table))
 
     # -- effects to machines, or outward
 
@@ -354,7 +354,7 @@ class ControlPlane:
         return [] if member is None else [Post(member.endpoint, to, message, payload)]
 
     def _epoch_chosen(self, chosen: EpochChosen, now: Millis) -> list[Effect]:
-        before, table = self.table, Table.from_bytes(chosen.value)
+        before, table = self.table, table_from_bytes(chosen.value)
         self.table = table
         self.admission.founding = table.cluster_id
         if table.seat_of(self.identity.me.node) is not None:

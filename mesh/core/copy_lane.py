@@ -14,10 +14,11 @@ from collections import deque
 
 from mesh.core.codec import Malformed, encode_with_values
 from mesh.core.columns import slots_to_bytes
-from mesh.core.events import Transmit
+from mesh.core.events.planes import Transmit
 from mesh.core.filling import FIRST_KEYS
 from mesh.core.giving import REPLICATION
-from mesh.core.messages import LaneMark, NodeId, OutputsKept, PacksFreed
+from mesh.core.messages import NodeId
+from mesh.core.messages.states import LaneMark, OutputsKept, PacksFreed
 from mesh.core.packs import Encoded, Pack, encoded
 
 

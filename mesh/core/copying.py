@@ -29,7 +29,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from mesh.core.rebalance import PINNED, assign_backups
-from mesh.core.table import ACTIVE, LOST, PENDING, Slot
+from mesh.core.slot import ACTIVE, LOST, PENDING, Slot
 
 MAX_FILLING = 1024  # slots with somebody joining at once; the bytes on their way have a bound of their own
 MAX_FETCHING = 256  # slots that lack no copy, and are filled at once: each has one too many until it has moved

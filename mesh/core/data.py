@@ -18,35 +18,26 @@ from __future__ import annotations
 
 from mesh.app.plan import Plan
 from mesh.core.cargo import Cargo
-from mesh.core.events import (
-    Delivered,
-    Effect,
-    Event,
-    Fenced,
+from mesh.core.events import Effect, Event, Millis, Woke
+from mesh.core.events.planes import Delivered, Fenced, MemberChanged, StartLeaving, TableAgreed
+from mesh.core.events.work import (
     FlushSinks,
     JobDone,
     LinesPosted,
     ListingAsked,
     LookupAsked,
-    MemberChanged,
-    Millis,
     RecordAsked,
     SinksFlushed,
     SinkWritten,
     SplitRead,
     SplitsListed,
-    StartLeaving,
     StoreCommitted,
-    TableAgreed,
-    Woke,
 )
 from mesh.core.keeping import Keeping
 from mesh.core.kept import Kept
 from mesh.core.light import Light
-from mesh.core.messages import (
-    NodeId,
-    Report,
-)
+from mesh.core.messages import NodeId
+from mesh.core.messages.work import Report
 from mesh.core.pace import Pace, Share
 from mesh.core.packing import BATCH_RECORDS, WINDOW_BYTES
 from mesh.core.shelf import WARM_BYTES

@@ -21,8 +21,11 @@ Invariant HandedOver is said once, after every other worker of the table (in kep
 from __future__ import annotations
 
 from mesh.core.codec import encode_with_values
-from mesh.core.events import Effect, HandedOver, Log, TableAgreed, Transmit
-from mesh.core.messages import STAYING, Farewell, Member, NodeId
+from mesh.core.events import Effect, Log
+from mesh.core.events.planes import HandedOver, TableAgreed, Transmit
+from mesh.core.messages import NodeId
+from mesh.core.messages.members import STAYING, Member
+from mesh.core.messages.work import Farewell
 from mesh.core.reading import Reading
 from mesh.core.reports import Reports
 

@@ -10,7 +10,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from mesh.app.plan import Fragment, Plan
-from mesh.core.events import Effect, Millis, Transmit, WriteSink
+from mesh.core.events import Effect, Millis
+from mesh.core.events.planes import Transmit
+from mesh.core.events.work import WriteSink
 from mesh.core.intake import Intake, Waiting
 from mesh.core.packing import Packed
 from mesh.core.router import Router

@@ -19,7 +19,7 @@ from typing import Any
 from mesh.app.plan import Plan
 from mesh.core import columns
 from mesh.core.emitting import Emitting
-from mesh.core.events import WriteSink
+from mesh.core.events.work import WriteSink
 from mesh.core.guard import Applied
 from mesh.core.intake import Intake
 from mesh.core.numbers import Numbers, Producer

@@ -15,8 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mesh.core.codec import Malformed, encode_with_values
-from mesh.core.events import Effect, Log, SlotsRooted, Transmit
-from mesh.core.messages import NodeId, SlotChunk
+from mesh.core.events import Effect, Log
+from mesh.core.events.planes import SlotsRooted, Transmit
+from mesh.core.messages import NodeId
+from mesh.core.messages.states import SlotChunk
 from mesh.core.owner import Owner
 from mesh.core.values import NotSerializable, show
 

@@ -30,12 +30,14 @@ from typing import Any, TypeAlias
 
 from mesh.core import columns
 from mesh.core.codec import Malformed, encode_with_values
-from mesh.core.events import Consumed, Delivered, Effect, SlotsInstalled, TableAgreed, Transmit
+from mesh.core.events import Effect
+from mesh.core.events.planes import Consumed, Delivered, SlotsInstalled, TableAgreed, Transmit
 from mesh.core.giving import REPLICATION, WINDOW_BYTES, Given, Giving
 from mesh.core.holdings import Holdings, Moves
-from mesh.core.messages import ChunksTaken, Message, NodeId, SlotChunk, SlotSettled
+from mesh.core.messages import Message, NodeId
+from mesh.core.messages.states import ChunksTaken, SlotChunk, SlotSettled
 from mesh.core.owner import Owner
-from mesh.core.table import ACTIVE
+from mesh.core.slot import ACTIVE
 
 CONTROL = 0  # the channel of acknowledgements
 

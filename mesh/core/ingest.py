@@ -10,9 +10,9 @@ Answers   go out as `Answered`, once a request, at the latest when its time is o
           busy, unavailable     nothing is applied, and it may be tried again
           unknown               some may be, or will be; to be tried again under the same numbers
 
-The steps between a source and its stages are run on all lines before anything is sent, so a line that they do not take
-is told to who sent it, and nothing is set aside. Sending begins when every record has an owner who can be reached.
-What a source gives straight to a sink is written last: a request that is tried again writes it again.
+The steps of the source are run on all lines (`lines`) before anything is sent. Sending begins when every record has an
+owner who can be reached (`addressees`). What a source gives straight to a sink is written last: a request that is tried
+again writes it again. How far each request is, and why a key's records stay in order, is in `requests`.
 
 Bounds    MOST_REQUESTS wait; of each one piece an owner and stage is on its way: PIECE_RECORDS, about PIECE_BYTES.
 Invariant a record is in one piece at a time; one that was not answered is not sent again.
@@ -22,25 +22,27 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from itertools import islice
 from typing import Any
 
 from mesh.app.plan import Plan
 from mesh.core import columns
+from mesh.core.addressees import Addressees
 from mesh.core.codec import Malformed, encode_with_values
 from mesh.core.emitting import Emitting
-from mesh.core.events import Answered, LinesPosted, Millis, RecordAsked, TableAgreed, Transmit
+from mesh.core.events import Millis
+from mesh.core.events.planes import TableAgreed, Transmit
+from mesh.core.events.work import Answered, LinesPosted, RecordAsked
 from mesh.core.inject import MOST_RECORDS, POSTS
 from mesh.core.keys import BadKey, slot_of_key
-from mesh.core.messages import ClaimLines, Inject, Injected, LinesClaimed, NodeId
+from mesh.core.lines import read_lines
+from mesh.core.messages import NodeId
+from mesh.core.messages.outside import ClaimLines, Inject, Injected, LinesClaimed
 from mesh.core.pace import Pace
 from mesh.core.requests import Record, Request
-from mesh.core.set_aside import told
-from mesh.core.table import ACTIVE
 from mesh.core.values import NotSerializable
 from mesh.core.windows import INDEX_BITS, MOST_SEQ, REFUSALS, numbers_to_bytes
-from mesh.core.windows import MOST_RECORDS as MOST_OF_A_LINE
 
 MOST_REQUESTS = 64  # each is an HTTP connection that waits; more would only wait longer
 POST_MS = 5_000  # of lines: as long as a move of many slots takes
@@ -79,16 +81,15 @@ class Ingest:
         self._put_own = put_own
         self._claim_own = claim_own
         self._committed = committed
-        self._table: TableAgreed | None = None
-        self._owners: list[NodeId | None] = []
-        self._departed: dict[NodeId, None] = {}
+        self._to = to = Addressees(unreachable)
+        self._owner, self._owners_of = to.owner, to.owners_of
+        self._formed = False  # there is a table
         self._requests: dict[int, Request] = {}  # by ticket
         self._reading: deque[Request] = deque()
         self._pieces: dict[int, tuple[Request, NodeId, list[Record]]] = {}  # number -> on its way to whom
         self._claims: dict[int, tuple[Request, NodeId]] = {}
         self._last_number = 0
         self._pace = Pace(FIRST_LINES, LINES_AT_ONCE)
-        self._unreachable = unreachable
         self.closed = False  # this node is fenced, or goes: it takes nothing new
 
     def idle(self) -> bool:
@@ -132,7 +133,7 @@ class Ingest:
         if len(self._requests) >= MOST_REQUESTS:
             self._say(ticket, "busy")
             return False
-        if self._table is None or self.closed:
+        if not self._formed or self.closed:
             self._say(ticket, "unavailable")
             return False
         return True
@@ -160,31 +161,7 @@ class Ingest:
         return self._pace, max(1, lines)
 
     def _read(self, request: Request, lines: int) -> dict[str, Any] | None:
-        """What is wrong with a line, if anything; else their records wait to be sent."""
-        assert request.source is not None
-        run = self._plan.sources[request.source].fragment.run
-        collected = _Collected()
-        for line in range(request.read, request.read + lines):
-            value = request.values[line]
-            if value is None:
-                continue  # None means nothing, also from a source
-            collected.begin(line)
-            run(None, [value], collected)
-            if collected.problem:
-                return {"line": line + 1, "detail": collected.problem}
-        request.read += lines
-        for stage, (keys, values, places) in collected.stages.items():
-            if not columns.all_keys_good(keys):
-                index, error = next(iter(columns.bad_keys(keys).items()))
-                return {
-                    "line": (places[index] >> INDEX_BITS) + 1,
-                    "detail": f"{self._plan.stages[stage].name}: {error}",
-                }
-            slots = columns.slots_of(keys, self._seed, self._shift)
-            rows = zip(slots, keys, values, places, strict=True)
-            request.todo.extend(Record(stage, *row) for row in rows)
-        request.items += collected.items
-        return None
+        return read_lines(request, lines, self._plan, self._seed, self._shift)
 
     # -- the producer's numbers
 
@@ -193,8 +170,8 @@ class Ingest:
         which may be there at once, it goes on."""
         if now < request.retry_at:
             return
-        owner = self._owners[slot_of_key(request.producer, self._seed, self._slots)]
-        if owner is None or owner in self._unreachable():
+        owner = self._owner(slot_of_key(request.producer, self._seed, self._slots))
+        if owner is None:
             self._without_claim(request, now)
             return
         digests = numbers_to_bytes(request.digests)
@@ -263,16 +240,12 @@ class Ingest:
             to = request.todo if owner is None else request.lanes.setdefault((owner, record.stage), deque())
             to.append(record)
 
-    def _owners_of(self, records: Iterable[Record]) -> list[NodeId | None]:
-        unreachable, owners = self._unreachable(), [self._owners[record.slot] for record in records]
-        return [None if owner in unreachable else owner for owner in owners] if unreachable else owners
-
     def _send_piece(self, request: Request, owner: NodeId, stage: int) -> None:
         """As much as fits; what cannot travel even alone is set aside, or told."""
         lane = request.lanes[owner, stage]
         records = list(islice(lane, PIECE_RECORDS))
         while True:
-            inject = self._inject(request, stage, records)
+            inject = request.piece(self._next_number(), stage, records)
             try:
                 payload = b"" if owner == self._me else encode_with_values(inject)
             except NotSerializable as error:
@@ -292,16 +265,6 @@ class Ingest:
             self._emitting.effects.append(Transmit(owner, POSTS, payload))
         else:
             self._put_own(inject)
-
-    def _inject(self, request: Request, stage: int, records: list[Record]) -> Inject:
-        ids = digests = b""
-        if request.producer:
-            start = request.first << INDEX_BITS
-            ids = numbers_to_bytes([start + record.place for record in records])
-            digests = numbers_to_bytes([request.digests[record.place >> INDEX_BITS] for record in records])
-        keys, values = [record.key for record in records], [record.value for record in records]
-        wants = request.source is None
-        return Inject(self._next_number(), stage, keys, values, request.producer, ids, digests, wants)
 
     def _cannot_travel(self, request: Request, record: Record, error: NotSerializable) -> None:
         plan = self._plan.stages[record.stage]
@@ -375,14 +338,8 @@ class Ingest:
     # -- the partition, and time
 
     def set_table(self, table: TableAgreed, now: Millis) -> None:
-        self._table = table
-        self._departed = {node: None for node in self._departed if node not in table.left}
-        away = (*table.down, *self._departed)
-        owners = [None if node in away else node for node in table.workers]
-        self._owners = [
-            owners[place] if status == ACTIVE else None
-            for place, status in zip(table.owner_of_slot, table.status_of_slot, strict=True)
-        ]
+        self._formed = True
+        away = self._to.set_table(table)
         for number in [number for number, (_, whom) in self._claims.items() if whom in away]:
             self.claimed(self._claims[number][1], LinesClaimed(number, "unavailable", 0), now)
         for request in list(self._requests.values()):
@@ -392,8 +349,7 @@ class Ingest:
 
     def farewell(self, owner: NodeId, now: Millis) -> None:
         """This owner applies nothing any more: what it has not answered is refused."""
-        self._departed[owner] = None
-        self._owners = [None if each == owner else each for each in self._owners]
+        self._to.depart(owner)
         for number in [number for number, (_, whom) in self._claims.items() if whom == owner]:
             self.claimed(owner, LinesClaimed(number, "unavailable", 0), now)
         for number, (_, whom, records) in list(self._pieces.items()):
@@ -415,37 +371,6 @@ class Ingest:
         if request.reading:
             self._reading.remove(request)
         self._end(request, "unknown" if request.in_flight or request.applied else "unavailable")
-
-
-class _Collected:
-    """The `Emit` of a source's steps while they are run on lines: what becomes of each."""
-
-    def __init__(self) -> None:
-        self.stages: dict[int, tuple[list[Any], list[Any], list[int]]] = {}  # keys, values, places
-        self.items: list[tuple[int, list[Any]]] = []
-        self.problem = ""
-        self._place = 0
-        self._most = 0
-
-    def begin(self, line: int) -> None:
-        self._place = line << INDEX_BITS
-        self._most = self._place + MOST_OF_A_LINE
-
-    def to_stage(self, stage: int, keys: list[Any], values: list[Any]) -> None:
-        if self._place + len(keys) >= self._most:
-            self.problem = self.problem or f"it becomes more than {MOST_OF_A_LINE} records"
-            return
-        columns_of_stage = self.stages.setdefault(stage, ([], [], []))
-        columns_of_stage[0].extend(keys)
-        columns_of_stage[1].extend(values)
-        columns_of_stage[2].extend(range(self._place, self._place + len(keys)))
-        self._place += len(keys)
-
-    def to_sink(self, sink: int, items: list[Any]) -> None:
-        self.items.append((sink, items))
-
-    def failed(self, step: str, where: str, value: object, error: BaseException) -> None:
-        self.problem = self.problem or f"{step} ({where}): {told(error)}"
 
 
 def _indexes(column: bytes) -> list[int]:

@@ -14,10 +14,13 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from mesh.core.codec import encode_with_values
-from mesh.core.events import Millis, RecordAsked, TableAgreed
+from mesh.core.events import Millis
+from mesh.core.events.planes import TableAgreed
+from mesh.core.events.work import RecordAsked
 from mesh.core.ingest import Ingest
 from mesh.core.keys import slot_of_key
-from mesh.core.messages import Inject, LinesClaimed, NodeId
+from mesh.core.messages import NodeId
+from mesh.core.messages.outside import Inject, LinesClaimed
 from mesh.core.requests import Record, Request
 from mesh.core.router import Reign, reigns_of
 from mesh.core.values import NotSerializable

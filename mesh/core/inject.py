@@ -26,12 +26,13 @@ from mesh.app.plan import Plan
 from mesh.core import columns
 from mesh.core.codec import Malformed, encode_with_values
 from mesh.core.emitting import Emitting
-from mesh.core.events import Consumed, Delivered, Transmit
+from mesh.core.events.planes import Consumed, Delivered, Transmit
 from mesh.core.guard import Applied
 from mesh.core.handoff import CONTROL, HandOff
 from mesh.core.keeping import Keeping
 from mesh.core.keys import slot_of_key
-from mesh.core.messages import ClaimLines, Inject, Injected, LinesClaimed, Message, NodeId
+from mesh.core.messages import Message, NodeId
+from mesh.core.messages.outside import ClaimLines, Inject, Injected, LinesClaimed
 from mesh.core.owner import MAX_STATE, TOO_LARGE, Owner
 from mesh.core.pace import Pace
 from mesh.core.set_aside import told

@@ -16,7 +16,8 @@ from mesh.core.emitting_kept import KeptEmitting
 from mesh.core.inject import Injects, Piece
 from mesh.core.keeping import Keeping
 from mesh.core.keys import slot_of_key
-from mesh.core.messages import ClaimLines, Injected, LinesClaimed, NodeId
+from mesh.core.messages import NodeId
+from mesh.core.messages.outside import ClaimLines, Injected, LinesClaimed
 from mesh.core.owner import Owner
 from mesh.core.pace import Pace
 from mesh.core.packs import Pack, Window

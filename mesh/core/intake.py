@@ -20,8 +20,9 @@ from typing import Any
 from mesh.app.plan import StagePlan
 from mesh.core import columns
 from mesh.core.codec import Malformed
-from mesh.core.events import Delivered
-from mesh.core.messages import Batch, Message, NodeId
+from mesh.core.events.planes import Delivered
+from mesh.core.messages import Message, NodeId
+from mesh.core.messages.work import Batch
 from mesh.core.numbers import Numbers, checked
 
 

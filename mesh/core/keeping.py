@@ -22,10 +22,12 @@ from typing import Any
 
 from mesh.core.committing import WINDOW_BYTES, Committed, Committing
 from mesh.core.configuration import Configuration, changed_between
-from mesh.core.events import Delivered, Effect, Log, Millis, SlotsInstalled, TableAgreed
+from mesh.core.events import Effect, Log, Millis
+from mesh.core.events.planes import Delivered, SlotsInstalled, TableAgreed
 from mesh.core.filling import OwnerSnapshot
 from mesh.core.marks import Marks
-from mesh.core.messages import Message, NodeId, PacksTaken
+from mesh.core.messages import Message, NodeId
+from mesh.core.messages.states import PacksTaken
 from mesh.core.numbers import Numbers
 from mesh.core.owner import Owner
 from mesh.core.packs import PART_BYTES, Outputs, Pack, Shape

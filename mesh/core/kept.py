@@ -20,12 +20,15 @@ from mesh.core.applying_kept import KeptApplying
 from mesh.core.codec import Malformed
 from mesh.core.departure import Departure
 from mesh.core.emitting_kept import KeptEmitting
-from mesh.core.events import Effect, Millis, SinkWritten, SplitRead, TableAgreed
+from mesh.core.events import Effect, Millis
+from mesh.core.events.planes import TableAgreed
+from mesh.core.events.work import SinkWritten, SplitRead
 from mesh.core.intake import Intake
 from mesh.core.keeping import Keeping
 from mesh.core.kept_reading import KeptReading
 from mesh.core.listing_kept import KeptListing
-from mesh.core.messages import Message, NodeId, PacksTaken
+from mesh.core.messages import Message, NodeId
+from mesh.core.messages.states import PacksTaken
 from mesh.core.numbers import Numbers
 from mesh.core.owner import Owner
 from mesh.core.packs import Pack, Shape

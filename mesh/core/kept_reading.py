@@ -35,8 +35,10 @@ from typing import Any
 from mesh.app.connectors import ConnectorError, Split
 from mesh.app.plan import Fragment, Plan
 from mesh.core.codec import MAX_INT
-from mesh.core.events import Effect, Millis, ReadSplit, SplitRead, SplitsListed, TableAgreed
-from mesh.core.messages import Report, SourceCount
+from mesh.core.events import Effect, Millis
+from mesh.core.events.planes import TableAgreed
+from mesh.core.events.work import ReadSplit, SplitRead, SplitsListed
+from mesh.core.messages.work import Report, SourceCount
 from mesh.core.numbers import Numbers
 from mesh.core.pace import Pace
 from mesh.core.registering import Registering, Told

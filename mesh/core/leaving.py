@@ -10,20 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mesh.core.events import (
-    AskToLeave,
-    Effect,
-    Event,
-    Log,
-    MemberChanged,
-    Millis,
-    Received,
-    Rejected,
-    Send,
-    StartLeaving,
-    Woke,
-)
-from mesh.core.messages import LEFT, STAYING, SUSPECT, LeaveAsked, Member, NodeId
+from mesh.core.events import Effect, Event, Log, Millis, Received, Rejected, Send, Woke
+from mesh.core.events.operator import AskToLeave
+from mesh.core.events.planes import MemberChanged, StartLeaving
+from mesh.core.messages import NodeId
+from mesh.core.messages.epochs import LeaveAsked
+from mesh.core.messages.members import LEFT, STAYING, SUSPECT, Member
 from mesh.core.table import WORKER, Table
 
 REPEAT = 500  # ms

@@ -11,11 +11,15 @@ from mesh.core.applying import Applying
 from mesh.core.codec import Malformed
 from mesh.core.departure import Departure
 from mesh.core.emitting import Emitting
-from mesh.core.events import Effect, Millis, SinkWritten, SplitRead, TableAgreed
+from mesh.core.events import Effect, Millis
+from mesh.core.events.planes import TableAgreed
+from mesh.core.events.work import SinkWritten, SplitRead
 from mesh.core.handoff import HandOff
 from mesh.core.intake import Intake
 from mesh.core.listing import Listing
-from mesh.core.messages import ChunksTaken, Message, NodeId, SplitsTaken, TakeSplits
+from mesh.core.messages import Message, NodeId
+from mesh.core.messages.states import ChunksTaken
+from mesh.core.messages.work import SplitsTaken, TakeSplits
 from mesh.core.owner import Owner
 from mesh.core.posts import Posts
 from mesh.core.progress import Progress

@@ -33,20 +33,10 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from mesh.core.events import (
-    Consumed,
-    Delivered,
-    Effect,
-    Event,
-    Millis,
-    PeerGone,
-    Received,
-    Rejected,
-    Send,
-    Transmit,
-    Woke,
-)
-from mesh.core.messages import Frame, LinkAck, LinkProbe, Message, NodeId
+from mesh.core.events import Effect, Event, Millis, Received, Rejected, Send, Woke
+from mesh.core.events.planes import Consumed, Delivered, PeerGone, Transmit
+from mesh.core.messages import Message, NodeId
+from mesh.core.messages.links import Frame, LinkAck, LinkProbe
 
 CHANNELS = 17  # 0 is control, 1 .. 14 are the levels of stages, 15 slots that move, 16 what came by HTTP
 FIRST_LIMIT = 1  # bytes of credit before the receiver has said anything: the first frame passes

@@ -22,14 +22,17 @@ from typing import Any
 from mesh.app.plan import StagePlan
 from mesh.core import columns
 from mesh.core.codec import Malformed, encode_with_values
-from mesh.core.events import Effect, Listed, ListingAsked, Millis, TableAgreed, Transmit
+from mesh.core.events import Effect, Millis
+from mesh.core.events.planes import TableAgreed, Transmit
+from mesh.core.events.work import Listed, ListingAsked
 from mesh.core.holdings import Holdings
 from mesh.core.lookups import UNAVAILABLE
-from mesh.core.messages import KeysAsked, KeysTold, Message, NodeId
+from mesh.core.messages import Message, NodeId
+from mesh.core.messages.outside import KeysAsked, KeysTold
 from mesh.core.owner import FOUND, UNKNOWN_STAGE, Owner
 from mesh.core.places import BadPosition, Place, Position, place_from, place_of, size_of
+from mesh.core.slot import ACTIVE, LOST, PENDING
 from mesh.core.slot_keys import Search, SlotKeys
-from mesh.core.table import ACTIVE, LOST, PENDING
 from mesh.core.values import NotSerializable
 
 CONTROL = 0  # the channel of listings

@@ -7,8 +7,10 @@ Invariant every ticket is answered exactly once, within LOOKUP_MS; at most MAX_W
 
 from __future__ import annotations
 
-from mesh.core.events import Answered, Effect, Millis
-from mesh.core.messages import Found, NodeId
+from mesh.core.events import Effect, Millis
+from mesh.core.events.work import Answered
+from mesh.core.messages import NodeId
+from mesh.core.messages.outside import Found
 
 LOOKUP_MS = 2_000  # as long as a person waits; the HTTP door then says 503 with Retry-After
 MAX_WAITING = 1_024  # each is a blocked HTTP request; more would only wait longer

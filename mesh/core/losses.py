@@ -17,9 +17,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from sys import byteorder
 
-from mesh.core.events import AcceptLoss, Effect, Event, Log, Millis, Received, Rejected, Send, Woke
-from mesh.core.messages import LossAccepted, NodeId
-from mesh.core.table import LOST, Table
+from mesh.core.events import Effect, Event, Log, Millis, Received, Rejected, Send, Woke
+from mesh.core.events.operator import AcceptLoss
+from mesh.core.messages import NodeId
+from mesh.core.messages.epochs import LossAccepted
+from mesh.core.slot import LOST
+from mesh.core.table import Table
 
 REPEAT = 500  # ms
 WAIT = 4_000  # ms that a slot is known to be LOST at least; the lease of `contact`

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from mesh.core.events import Log, TableAgreed
+from mesh.core.events import Log
+from mesh.core.events.planes import TableAgreed
 from mesh.core.messages import NodeId
-from mesh.core.table import ACTIVE, LOST, Table
+from mesh.core.slot import ACTIVE, LOST
+from mesh.core.table import Table
 
 
 def table_agreed(table: Table) -> TableAgreed:

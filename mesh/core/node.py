@@ -17,19 +17,13 @@ from mesh.app.plan import Plan
 from mesh.core import codec
 from mesh.core.control import ControlPlane, Identity
 from mesh.core.data import DataPlane
-from mesh.core.events import (
+from mesh.core.events import Effect, Envelope, Event, Millis, Post, Received, Rejected
+from mesh.core.events.planes import (
     Consumed,
     Delivered,
-    Effect,
-    Envelope,
-    Event,
     Fenced,
     HandedOver,
     MemberChanged,
-    Millis,
-    Post,
-    Received,
-    Rejected,
     SlotsInstalled,
     SlotsRooted,
     StartLeaving,
@@ -37,7 +31,7 @@ from mesh.core.events import (
     Transmit,
 )
 from mesh.core.membership.tuning import Tuning
-from mesh.core.messages import Hello, Refused, Welcome
+from mesh.core.messages.members import Hello, Refused, Welcome
 from mesh.core.packing import BATCH_RECORDS, WINDOW_BYTES
 from mesh.core.storing import Store
 

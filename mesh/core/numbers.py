@@ -22,7 +22,7 @@ from typing import TypeAlias
 
 from mesh.core.codec import MAX_INT, Malformed
 from mesh.core.columns import are_slots, little_endian, slots_from_bytes, slots_to_bytes
-from mesh.core.messages import NumberedRun
+from mesh.core.messages.work import NumberedRun
 
 Producer: TypeAlias = tuple[bool, int, str]  # is it a stage; its number, or that of the source; the split
 WIDE = 1 << 32

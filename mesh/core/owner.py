@@ -25,12 +25,14 @@ from mesh.app.jsontext import to_json
 from mesh.app.plan import StagePlan
 from mesh.core import columns
 from mesh.core.guard import Applied, GuardedRun
+from mesh.core.storing import StateUnreadable
 from mesh.core.windows import Windows
 
 MAX_STATE = 8 << 20  # bytes of JSON: what the HTTP door takes, and far below what a link takes
 TOO_LARGE = {"repr": f"a state of more than {MAX_STATE >> 20} MiB of JSON"}
 FILED_AT_ONCE = 1 << 14  # keys a stage: a few milliseconds
 FOUND, ABSENT, UNKNOWN_STAGE = "found", "absent", "unknown-stage"
+UNREADABLE = "unreadable"  # with a sentence in the place of the state
 
 
 class StageStates:
@@ -191,14 +193,17 @@ class Owner:
 
     def read(self, stage: str, key: Any) -> tuple[str, bytes]:
         """(outcome, JSON text) of a key that this node owns; creates nothing."""
-        for each in self.stages:
-            if each.plan.name == stage:
-                each.fetch([key])
-                if key not in each.states:
-                    return ABSENT, b""
-                text = to_json(each.states[key]).encode("utf-8", "replace")
-                return FOUND, text if len(text) <= MAX_STATE else to_json(TOO_LARGE).encode()
-        return UNKNOWN_STAGE, b""
+        part = next((each for each in self.stages if each.plan.name == stage), None)
+        if part is None:
+            return UNKNOWN_STAGE, b""
+        try:
+            part.fetch([key])
+        except StateUnreadable as error:  # a record of this key would end the node; a question changes nothing
+            return UNREADABLE, to_json(str(error)).encode("utf-8", "replace")
+        if key not in part.states:
+            return ABSENT, b""
+        text = to_json(part.states[key]).encode("utf-8", "replace")
+        return FOUND, text if len(text) <= MAX_STATE else to_json(TOO_LARGE).encode()
 
     def file_some(self) -> bool:
         """Find out a few milliseconds' worth of which key is in which slot; True when all is known."""

@@ -15,7 +15,8 @@ from typing import Any
 from mesh.core import columns
 from mesh.core.codec import encode_with_values
 from mesh.core.lanes import GUESS_BYTES, Lane, StageLanes
-from mesh.core.messages import Batch, NodeId
+from mesh.core.messages import NodeId
+from mesh.core.messages.work import Batch
 from mesh.core.numbers import Numbers
 from mesh.core.records import Records, Sent
 from mesh.core.values import NotSerializable, pack

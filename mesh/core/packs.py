@@ -22,7 +22,8 @@ from mesh.core import columns
 from mesh.core.codec import MAX_INT, Malformed, encode_with_values
 from mesh.core.columns import slots_from_bytes, slots_to_bytes
 from mesh.core.marks import SplitStream
-from mesh.core.messages import NodeId, OutputColumns, PackPart, SplitMarks, StageMarks, WindowMarks
+from mesh.core.messages import NodeId
+from mesh.core.messages.states import OutputColumns, PackPart, SplitMarks, StageMarks, WindowMarks
 from mesh.core.numbers import Numbers
 from mesh.core.slot_splits import MOST_NUMBER
 from mesh.core.slot_splits import check as check_splits

@@ -30,11 +30,16 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from mesh.core.electorate import MAX_VOTERS
-from mesh.core.events import Effect, Millis, Propose, Withdraw
-from mesh.core.messages import ALIVE, SUSPECT, Member, NodeId
+from mesh.core.events import Effect, Millis
+from mesh.core.events.planes import Propose, Withdraw
+from mesh.core.messages import NodeId
+from mesh.core.messages.members import ALIVE, SUSPECT, Member
 from mesh.core.rebalance import assign_backups, rebalance
-from mesh.core.table import ACTIVE, PENDING, WORKER, Seat, Slot, Table
-from mesh.core.transitions import Facts, new_seat, next_table, spokesman, which_ended
+from mesh.core.seating import Facts, new_seat, spokesman, which_ended
+from mesh.core.slot import ACTIVE, PENDING, Slot
+from mesh.core.table import WORKER, Seat, Table
+from mesh.core.table_bytes import table_to_bytes
+from mesh.core.transitions import next_table
 
 GRACE = 300  # ms from `expect` live workers to a founding without the absent
 TURN = 2_000  # ms that each further worker or voter waits for those before it
@@ -145,7 +150,7 @@ class Planner:
             return []
         self._proposed = nodes
         table = first_table(present, self._cluster_id, self._slots, self._copies, self._durable)
-        return [Propose(table.epoch, table.to_bytes())]
+        return [Propose(table.epoch, table_to_bytes(table))]
 
     # -- a formed cluster
 
@@ -207,7 +212,7 @@ class Planner:
         if follower is None:
             self._stirred = None if self._due is None else now
             return self._withdraw(table)
-        value = follower.to_bytes()
+        value = table_to_bytes(follower)
         if value == self._proposed:
             return []
         self._proposed = value

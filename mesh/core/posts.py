@@ -12,14 +12,17 @@ from collections.abc import Callable, Collection
 from mesh.app.plan import Plan
 from mesh.core.emitting import Emitting
 from mesh.core.emitting_kept import KeptEmitting
-from mesh.core.events import Delivered, LinesPosted, Millis, RecordAsked, TableAgreed
+from mesh.core.events import Millis
+from mesh.core.events.planes import Delivered, TableAgreed
+from mesh.core.events.work import LinesPosted, RecordAsked
 from mesh.core.handoff import HandOff
 from mesh.core.ingest import Ingest
 from mesh.core.ingest_kept import KeptIngest
 from mesh.core.inject import Injects
 from mesh.core.inject_kept import KeptInjects
 from mesh.core.keeping import Keeping
-from mesh.core.messages import Injected, LinesClaimed, Message, NodeId
+from mesh.core.messages import Message, NodeId
+from mesh.core.messages.outside import Injected, LinesClaimed
 from mesh.core.owner import Owner
 from mesh.core.pace import Pace
 

@@ -42,9 +42,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterable
 
-from mesh.core.events import TableAgreed
-from mesh.core.messages import NodeId, Report
-from mesh.core.table import ACTIVE
+from mesh.core.events.planes import TableAgreed
+from mesh.core.messages import NodeId
+from mesh.core.messages.work import Report
+from mesh.core.slot import ACTIVE
 
 
 class Progress:

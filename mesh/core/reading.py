@@ -13,8 +13,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from mesh.app.plan import Fragment, Plan
-from mesh.core.events import Effect, ListSplits, Millis, ReadSplit, SplitRead, SplitsListed, TableAgreed
-from mesh.core.messages import NodeId, Report
+from mesh.core.events import Effect, Millis
+from mesh.core.events.planes import TableAgreed
+from mesh.core.events.work import ListSplits, ReadSplit, SplitRead, SplitsListed
+from mesh.core.messages import NodeId
+from mesh.core.messages.work import Report
 from mesh.core.pace import Pace
 from mesh.core.sources import Sources, SplitsDiffer, deal, fingerprint
 from mesh.core.split_moves import SplitMoves, can_travel

@@ -11,13 +11,16 @@ from typing import Any
 
 from mesh.app.plan import StagePlan
 from mesh.core.codec import Malformed, encode_with_values
-from mesh.core.events import Answered, Effect, LookupAsked, Millis, TableAgreed, Transmit
+from mesh.core.events import Effect, Millis
+from mesh.core.events.planes import TableAgreed, Transmit
+from mesh.core.events.work import Answered, LookupAsked
 from mesh.core.holdings import Holdings
 from mesh.core.keys import BadKey, encode_key, hash_key, slot_of_hash
 from mesh.core.lookups import UNAVAILABLE, Lookups
-from mesh.core.messages import Found, Lookup, Message, NodeId
+from mesh.core.messages import Message, NodeId
+from mesh.core.messages.outside import Found, Lookup
 from mesh.core.owner import ABSENT, UNKNOWN_STAGE, Owner
-from mesh.core.table import ACTIVE
+from mesh.core.slot import ACTIVE
 
 CONTROL = 0  # the channel of reads
 MAX_KEY = 1 << 20  # bytes of a key that another node is asked for

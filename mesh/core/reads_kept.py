@@ -14,9 +14,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any
 
-from mesh.core.events import Answered, Effect, LookupAsked, Millis
+from mesh.core.events import Effect, Millis
+from mesh.core.events.work import Answered, LookupAsked
 from mesh.core.lookups import UNAVAILABLE
-from mesh.core.messages import Found, Lookup, NodeId
+from mesh.core.messages import NodeId
+from mesh.core.messages.outside import Found, Lookup
 from mesh.core.reads import Reads, sent
 from mesh.core.tokens import Wait
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from mesh.core import columns
 from mesh.core.codec import decode_with_values
-from mesh.core.messages import Batch, NumberedRun
+from mesh.core.messages.work import Batch, NumberedRun
 from mesh.core.numbers import Numbers
 
 

@@ -18,10 +18,13 @@ from dataclasses import replace
 
 from mesh.core.copying import renumbered
 from mesh.core.electorate import MAX_VOTERS
-from mesh.core.events import Effect, Event, Log, Millis, Recover
-from mesh.core.messages import SUSPECT, Member, NodeId
-from mesh.core.table import GENERATION, LOST, PENDING, WORKER, Seat, Slot, Table
-from mesh.core.transitions import new_seat
+from mesh.core.events import Effect, Event, Log, Millis
+from mesh.core.events.operator import Recover
+from mesh.core.messages import NodeId
+from mesh.core.messages.members import SUSPECT, Member
+from mesh.core.seating import new_seat
+from mesh.core.slot import LOST, PENDING, Slot
+from mesh.core.table import GENERATION, WORKER, Seat, Table
 
 WAIT = 2_500  # ms; everybody asks everybody for newer epochs more often than that
 

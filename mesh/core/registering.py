@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 
 from mesh.app.connectors import Split
 from mesh.core.codec import MAX_INT, MAX_TEXT
-from mesh.core.events import Effect, ListSplits, SplitsListed
-from mesh.core.messages import Report
+from mesh.core.events import Effect
+from mesh.core.events.work import ListSplits, SplitsListed
+from mesh.core.messages.work import Report
 from mesh.core.slot_splits import Change, registration_key, split_key
 from mesh.core.sources import SplitsDiffer, deal, fingerprint
 

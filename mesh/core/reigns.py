@@ -24,9 +24,9 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from mesh.core.configuration import Configuration
-from mesh.core.events import TableAgreed
+from mesh.core.events.planes import TableAgreed
 from mesh.core.messages import NodeId
-from mesh.core.table import ACTIVE, LOST
+from mesh.core.slot import ACTIVE, LOST
 
 
 @dataclass(slots=True)

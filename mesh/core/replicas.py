@@ -27,16 +27,18 @@ from typing import Any, TypeAlias
 from mesh.core.codec import Malformed, encode_with_values
 from mesh.core.columns import slots_from_bytes
 from mesh.core.configuration import Configuration
-from mesh.core.events import Consumed, Delivered, Effect, Log, SlotsInstalled, Transmit
+from mesh.core.events import Effect, Log
+from mesh.core.events.planes import Consumed, Delivered, SlotsInstalled, Transmit
 from mesh.core.giving import REPLICATION
 from mesh.core.handoff import CONTROL
 from mesh.core.kept_outputs import KeptOutputs, SlotOutputs
 from mesh.core.marks import Marks
-from mesh.core.messages import LaneMark, Message, NodeId, OutputsKept, PackPart, PacksFreed, PacksTaken
+from mesh.core.messages import Message, NodeId
+from mesh.core.messages.states import LaneMark, OutputsKept, PackPart, PacksFreed, PacksTaken
 from mesh.core.owner import SlotPart
 from mesh.core.packs import Pack, Shape
 from mesh.core.shelving import Shelving
-from mesh.core.table import ACTIVE, PENDING
+from mesh.core.slot import ACTIVE, PENDING
 from mesh.core.windows import Windows
 
 BEGINS, FILLED, SEALED, ASKED = 0, 1, 2, 3  # what a LaneMark says

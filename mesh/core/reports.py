@@ -9,8 +9,11 @@ that.
 from __future__ import annotations
 
 from mesh.core.codec import encode_with_values
-from mesh.core.events import Effect, Millis, TableAgreed, Transmit
-from mesh.core.messages import ALIVE, SUSPECT, Member, NodeId, Report
+from mesh.core.events import Effect, Millis
+from mesh.core.events.planes import TableAgreed, Transmit
+from mesh.core.messages import NodeId
+from mesh.core.messages.members import ALIVE, SUSPECT, Member
+from mesh.core.messages.work import Report
 from mesh.core.progress import KeptProgress, Progress
 
 CONTROL = 0  # the channel

@@ -20,6 +20,8 @@ from typing import Any, TypeAlias
 
 from mesh.core.events import Millis
 from mesh.core.messages import NodeId
+from mesh.core.messages.outside import Inject
+from mesh.core.windows import INDEX_BITS, numbers_to_bytes
 
 Lane: TypeAlias = tuple[NodeId, int]  # an owner, and a stage of its
 
@@ -75,6 +77,16 @@ class Request:
     def duplicates(self) -> int:
         """Lines of which nothing had to be applied."""
         return len(self.known - self.fresh)
+
+    def piece(self, number: int, stage: int, records: Sequence[Record]) -> Inject:
+        """Some of an owner's records of a stage, as they travel."""
+        ids = digests = b""
+        if self.producer:
+            start = self.first << INDEX_BITS
+            ids = numbers_to_bytes([start + record.place for record in records])
+            digests = numbers_to_bytes([self.digests[record.place >> INDEX_BITS] for record in records])
+        keys, values = [record.key for record in records], [record.value for record in records]
+        return Inject(number, stage, keys, values, self.producer, ids, digests, self.source is None)
 
     def gather(self) -> None:
         """What has not been sent is to be given to owners anew, behind what was refused."""

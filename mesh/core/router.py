@@ -40,13 +40,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from mesh.core import columns
-from mesh.core.events import TableAgreed
+from mesh.core.events.planes import TableAgreed
 from mesh.core.lanes import Lane, StageLanes
 from mesh.core.messages import NodeId
 from mesh.core.numbers import Numbers
 from mesh.core.packing import BATCH_RECORDS, WINDOW_BYTES, Packed, Packer
 from mesh.core.records import Sent
-from mesh.core.table import ACTIVE, LOST, PENDING
+from mesh.core.slot import ACTIVE, LOST, PENDING
 
 Reign: TypeAlias = tuple[NodeId, int]  # the owner, and the term at which it began
 

@@ -23,7 +23,8 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from mesh.core.events import CommitStore, Effect, Log, Millis
+from mesh.core.events import Effect, Log, Millis
+from mesh.core.events.work import CommitStore
 from mesh.core.journal import Draft, Put, Recent, Settling
 from mesh.core.storing import CHUNK, Chunk, Cursor, Store, StoreFull, TryAgain
 

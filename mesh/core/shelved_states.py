@@ -24,15 +24,11 @@ from mesh.core import columns, values
 from mesh.core.guard import Applied
 from mesh.core.owner import Owner, SlotPart, StageStates
 from mesh.core.shelf import Shelf
-from mesh.core.storing import Cursor, StoreError
+from mesh.core.storing import Cursor, StateUnreadable
 
 SMALL = 128  # bytes, packed
 SMALL_WEIGHT = 320  # key, state, their places in dicts
 PAGE_BYTES = 128 << 10  # of a slot's keys and states, read at once: a few milliseconds
-
-
-class StateUnreadable(StoreError):
-    """What the store has is whole, and no value of this application."""
 
 
 class Warm:

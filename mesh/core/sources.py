@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
 
 from mesh.app.connectors import Split
-from mesh.core.messages import SourceCount
+from mesh.core.messages.work import SourceCount
 
 OPEN_SPLITS = 16
 

@@ -19,8 +19,10 @@ from dataclasses import dataclass
 
 from mesh.app.connectors import Split
 from mesh.core.codec import MAX_TEXT, Malformed, encode_with_values
-from mesh.core.events import Effect, Transmit
-from mesh.core.messages import Message, NodeId, SplitsTaken, TakeSplits
+from mesh.core.events import Effect
+from mesh.core.events.planes import Transmit
+from mesh.core.messages import Message, NodeId
+from mesh.core.messages.work import SplitsTaken, TakeSplits
 from mesh.core.sources import Place, Sources, deal
 
 CONTROL = 0  # the channel

@@ -68,6 +68,10 @@ class StoreDamaged(StoreError):
         return f" at slot {self.slot}, stage {self.stage}, key {shown}"
 
 
+class StateUnreadable(StoreError):
+    """What the store has is whole, and no value of this application."""
+
+
 @dataclass(frozen=True)
 class Chunk:
     """Part of a slot: (stage, key, state) in order, and where the next chunk begins; None: this was the last."""

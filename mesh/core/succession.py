@@ -50,7 +50,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from mesh.core.table import ACTIVE, LOST, MAX_LEFT, PENDING, Seat, Slot, Table
+from mesh.core.slot import ACTIVE, LOST, PENDING, Slot
+from mesh.core.table import MAX_LEFT, Seat, Table
+from mesh.core.table_bytes import table_from_bytes
 
 GONE = -1  # the place of a seat that is not there any more
 
@@ -61,14 +63,14 @@ def value_fault(epoch: int, before: bytes | None, value: bytes, slots: int | Non
     `slots`: how many this node was started for.
     """
     try:
-        table = Table.from_bytes(value)
+        table = table_from_bytes(value)
     except ValueError as error:
         return str(error)
     if table.epoch != epoch:
         return f"a table of epoch {table.epoch} where one of epoch {epoch} belongs"
     if slots not in (None, len(table)):
         return f"a table of {len(table)} slots, where this node has {slots}"
-    return fault(None if before is None else Table.from_bytes(before), table)
+    return fault(None if before is None else table_from_bytes(before), table)
 
 
 def fault(old: Table | None, new: Table) -> str | None:

@@ -1,21 +1,17 @@
 """What the next table should be: a pure function of the present one and of what its proposer believes.
 
-Beliefs about members come first: who is dead is down (keeps its seat, loses its vote), who is back is up, who has ended
-(it said goodbye, or a new process has its name, or its home) loses what it had, and new members get seats: in the place
-of the process that they follow, if it had their name and role, else at the end. Who follows with the same home keeps
-the vote, as the memory of what it voted is the same; another home gets it when it has caught up. Then the slots
-that can move are levelled among the workers that are up and stay. What a member holds that is down stays pinned where
-it is, and is not counted: it may return with it. So does what its holder cannot give away, though it goes on
-working there; it goes back if it was to move. What is LOST starts again, empty, where an operator accepts that. Only
-few slots are PENDING at once, so that most of a busy mesh works on while some of it moves; the next ones follow
-as these arrive.
+Beliefs about members come first, see `seating`. Then the slots that can move are levelled among the workers that are
+up and stay. What a member holds that is down stays pinned where it is, and is not counted: it may return with it. So
+does what its holder cannot give away, though it goes on working there; it goes back if it was to move. Who has ended
+loses what it had; what is LOST starts again, empty, where an operator accepts that. Only few slots are PENDING at once,
+so that most of a busy mesh works on while some of it moves; the next ones follow as these arrive.
 
 Where slots have copies, `copying` says what becomes of each; that a slot is given up, or pinned, then needs all of them
 to have ended, or to be down. Who is down for a short time is expected back: until then nothing is levelled, and its
 slots, which others own by then, are filled again elsewhere.
 
-In a durable cluster a process takes its home's seat in place, at once, with all that is on its disk (`succession` says
-what that is good for). Nothing is LOST there unless an operator gives it up: any home may return.
+In a durable cluster a process takes its home's seat with all that is on its disk (`succession` says what that is good
+for). Nothing is LOST there unless an operator gives it up: any home may return.
 
 A merely suspected member changes nothing. A table that nothing speaks against yields None.
 
@@ -26,14 +22,15 @@ LOST while a process that may have it lives; there is always a worker.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from mesh.core.copying import backups_for, in_turn, renumbered, settled, urgent
-from mesh.core.electorate import MAX_VOTERS, electorate
-from mesh.core.messages import ALIVE, DEAD, LEFT, READY, STAYING, SUSPECT, Member, NodeId
+from mesh.core.messages.members import READY
 from mesh.core.rebalance import PINNED, rebalance
-from mesh.core.table import ACTIVE, LOST, MAX_LEFT, MAX_MEMBERS, PENDING, WITNESS, WORKER, Seat, Slot, Table
+from mesh.core.seating import Facts, Seating
+from mesh.core.slot import ACTIVE, LOST, PENDING, Slot
+from mesh.core.table import MAX_LEFT, Table
 
 T = TypeVar("T")
 
@@ -41,48 +38,9 @@ LEAST_MOVING = 16  # slots that are shipped at once: each pauses for as long as 
 MOVING_PART = 64  # of many slots, which have the fewer keys, one part in so many
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What a proposer believes."""
-
-    members: Mapping[NodeId, Member]
-    installed: Mapping[int, int]  # slot -> term at which all that it asks say that they hold what it wants
-    caught_up: Collection[NodeId]  # have shown that they hold the newest epoch
-    mourned: Collection[NodeId] = ()  # ended so long ago that what they had may be called lost; see `planner`
-    accepted: Mapping[int, int] = field(default_factory=dict)  # slot -> term at which its loss is accepted
-    absent: Collection[NodeId] = ()  # down, but for so short a time that they are expected back; see `planner`
-    rooted: Mapping[int, NodeId] = field(default_factory=dict)  # slot -> who has it, and cannot give it away
-    given_up: Mapping[int, int] = field(default_factory=dict)  # durable slots: at which term nobody shall wait for it
-
-
-def which_ended(seats: Sequence[Seat], members: Mapping[NodeId, Member]) -> list[bool]:
-    """Whose process said goodbye, or is dead and another lives under its name, or has a later one of its home alive."""
-    latest: dict[bytes, int] = {}
-    names: dict[str, None] = {}
-    for each in members.values():
-        if each.status <= SUSPECT:
-            latest[each.home] = max(each.boot, latest.get(each.home, 0))
-            names[each.name] = None
-    return [_has_ended(seat, members.get(seat.node), latest, names) for seat in seats]
-
-
-def _has_ended(seat: Seat, belief: Member | None, latest: Mapping[bytes, int], names: Collection[str]) -> bool:
-    if latest.get(seat.home, 0) > seat.boot or (belief is not None and belief.status == LEFT):
-        return True
-    if belief is None:
-        return not seat.up and seat.name in names  # never met: others may know it well
-    return belief.status == DEAD and seat.name in names
-
-
 def most_moving(slots: int) -> int:
     """How many of so many slots are shipped at once."""
     return max(LEAST_MOVING, slots // MOVING_PART)
-
-
-def spokesman(seat: Seat, members: Mapping[NodeId, Member]) -> Member | None:
-    """The latest process of a seat's home that is believed alive: it has the seat's vote."""
-    living = [each for each in members.values() if each.home == seat.home and each.status <= SUSPECT]
-    return max(living, key=lambda each: (each.boot, each.node), default=None)
 
 
 def next_table(table: Table, facts: Facts) -> Table | None:
@@ -114,87 +72,18 @@ class _Draft:
     def __init__(self, table: Table, facts: Facts) -> None:
         self.table = table
         self.facts = facts
-        self.ended = which_ended(table.members, facts.members)
-        self.seats = list(table.members)
-        self.returned = self._return() if table.durable else {}
-        self.there = [self._is_there(place, seat) for place, seat in enumerate(self.seats)]
-        self.waiting = any(self._waits(place, seat) for place, seat in enumerate(self.seats))
-        self.seats = [self._up_or_down(place, seat) for place, seat in enumerate(self.seats)]
+        self.seating = seating = Seating(table, facts)
+        self.seats, self.ended, self.there = seating.seats, seating.ended, seating.there  # the same lists
         self.slots = list(table.slots)
         self.busy: dict[int, None] = {}  # slots that this step has changed
         self.losers: dict[int, None] = {}  # places whose slots become LOST in this step
         self.shares: dict[int, str] = {}  # by place, the names of those that shall own the slots
         self.known: dict[object, dict[int, tuple[Slot, Any]]] = {}  # see `_once`; slots are kept: no other has their id
 
-    def _is_there(self, place: int, seat: Seat) -> bool:
-        """The process itself."""
-        belief = self.facts.members.get(seat.node)
-        return not self.ended[place] and (seat.up if belief is None else belief.status <= SUSPECT)
-
-    def _up_or_down(self, place: int, seat: Seat) -> Seat:
-        return replace(seat, up=self.there[place] or self._waits(place, seat))
-
-    def _waits(self, place: int, seat: Seat) -> bool:
-        """Until it is mourned, for a later process of its home, which then follows in its place and has its vote."""
-        latest = spokesman(seat, self.facts.members)
-        follows = latest is not None and latest.status == ALIVE and _follows(latest, seat)
-        return self.ended[place] and seat.up and seat.node not in self.facts.mourned and follows
-
-    def _leaving(self, seat: Seat) -> int:
-        belief = self.facts.members.get(seat.node)
-        return STAYING if belief is None else belief.leaving
-
-    # -- seats
-
-    def _return(self) -> dict[int, None]:
-        """Places whose home has a later process: that one has them from now on."""
-        returned: dict[int, None] = {}
-        for member in [each for claimants in self._claimants().values() for each in claimants]:
-            for place, seat in enumerate(self.seats):
-                if self.ended[place] and seat.home == member.home and _follows(member, seat):
-                    self.seats[place] = new_seat(member, voter=seat.voter)
-                    self.ended[place] = False
-                    returned[place] = None
-        return returned
-
     def welcome(self) -> None:
-        """New members whose name is free, or becomes free as its former process has ended: they start in its place."""
-        claims = self._claimants()
-        bound = self._bound() if claims else set()
-        for _, claimants in sorted(claims.items()):
-            member = claimants[0]
-            if len(claimants) == 1 and member.leaving == STAYING and self._has_room(member, bound):
-                self.seats.append(new_seat(member, voter=self._inherits(member)))
-                self.ended.append(False)
-                self.there.append(True)
-
-    def _claimants(self) -> dict[str, list[Member]]:
-        """By name, who has no seat; of one home only the latest."""
-        living = [each for each in self.facts.members.values() if each.status <= SUSPECT]
-        latest: dict[bytes, int] = {}
-        for each in living:
-            latest[each.home] = max(each.boot, latest.get(each.home, 0))
-        claims: dict[str, list[Member]] = {}
-        seated = {seat.node for seat in self.seats}
-        agreed = {seat.home: seat.boot for seat in self.seats}  # of an old copy there is nothing to welcome
-        for each in living:
-            fresh = each.node not in seated and each.node not in self.table.left
-            if fresh and each.status == ALIVE and each.boot == latest[each.home] > agreed.get(each.home, 0):
-                claims.setdefault(each.name, []).append(each)
-        return claims
-
-    def _inherits(self, member: Member) -> bool:
-        return any(_follows(member, seat) and seat.voter and seat.home == member.home for seat in self.table.members)
-
-    def _has_room(self, member: Member, bound: Collection[int]) -> bool:
-        """A witness in the place of a worker waits until the seat is gone: its slots must find another worker first."""
-        namesake = next((place for place, seat in enumerate(self.seats) if seat.name == member.name), None)
-        if any(seat.home == member.home and place != namesake for place, seat in enumerate(self.seats)):
-            return False  # the home had another name; that seat goes first
-        if namesake is None:
-            return len(self.seats) < MAX_MEMBERS
-        roles = (self.seats[namesake].role, member.role)
-        return self.ended[namesake] and not self.waiting and namesake not in bound and roles != (WORKER, WITNESS)
+        claims = self.seating.claimants()
+        if claims:
+            self.seating.welcome(claims, self._bound())
 
     def _bound(self) -> set[int]:
         """Places that some slot will name whatever is done in this step."""
@@ -202,13 +91,6 @@ class _Draft:
         copies = {place for slot in self.slots if slot.backups and not self._is_lost(slot) for place in slot.members}
         owners = {slot.owner for slot in pinned if not self._waits_in_vain(slot)}
         return copies | owners | {slot.donor for slot in pinned if slot.donor is not None}
-
-    def _eligible(self) -> list[int]:
-        """Places of the workers that shall own the slots; if all leave, one has to stay: the first that has not said
-        farewell, since nobody sends anything to one that has."""
-        up = [place for place, seat in enumerate(self.seats) if self.there[place] and seat.role == WORKER]
-        staying = [place for place in up if self._leaving(self.seats[place]) == STAYING]
-        return staying or sorted(up, key=lambda place: self._leaving(self.seats[place]) == READY)[:1]
 
     # -- slots
 
@@ -234,11 +116,11 @@ class _Draft:
         return slot if new == slot else new
 
     def _urgent(self, slot: Slot, claimed: bool, gone: Collection[int]) -> Slot:
-        return urgent(slot, claimed, self.there, gone, self.returned, copies=self.table.copies)
+        return urgent(slot, claimed, self.there, gone, self.seating.returned, copies=self.table.copies)
 
     def _going(self) -> set[int]:
         """Places that no slot shall name any more after this step, so that they go: of those that have ended."""
-        if self.waiting or not any(self.ended) or not self._eligible() or self.table.durable:
+        if self.seating.waiting or not any(self.ended) or not self.seating.eligible() or self.table.durable:
             return set()
         doomed = [slot for slot in self.slots if slot.status != LOST and all(self.ended[each] for each in slot.members)]
         held = {place for slot in doomed if not self._is_lost(slot) for place in slot.members}
@@ -246,8 +128,8 @@ class _Draft:
 
     def move(self) -> None:
         """Give up what is lost, and level the rest."""
-        eligible = {self.seats[place].name: place for place in self._eligible()}
-        if self.waiting or not eligible:
+        eligible = {self.seats[place].name: place for place in self.seating.eligible()}
+        if self.seating.waiting or not eligible:
             return  # who follows shall find its share where it is
         self.shares = {place: name for name, place in eligible.items()}
         target = self._target(eligible)
@@ -373,10 +255,10 @@ class _Draft:
     # -- the table
 
     def result(self) -> Table | None:
-        gone = self._gone()
-        stay = self._order(gone)
-        seats = self._with_votes([self.seats[place] for place in stay])
-        if not self._can_decide(seats):
+        gone = self.seating.gone(self._named())
+        stay = self.seating.order(gone)
+        seats = self.seating.with_votes(stay)
+        if not self.seating.can_decide(seats):
             return None
         left = tuple(self.seats[place].node for place in gone if self._left_properly(place))
         place_of = {old: new for new, old in enumerate(stay)}
@@ -384,58 +266,14 @@ class _Draft:
         table = replace(self.table, members=seats, slots=slots, left=(*self.table.left, *left)[-MAX_LEFT:])
         return None if table == self.table else replace(table, epoch=self.table.epoch + 1)
 
-    def _can_decide(self, seats: Sequence[Seat]) -> bool:
-        """Whether enough of those who would vote next are believed alive: else that table would be the last."""
-        voters = [seat for seat in seats if seat.voter]
-        alive = [seat.name for seat in voters if spokesman(seat, self.facts.members) is not None]
-        nodes = [seat.node for seat in voters]
-        return bool(voters) and electorate([(seat.name, seat.home) for seat in voters], nodes).enough(alive)
-
-    def _gone(self) -> list[int]:
-        """Places of those that have ended, or may go, and that no slot names; one worker that is up always stays."""
+    def _named(self) -> set[int | None]:
         distinct = {id(slot): slot for slot in self.slots}.values()
-        named: set[int | None] = {place for slot in distinct for place in (*slot.members, slot.joining)}
-        workers = [place for place, seat in enumerate(self.seats) if self.there[place] and seat.role == WORKER]
-        gone: list[int] = []
-        for place, seat in enumerate(self.seats):
-            may_go = self.there[place] and self._leaving(seat) == READY and workers != [place]
-            if place not in named and place not in self.returned and (may_go or self.ended[place]):
-                gone.append(place)
-                workers = [each for each in workers if each != place]
-        return gone
-
-    def _order(self, gone: Sequence[int]) -> list[int]:
-        """The places that stay; who follows a process of its name and role stands where that one stood."""
-        old = len(self.table.members)
-        heirs = {
-            place: new
-            for place in gone
-            for new in range(old, len(self.seats))
-            if (self.seats[new].name, self.seats[new].role) == (self.seats[place].name, self.seats[place].role)
-        }
-        kept = [heirs.get(place, place) for place in range(old) if place in heirs or place not in gone]
-        return kept + [place for place in range(old, len(self.seats)) if place not in kept]
+        return {place for slot in distinct for place in (*slot.members, slot.joining)}
 
     def _left_properly(self, place: int) -> bool:
-        return self._leaving(self.seats[place]) == READY and place not in self.losers
-
-    def _with_votes(self, seats: Sequence[Seat]) -> tuple[Seat, ...]:
-        """The first that are up and know what there is to know."""
-        may = [seat.node for seat in seats if seat.up and (seat.voter or seat.node in self.facts.caught_up)]
-        return tuple(replace(seat, voter=seat.node in may[:MAX_VOTERS]) for seat in seats)
-
-
-def _follows(member: Member, seat: Seat) -> bool:
-    return (member.name, member.role) == (seat.name, seat.role) and member.node != seat.node
+        return self.seating.leaving(self.seats[place]) == READY and place not in self.losers
 
 
 def _renumbered(slots: Sequence[Slot], place_of: Mapping[int, int]) -> tuple[Slot, ...]:
     known = {name: renumbered(slot, place_of) for name, slot in {id(slot): slot for slot in slots}.items()}
     return tuple(known[id(slot)] for slot in slots)
-
-
-def new_seat(member: Member, *, voter: bool) -> Seat:
-    return Seat(
-        member.name, member.node, member.endpoint, member.http, member.role, member.zone, voter, True, member.home,
-        member.boot,
-    )  # fmt: skip

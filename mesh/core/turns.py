@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from mesh.app.plan import Fragment, SourcePlan
-from mesh.core.events import Millis, ReadSplit
+from mesh.core.events import Millis
+from mesh.core.events.work import ReadSplit
 from mesh.core.pace import Pace
 from mesh.core.sources import Sources
 

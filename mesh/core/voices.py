@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mesh.core.electorate import Electorate, Voter
-from mesh.core.messages import Member, NodeId
+from mesh.core.messages import NodeId
+from mesh.core.messages.members import Member
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,9 +33,8 @@ from mesh.app.connectors import (
     writer_name,
 )
 from mesh.app.plan import Plan
-from mesh.core.events import (
-    Effect,
-    Event,
+from mesh.core.events import Effect, Event
+from mesh.core.events.work import (
     FlushSinks,
     ListSplits,
     ReadSplit,

@@ -7,13 +7,12 @@ Threads   main    pumps the sockets, then does one unit of the application's wor
 Locks     `_lock` guards the control side and the transport, `_turn` the data plane. The main thread has the turn but
           while it waits for something to do; whoever asks something then takes it, without the application's code.
 
-Where nothing pumps for DEAD_LOOP_S, not even the heart (C code that keeps the interpreter's lock), faulthandler ends
-the process: others have long declared it dead, and a node that cannot speak must not go on by itself.
+Where nothing pumps, not even the heart, the `watchdog` ends the process. What a node starts with is in `starting`, what
+its operator is told in `telling`.
 """
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import threading
 import time
@@ -23,35 +22,22 @@ from typing import Any
 
 from mesh.app.connectors import ConnectorError
 from mesh.app.plan import Plan
-from mesh.core.control import Identity
-from mesh.core.events import (
-    Departed,
-    Effect,
-    Envelope,
-    Event,
-    JobDone,
-    Log,
-    MemberChanged,
-    Millis,
-    Persist,
-    Persisted,
-    Rejected,
-    Stop,
-    Woke,
-)
+from mesh.core.events import Departed, Effect, Envelope, Event, Log, Millis, Persist, Persisted, Rejected, Stop, Woke
+from mesh.core.events.planes import MemberChanged
+from mesh.core.events.work import JobDone
 from mesh.core.membership.facts import Lagged, Leave
-from mesh.core.membership.tuning import LAN, LOOPBACK, WAN, Tuning
-from mesh.core.messages import ALIVE, STAYING, Member
+from mesh.core.membership.tuning import Tuning
+from mesh.core.messages.members import STAYING
 from mesh.core.node import Node
-from mesh.core.planner import Declared
 from mesh.core.storing import StoreError, StoreFailed
 from mesh.runtime.config import ClusterConfig, NodeConfig
 from mesh.runtime.data_dir import DataDir
 from mesh.runtime.errors import AppFailed, StartError
 from mesh.runtime.outside import Outside
-from mesh.runtime.store_place import Belongs, StorePlace, refuse_store
+from mesh.runtime.starting import identity_of, store_place, tuning_for, why_not
 from mesh.runtime.telling import Telling
 from mesh.runtime.transport import Transport, TransportError
+from mesh.runtime.watchdog import Watchdog
 from mesh.runtime.worker import Worker
 
 RECEIVE_AT_ONCE = 64  # messages a pump; then the application's work has its turn
@@ -62,8 +48,6 @@ DRAIN_S = 5.0  # how long a stop waits for what is on its way
 ABANDON_S = 15.0  # how long it waits for the application's code to come back at all; its parent gives up after 30
 FAREWELL_S = 0.1  # for the last datagrams to leave the process; who misses them finds out by probing
 MAX_WAIT_MS = 1_000  # of the main thread, when nothing is due
-DEAD_LOOP_S = 120
-REARM_MS = 5_000
 
 
 class Daemon:
@@ -88,7 +72,7 @@ class Daemon:
         self._turn = threading.Lock()  # held by the main thread, but for its waits; before it runs and after, too
         self._turn.acquire()
         self._data_dir = DataDir(node.data_dir, node.name) if node.data_dir else None
-        place = _store_place(cluster, node, plan, self._data_dir)
+        place = store_place(cluster, node, plan, self._data_dir)
         node_id = os.urandom(16)
         try:
             self._transport = Transport(node.listen, node_id)
@@ -96,9 +80,9 @@ class Daemon:
             raise StartError(str(error)) from None
         self.endpoint = node.advertise or self._transport.bound
         home, boot = self._data_dir.start() if self._data_dir else (node_id, 1)
-        identity = _identity(cluster, node, declared, plan, node_id, self.endpoint, join, home, boot)
+        identity = identity_of(cluster, node, declared, plan, node_id, self.endpoint, join, home, boot)
         stored = self._data_dir.records() if self._data_dir else {}
-        tuning = tuning or _tuning_for(cluster.network, self.endpoint)
+        tuning = tuning or tuning_for(cluster.network, self.endpoint)
         store = None
         try:
             store = place.open() if place else None
@@ -107,7 +91,7 @@ class Daemon:
             self._transport.close()
             if store is not None:
                 store.close()
-            raise _why_not(node, error) from None
+            raise why_not(node, error) from None
         part = f"{node.name}-{node_id[:3].hex()}"
         self.worker = Worker(
             self.node.data, part, self._transport.wake, self.node.inbox, store=store, at_once=self._at_once
@@ -121,7 +105,7 @@ class Daemon:
         self._pumped_at = self._now()
         self._pump_due_at = self._pumped_at  # later when there is nothing to do until then
         self._telling = Telling(self.node, node.name, declared, log, self._pumped_at)
-        self._armed_at = 0
+        self._watchdog = Watchdog()
         self.outside = Outside(
             self.node, self.worker, self._telling, self._lock,
             rejected=lambda: self._transport.rejected, order=self._order, is_over=lambda: self._exit_code is not None,
@@ -249,8 +233,8 @@ class Daemon:
             self.worker.close_store()
             if self._data_dir:
                 self._data_dir.close()
-        faulthandler.cancel_dump_traceback_later()
-        self._log.info("node.left", **self._counts())
+        self._watchdog.disarm()
+        self._log.info("node.left", **self._telling.counts(self._now()))
 
     def request_stop(self) -> None:
         """From any thread or signal handler: drain and leave."""
@@ -297,7 +281,7 @@ class Daemon:
                 return
             if self._pump_failure is not None:
                 raise self._pump_failure
-            self._arm(now)
+            self._watchdog.arm(now)
             if now - self._pump_due_at > LAG_MS:
                 self._perform(self.node.handle_control(Lagged(now - self._pump_due_at), now))
             self._pumped_at = self._pump_due_at = now
@@ -307,11 +291,6 @@ class Daemon:
             if deadline is not None and deadline <= now:
                 self._perform(self.node.handle_control(Woke(), now))
             self._telling.watch(now)
-
-    def _arm(self, now: Millis) -> None:
-        if now - self._armed_at > REARM_MS:
-            self._armed_at = now
-            faulthandler.dump_traceback_later(DEAD_LOOP_S, exit=True, file=2)
 
     def _until_next_deadline(self) -> int:
         with self._lock:
@@ -342,7 +321,7 @@ class Daemon:
                 case MemberChanged():
                     self._telling.beliefs_changed()  # membership itself logs what it believes
                 case JobDone():
-                    self._log.info("app.done", **self._counts())
+                    self._log.info("app.done", **self._telling.counts(self._now()))
                 case Departed():
                     self._departed = self._stopping = True  # nothing is left to drain; `run` says goodbye, returns 0
                 case Stop(sentence, exit_code):
@@ -366,76 +345,8 @@ class Daemon:
             if isinstance(effect, MemberChanged) and effect.before is None:
                 self._transport.forget(effect.member.endpoint)
 
-    def _counts(self) -> dict[str, Any]:
-        """What this node has done since there is a partition."""
-        report, formed_at = self.node.data.report(), self._telling.formed_at
-        return {
-            "name": self.config.name,
-            "seconds": 0.0 if formed_at is None else (self._now() - formed_at) / 1_000,
-            "records_in": sum(source.records for source in report.sources),
-            "records_keyed": report.records_keyed,
-            "records_out": report.records_out,
-            "keys": report.keys,
-            "failed": report.failed,
-            "first_failure": self.node.data.set_aside.first,
-        }
-
     def _order(self, event: Event) -> None:
         """What an operator wants of the cluster."""
         with self._lock:
             self._perform(self.node.handle_control(event, self._now()))
         self._transport.wake()
-
-
-def _store_place(cluster: ClusterConfig, node: NodeConfig, plan: Plan, data_dir: DataDir | None) -> StorePlace | None:
-    """Where the states of a durable cluster are; a witness has none. Raises StartError."""
-    if cluster.durability != "disk" or node.role != "worker":
-        if data_dir is not None:
-            refuse_store(data_dir, node.data_dir)
-        return None
-    if data_dir is None:
-        raise StartError(f"node {node.name} needs a data_dir to keep its states in")
-    place = StorePlace(data_dir, node.data_dir, Belongs(cluster.name, plan.fingerprint, cluster.slots, cluster.seed))
-    place.check()
-    return place
-
-
-def _why_not(node: NodeConfig, error: Exception) -> Exception:
-    if isinstance(error, ValueError):
-        return StartError(f"the data directory {node.data_dir} is of another version or cluster: {error}")
-    return StartError(f"node {node.name} cannot start: {error}") if isinstance(error, StoreError) else error
-
-
-def _identity(
-    cluster: ClusterConfig,
-    node: NodeConfig,
-    declared: tuple[NodeConfig, ...],
-    plan: Plan,
-    node_id: bytes,
-    endpoint: str,
-    join: tuple[str, ...],
-    home: bytes,
-    boot: int,
-) -> Identity:
-    seeds = [each.endpoint for each in declared if each.name != node.name]
-    return Identity(
-        me=Member(node_id, node.name, endpoint, node.http, node.role, node.zone, 1, ALIVE, STAYING, home, boot),
-        cluster=cluster.name,
-        slots=cluster.slots,
-        seed=cluster.seed,
-        graph=plan.fingerprint,
-        started=time.time_ns() // 1_000_000,
-        declared=tuple(Declared(each.name, each.role, each.zone) for each in declared),
-        expect=cluster.expect,
-        copies=cluster.copies,
-        seeds=tuple(dict.fromkeys([*join, *seeds])),
-        durable=cluster.durability == "disk",
-    )
-
-
-def _tuning_for(network: str, endpoint: str) -> Tuning:
-    """As the operator says, else by the address: nodes on one machine lose no packets, but they share its cores."""
-    named = {"loopback": LOOPBACK, "lan": LAN, "wan": WAN}
-    if network in named:
-        return named[network]
-    return LOOPBACK if endpoint.startswith(("tcp://127.", "tcp://localhost", "tcp://[::1]")) else LAN

@@ -20,9 +20,10 @@ import structlog
 
 from mesh.app.plan import Plan
 from mesh.core.data import DataPlane
-from mesh.core.events import Effect, Log, SlotsInstalled, TableAgreed
+from mesh.core.events import Effect, Log
+from mesh.core.events.planes import SlotsInstalled, TableAgreed
+from mesh.core.slot import ACTIVE, PENDING
 from mesh.core.storing import Store
-from mesh.core.table import ACTIVE, PENDING
 from mesh.runtime.data_dir import DataDir
 from mesh.runtime.store_place import Belongs, StorePlace
 from mesh.runtime.worker import Worker

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from mesh.core.table import Slot, Table
+from mesh.core.slot import Slot
+from mesh.core.table import Table
 from mesh.runtime.status import GivenUp, Waiting
 
 

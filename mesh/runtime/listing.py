@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mesh.core.events import ListingAsked
+from mesh.core.events.work import ListingAsked
 from mesh.core.keys import Key
 from mesh.core.places import START, from_text, to_text
 from mesh.runtime.status import KeysPage

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import groupby
 
-from mesh.core.messages import STAYING, SUSPECT, Member, NodeId
-from mesh.core.table import ACTIVE, PENDING, WORKER, Table
+from mesh.core.messages import NodeId
+from mesh.core.messages.members import STAYING, SUSPECT, Member
+from mesh.core.slot import ACTIVE, PENDING
+from mesh.core.table import WORKER, Table
 from mesh.runtime.status import Moving, Transfer
 
 

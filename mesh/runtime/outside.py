@@ -10,11 +10,12 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
-from mesh.core.events import AcceptLoss, AskToLeave, Event, Recover
+from mesh.core.events import Event
+from mesh.core.events.operator import AcceptLoss, AskToLeave, Recover
 from mesh.core.keys import Key
 from mesh.core.leaving import refusal
 from mesh.core.lookups import UNAVAILABLE
-from mesh.core.messages import SUSPECT
+from mesh.core.messages.members import SUSPECT
 from mesh.core.node import Node
 from mesh.runtime import giving_up, view
 from mesh.runtime.listing import keys_page

@@ -8,7 +8,8 @@ has PRICE points begins the next wait with looking. One that lasts longer costs 
 is idle, or hears something now and then, only sleeps.
 
 Between two looks the processor is offered to whoever else wants it, a thread of this process or another one: what looks
-takes only time that nobody needs. Where that cannot be done, nobody looks.
+takes only time that nobody needs. Is it away for AWAY_NS then, this process may have used up its ration of processor
+time, as containers have: it only sleeps for REST_NS. Where the processor cannot be offered, nobody looks.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from collections.abc import Callable, Iterable
 LOOK_NS = 1_000_000
 PRICE = 4  # of five waits that begin with looking, one may be in vain
 MOST_POINTS = 4 * PRICE
+AWAY_NS = 5_000_000  # longer than a turn of somebody else
+REST_NS = 10_000_000_000  # to be stopped once in a while is one in many waits
 _GIVE_WAY: Callable[[], None] | None = getattr(os, "sched_yield", None)
 
 
@@ -37,6 +40,7 @@ class Polling:
         self._clock = clock
         self._give_way = give_way
         self._points = 0
+        self._rests_until = 0
 
     def wait(self, timeout_ms: int) -> list[int]:
         """Those that are readable; none if the time was over first."""
@@ -44,7 +48,7 @@ class Polling:
         for descriptor in self._descriptors:
             poll.register(descriptor, select.POLLIN)
         started = self._clock()
-        looks = timeout_ms > 0 and self._points >= PRICE
+        looks = timeout_ms > 0 and self._points >= PRICE and started >= self._rests_until
         ready = (self._look(poll, started + LOOK_NS) if looks else []) or poll.poll(timeout_ms)
         if self._clock() - started >= LOOK_NS:
             self._points = max(0, self._points - PRICE)
@@ -55,7 +59,10 @@ class Polling:
     def _look(self, poll: select.poll, until: int) -> list[tuple[int, int]]:
         """For as long; then nothing."""
         ready: list[tuple[int, int]] = []
-        while self._give_way is not None and not ready and self._clock() < until:
+        now = self._clock()
+        while self._give_way is not None and not ready and now < until:
             self._give_way()
-            ready = poll.poll(0)
+            ready, before, now = poll.poll(0), now, self._clock()
+            if now - before >= AWAY_NS:
+                self._rests_until = now + REST_NS
         return ready

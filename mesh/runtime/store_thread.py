@@ -17,7 +17,8 @@ import threading
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
-from mesh.core.events import Event, StoreCommitted
+from mesh.core.events import Event
+from mesh.core.events.work import StoreCommitted
 from mesh.core.storing import Store, StoreError, TryAgain
 
 RETRY_S = 0.05  # after a commit for which there was no room

@@ -12,7 +12,7 @@ from collections import Counter
 from typing import Any
 
 from mesh.core.events import Millis
-from mesh.core.messages import STAYING
+from mesh.core.messages.members import STAYING
 from mesh.core.node import Node
 from mesh.runtime import view
 from mesh.runtime.config import NodeConfig
@@ -79,3 +79,17 @@ class Telling:
             event = "node.ready_again" if self._ever_ready else "node.ready"
             self._log.info(event, name=self._name, epoch=view.epoch(self._node))
             self._ever_ready = True
+
+    def counts(self, now: Millis) -> dict[str, Any]:
+        """What this node has done since there is a partition."""
+        report, formed_at = self._node.data.report(), self.formed_at
+        return {
+            "name": self._name,
+            "seconds": 0.0 if formed_at is None else (now - formed_at) / 1_000,
+            "records_in": sum(source.records for source in report.sources),
+            "records_keyed": report.records_keyed,
+            "records_out": report.records_out,
+            "keys": report.keys,
+            "failed": report.failed,
+            "first_failure": self._node.data.set_aside.first,
+        }

@@ -7,9 +7,12 @@ from itertools import groupby
 
 from mesh.core.data import DataPlane
 from mesh.core.keys import Key, hash_key, interval_of_slot, slot_of_hash
-from mesh.core.messages import ALIVE, DEAD, STATUS_NAMES, STAYING, SUSPECT, Member, NodeId, Report
+from mesh.core.messages import NodeId
+from mesh.core.messages.members import ALIVE, DEAD, STATUS_NAMES, STAYING, SUSPECT, Member
+from mesh.core.messages.work import Report
 from mesh.core.node import Node
-from mesh.core.table import Seat, Slot, Table
+from mesh.core.slot import Slot
+from mesh.core.table import Seat, Table
 from mesh.runtime.config import NodeConfig
 from mesh.runtime.status import (
     Metric,

@@ -14,21 +14,18 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from mesh.core.data import DataPlane
-from mesh.core.events import (
+from mesh.core.events import Effect, Event, Millis, Woke
+from mesh.core.events.planes import TableAgreed
+from mesh.core.events.work import (
     Answered,
     CommitStore,
-    Effect,
-    Event,
     FlushSinks,
     JobDone,
     Listed,
     ListingAsked,
     ListSplits,
     LookupAsked,
-    Millis,
     ReadSplit,
-    TableAgreed,
-    Woke,
     WriteSink,
 )
 from mesh.core.kept_reading import SAVE_MS

@@ -12,7 +12,8 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import combinations
 
 from mesh.core.messages import NodeId
-from mesh.core.table import ACTIVE, LOST, WORKER, Slot, Table
+from mesh.core.slot import ACTIVE, LOST, Slot
+from mesh.core.table import WORKER, Table
 
 
 def moves_fault(before: Table, after: Table, asked_to_leave: Collection[NodeId]) -> str | None:

@@ -11,9 +11,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mesh.core import codec
-from mesh.core.events import Delivered, Effect, Rejected, Transmit
+from mesh.core.events import Effect, Rejected
+from mesh.core.events.planes import Delivered, Transmit
 from mesh.core.membership.merge import rank
-from mesh.core.messages import Batch, BatchDone, Member, NodeId
+from mesh.core.messages import NodeId
+from mesh.core.messages.members import Member
+from mesh.core.messages.work import Batch, BatchDone
 from mesh.core.packing import OWN_BATCHES
 from mesh.core.table import Table
 from mesh.sim.epochs import Epochs

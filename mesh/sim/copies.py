@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from mesh.core.messages import NodeId
-from mesh.core.table import ACTIVE, LOST, WORKER, Slot, Table
+from mesh.core.slot import ACTIVE, LOST, Slot
+from mesh.core.table import WORKER, Table
 
 
 def copies_fault(

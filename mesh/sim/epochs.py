@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mesh.core.messages import NodeId
+from mesh.core.slot import ACTIVE, PENDING
 from mesh.core.succession import fault
-from mesh.core.table import ACTIVE, PENDING, Table
+from mesh.core.table import Table
+from mesh.core.table_bytes import table_from_bytes, table_to_bytes
 from mesh.sim.bound import moves_fault
 from mesh.sim.copies import copies_fault
 from mesh.sim.violation import Violation
@@ -60,7 +62,7 @@ class Epochs:
 
     def _remembered(self, epoch: int) -> Table | None:
         values = (each.node.control.agreement._history.get(epoch) for each in self._world.processes)
-        return next((Table.from_bytes(value) for value in values if value is not None), None)
+        return next((table_from_bytes(value) for value in values if value is not None), None)
 
     def _check(self, table: Table, before: Table | None) -> None:
         told = fault(before, table)
@@ -105,4 +107,4 @@ class Epochs:
 def _has_accepted(process: Process, table: Table) -> bool:
     """Or holds it, or a later one: then it has learnt that this one was chosen."""
     agreement = process.node.control.agreement
-    return agreement._vote.accepted == table.to_bytes() or agreement.epoch >= table.epoch
+    return agreement._vote.accepted == table_to_bytes(table) or agreement.epoch >= table.epoch

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from mesh.core.events import Millis
 from mesh.core.handoff import HandOff
-from mesh.core.messages import ALIVE, SUSPECT
+from mesh.core.messages.members import ALIVE, SUSPECT
 from mesh.core.table import WORKER, Table
 from mesh.sim.copies import unfinished
 from mesh.sim.kept_ledger import KeptLedger

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from mesh.core.keys import hash_key, slot_of_hash
 from mesh.core.messages import NodeId
-from mesh.core.table import ACTIVE, Slot, Table
+from mesh.core.slot import ACTIVE, Slot
+from mesh.core.table import Table
 from mesh.sim.violation import Violation
 
 if TYPE_CHECKING:

@@ -19,24 +19,13 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from mesh.core.control import Identity
-from mesh.core.events import (
-    AskToLeave,
-    Departed,
-    Effect,
-    Envelope,
-    Event,
-    JobDone,
-    Log,
-    MemberChanged,
-    Millis,
-    Persist,
-    Persisted,
-    Rejected,
-    Stop,
-    Woke,
-)
+from mesh.core.events import Departed, Effect, Envelope, Event, Log, Millis, Persist, Persisted, Rejected, Stop, Woke
+from mesh.core.events.operator import AskToLeave
+from mesh.core.events.planes import MemberChanged
+from mesh.core.events.work import JobDone
 from mesh.core.membership.facts import Lagged, Leave
-from mesh.core.messages import Member, NodeId
+from mesh.core.messages import NodeId
+from mesh.core.messages.members import Member
 from mesh.core.node import Node
 from mesh.sim.instruments import Instruments, WatchedWorker
 from mesh.sim.violation import Violation

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from mesh.core.events import LookupAsked
+from mesh.core.events.work import LookupAsked
 from mesh.core.lookups import UNAVAILABLE
 from mesh.core.owner import ABSENT, FOUND
 from mesh.sim.violation import Violation

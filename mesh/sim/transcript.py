@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from mesh.core import codec
 from mesh.core.events import Log, Millis, Rejected
-from mesh.core.messages import Frame, Introduction, Member, Message
+from mesh.core.messages import Message
+from mesh.core.messages.links import Frame
+from mesh.core.messages.members import Introduction, Member
 
 if TYPE_CHECKING:
     from mesh.sim.process import Process

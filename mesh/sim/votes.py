@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from mesh.core import codec
-from mesh.core.messages import KINDS, Accept, Accepted, Message, Promise
+from mesh.core.messages import Message
+from mesh.core.messages.epochs import Accept, Accepted, Promise
+from mesh.core.messages.kinds import KINDS
 from mesh.sim.violation import Violation
 
 if TYPE_CHECKING:

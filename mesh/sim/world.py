@@ -15,7 +15,8 @@ from typing import Any
 from mesh.core.control import Identity
 from mesh.core.events import Millis
 from mesh.core.leaving import refusal
-from mesh.core.messages import ALIVE, STAYING, Member, NodeId
+from mesh.core.messages import NodeId
+from mesh.core.messages.members import ALIVE, STAYING, Member
 from mesh.sim import goals
 from mesh.sim.checkers import Checkers
 from mesh.sim.clients import Clients

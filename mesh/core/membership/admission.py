@@ -24,10 +24,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from random import Random
 
-from mesh.core.events import Approach, Effect, Event, Log, MemberChanged, Millis, Received, Rejected, Stop, Woke
+from mesh.core.events import Approach, Effect, Event, Log, Millis, Received, Rejected, Stop, Woke
+from mesh.core.events.planes import MemberChanged
 from mesh.core.membership.facts import Admitted
 from mesh.core.membership.merge import MAX_MEMBERS, implausible
-from mesh.core.messages import SUSPECT, Hello, Introduction, Member, NodeId, Refused, Welcome
+from mesh.core.messages import NodeId
+from mesh.core.messages.members import SUSPECT, Hello, Introduction, Member, Refused, Welcome
 
 FIRST_PAUSE = 200  # ms between the first two Hellos to one address
 LONGEST_PAUSE = 5_000  # ms; an address that is down costs one message in so long

@@ -20,7 +20,8 @@ from mesh.core.membership.gossip import Rumours
 from mesh.core.membership.probe import Prober
 from mesh.core.membership.roster import Roster
 from mesh.core.membership.suspicion import Suspicions
-from mesh.core.messages import ALIVE, DEAD, LEFT, SUSPECT, Member, NodeId
+from mesh.core.messages import NodeId
+from mesh.core.messages.members import ALIVE, DEAD, LEFT, SUSPECT, Member
 
 
 class Beliefs:

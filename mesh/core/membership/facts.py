@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mesh.core.events import Effect, Event, Millis
-from mesh.core.messages import Member, NodeId
+from mesh.core.messages import NodeId
+from mesh.core.messages.members import Member
 
 
 @dataclass(frozen=True, slots=True)

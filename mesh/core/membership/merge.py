@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 from typing import TypeAlias
 
-from mesh.core.messages import ALIVE, LEFT, READY, STAYING, Member
+from mesh.core.messages.members import ALIVE, LEFT, READY, STAYING, Member
 
 MAX_MEMBERS = 10_000  # the table of a node: 2 MB as one push-pull message, and far above what one mesh is made for
 MAX_JUMP = 1_000_000  # honest incarnations grow by one a refutation: years of flapping

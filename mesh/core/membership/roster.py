@@ -12,9 +12,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mesh.core.events import MemberChanged, Millis
+from mesh.core.events import Millis
+from mesh.core.events.planes import MemberChanged
 from mesh.core.membership.merge import MAX_MEMBERS, implausible, leaps, newer
-from mesh.core.messages import DEAD, SUSPECT, Member, NodeId
+from mesh.core.messages import NodeId
+from mesh.core.messages.members import DEAD, SUSPECT, Member
 
 MAX_GRAVES = MAX_MEMBERS  # as many again; past that the oldest is dropped, which only very old news could notice
 

@@ -18,7 +18,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from random import Random
 
-from mesh.core.events import Effect, Event, HandedOver, Millis, Received, Rejected, Send, StartLeaving, Woke
+from mesh.core.events import Effect, Event, Millis, Received, Rejected, Send, Woke
+from mesh.core.events.planes import HandedOver, StartLeaving
 from mesh.core.membership.beliefs import Beliefs
 from mesh.core.membership.facts import Admitted, Heard, Lagged, Leave, Missed
 from mesh.core.membership.gossip import times_to_tell
@@ -26,7 +27,8 @@ from mesh.core.membership.merge import MAX_MEMBERS
 from mesh.core.membership.probe import Probe, Prober
 from mesh.core.membership.suspicion import Suspicion, Suspicions
 from mesh.core.membership.tuning import Tuning
-from mesh.core.messages import (
+from mesh.core.messages import Message, NodeId
+from mesh.core.messages.members import (
     ALIVE,
     DEAD,
     LEAVING,
@@ -36,9 +38,7 @@ from mesh.core.messages import (
     Ack,
     Gossip,
     Member,
-    Message,
     Nack,
-    NodeId,
     Ping,
     PingReq,
     PushPull,

@@ -1,0 +1,85 @@
+"""The number of each message on the wire: the first item of what travels. What is not in this table does not travel."""
+
+from __future__ import annotations
+
+from mesh.core.messages import Message
+from mesh.core.messages.epochs import (
+    Accept,
+    Accepted,
+    Booted,
+    BootKnown,
+    Chosen,
+    EpochHeld,
+    EpochKnown,
+    Installed,
+    LeaveAsked,
+    LossAccepted,
+    Outbid,
+    Prepare,
+    Promise,
+)
+from mesh.core.messages.links import Frame, LinkAck, LinkProbe
+from mesh.core.messages.members import Ack, Gossip, Hello, Nack, Ping, PingReq, PushPull, Refused, Welcome
+from mesh.core.messages.outside import ClaimLines, Found, Inject, Injected, KeysAsked, KeysTold, LinesClaimed, Lookup
+from mesh.core.messages.states import (
+    ChunksTaken,
+    LaneMark,
+    OutputsKept,
+    PackPart,
+    PacksFreed,
+    PacksTaken,
+    SlotChunk,
+    SlotSettled,
+)
+from mesh.core.messages.work import Batch, BatchDone, Farewell, FarewellHeard, Report, SplitsTaken, TakeSplits
+
+KINDS: dict[int, type[Message]] = {
+    1: Hello,
+    2: Welcome,
+    3: Refused,
+    4: Ping,
+    5: Ack,
+    6: PingReq,
+    7: Nack,
+    8: PushPull,
+    9: Gossip,
+    20: Prepare,
+    21: Promise,
+    22: Accept,
+    23: Accepted,
+    24: Outbid,
+    25: Chosen,
+    26: EpochKnown,
+    27: EpochHeld,
+    28: Booted,
+    29: BootKnown,
+    30: Installed,
+    31: LeaveAsked,
+    32: LossAccepted,
+    40: Frame,
+    41: LinkAck,
+    42: LinkProbe,
+    60: Report,
+    61: Batch,
+    62: BatchDone,
+    63: Lookup,
+    64: Found,
+    65: SlotChunk,
+    66: ChunksTaken,
+    67: SlotSettled,
+    68: TakeSplits,
+    69: SplitsTaken,
+    70: Farewell,
+    71: FarewellHeard,
+    72: PackPart,
+    73: PacksFreed,
+    74: LaneMark,
+    75: PacksTaken,
+    76: OutputsKept,
+    80: KeysAsked,
+    81: KeysTold,
+    90: Inject,
+    91: Injected,
+    92: ClaimLines,
+    93: LinesClaimed,
+}
