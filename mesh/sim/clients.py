@@ -25,7 +25,8 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
-from mesh.core.events import Event, LinesPosted, Millis, RecordAsked
+from mesh.core.events import Event, Millis
+from mesh.core.events.work import LinesPosted, RecordAsked
 from mesh.sim.posted import COMMITTED, Attempt, Posted
 from mesh.sim.workload import NOTED, NOTES, Line, Record, key_of_note
 
