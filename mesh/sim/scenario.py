@@ -95,7 +95,7 @@ class Scenario:
             *([f"may come: {joiners}"] if joiners else []),
             f"network: {kind} timing, {self.conditions}",
             f"work: {self.workload.records()} records, {stages}; {self.slots} slots{self._copies_in_words()}",
-            *([f"clients: {len(self.producers)} producers, {len(self.notes)} notes"] if self.notes else []),
+            *([f"clients: {len(self.producers)} producers, {len(self.notes)} notes"] if self.workload.notes else []),
             f"flow: windows of {self.window_bytes} bytes, batches of {self.batch_records} records",
         ]
 
