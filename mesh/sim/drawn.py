@@ -50,7 +50,7 @@ def clients_of(seed: int, workload: Workload) -> tuple[Workload, tuple[Producer,
     who = random.choice(WHO)
     if who == "nobody" or not workload.stages:
         return workload, (), ()
-    notes = tuple(_random_note(random) for _ in range(random.choice((3, 10, 20))))
+    notes = tuple(_random_note(random) for _ in range(random.choice((5, 20, 60))))
     producers = tuple(_random_producer(random) for _ in range(random.randint(1, 3) if who == "producers" else 0))
     return with_clients(workload, random, producers), producers, notes
 
