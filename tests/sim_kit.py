@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from mesh.core.membership.tuning import LOOPBACK
+from mesh.sim.clients import Note, Producer
+from mesh.sim.drawn import with_clients
 from mesh.sim.faults import Fault
 from mesh.sim.network import Conditions, Letter, Network
 from mesh.sim.scenario import NAMES, Scenario, Setup, scenario_of
@@ -63,6 +65,22 @@ def coming(*faults: Fault, workers: int = 3, joiners: int = 2, disks: bool = Fal
     names = NAMES[workers : workers + joiners]
     setups = tuple(Setup(name, "worker", disks, 0, (NAMES[0],)) for name in names)
     return scenario(*faults, workers=workers, disks=disks, joiners=setups, pace=400)
+
+
+EAGER = Producer(1_000, (8,) * 12, 200, 50, loses=300, late=100)  # it asks again before it can be answered
+
+
+def posted(plain: Scenario, producer: Producer = EAGER, many: int = 2, notes: tuple[Note, ...] = ()) -> Scenario:
+    """Such a cluster in which nothing is read, and these producers post all that there is."""
+    producers = (producer,) * many
+    workload = Workload(plain.workload.stages, (), 3, False)
+    with_lines = with_clients(workload, Random(1), producers)
+    return dataclasses.replace(plain, workload=with_lines, producers=producers, notes=notes)
+
+
+def noted(plain: Scenario, notes: tuple[Note, ...]) -> Scenario:
+    """Such a cluster with its job, and notes that come meanwhile."""
+    return dataclasses.replace(plain, workload=with_clients(plain.workload, Random(1), ()), notes=notes)
 
 
 def finished(scenario: Scenario) -> tuple[World, Summary]:

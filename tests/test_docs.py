@@ -24,6 +24,7 @@ import pytest
 from tests.test_kept_mutants import MUTANTS as KEPT_MUTANTS
 from tests.test_moving_mutants import MOVING_MUTANTS
 from tests.test_mutants import MUTANTS
+from tests.test_mutants_clients import MUTANTS as CLIENT_MUTANTS
 from tests.test_mutants_comings import MUTANTS as COMING_MUTANTS
 from tests.test_shelf_worlds import MUTANTS as STORE_MUTANTS
 from tests.test_sim_stores import SIMULATED_MUTANTS
@@ -185,7 +186,7 @@ def test_the_protocol_page_names_the_mutants_that_there_are() -> None:
     table = (ROOT / "docs" / "protocol.md").read_text().partition("| mutants that it catches |")[2]
     rows = [row.split("|")[3] for row in table.split("\n\n")[0].splitlines()[2:]]
     assert sorted(re.findall(r"`(\w+)`", "".join(rows))) == sorted(
-        mutant.__name__ for mutant, _, _ in MUTANTS + COMING_MUTANTS
+        mutant.__name__ for mutant, _, _ in MUTANTS + COMING_MUTANTS + CLIENT_MUTANTS
     )
 
 

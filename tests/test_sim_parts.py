@@ -11,10 +11,11 @@ import pytest
 
 from mesh.core.link import Links
 from mesh.runtime.embedded import Embedded
+from mesh.sim.drawn import random_workload
 from mesh.sim.ledger import Ledger
 from mesh.sim.network import Conditions, Letter, Network
 from mesh.sim.scenario import scenario_of
-from mesh.sim.workload import Line, Record, StageShape, random_workload, tally
+from mesh.sim.workload import Line, Record, StageShape, tally
 from tests.sim_kit import small_workload
 from tools import simulate
 

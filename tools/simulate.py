@@ -128,7 +128,7 @@ def _survives(seed: int, settings: dict[str, Any], totals: Counter[str]) -> bool
         return False
     totals.update(simulated=summary.simulated, records=summary.records, messages=summary.messages, lost=summary.lost)
     totals.update(doubled=summary.doubled, suspicions=summary.suspicions, reads=summary.reads, done=summary.done)
-    totals.update(moved=summary.moved, left=summary.left, fences=summary.fences)
+    totals.update(moved=summary.moved, left=summary.left, fences=summary.fences, requests=summary.requests)
     return True
 
 
@@ -152,7 +152,8 @@ def _total(totals: Counter[str], seconds: float, failed: int) -> str:
         f"({totals['seeds'] / seconds:.1f} a second): {verdict}\n"
         f"{totals['simulated'] / 3_600_000:.1f} hours simulated; {totals['faults']} faults; {totals['suspicions']} "
         f"suspicions; {totals['messages']} messages, {totals['lost']} lost, {totals['doubled']} doubled; "
-        f"{totals['records']} arrivals of records; {totals['reads']} reads; {totals['done']} jobs done; "
+        f"{totals['records']} arrivals of records; {totals['reads']} reads; {totals['requests']} requests of clients; "
+        f"{totals['done']} jobs done; "
         f"{totals['moved']} slots moved; {totals['left']} members left; {totals['fences']} times a minority stopped"
     )
 

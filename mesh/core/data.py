@@ -307,6 +307,8 @@ class DataPlane:
         """Levels drained, sinks flushed."""
         while self._reading.ended() and self.progress.may_drain() and self.quiet():
             self.progress.drain()
+            if self.progress.drained > 1:
+                self._posts.end()
         if self.progress.may_flush():
             self.progress.flush()
             self._effects.append(FlushSinks())

@@ -2,9 +2,10 @@
 
 States    of a piece: queued -> looked at record by record, in units -> answered, once, after its last record.
 A record is refused if its slot is not ACTIVE here, or waits for its former owner (`handoff.shut`), or if what its stage
-feeds has no room; and once one of a slot is refused, all that follow of that slot in the piece are, so that a key's
-records stay in order. One that was applied before is known, and not applied again. All others are applied like any
-batch's, and remembered in the same step as they are applied, so that no retry can come between.
+feeds has no room, or gets nothing any more (`ended`); and once one of a slot is refused, all that follow of that slot
+in the piece are, so that a key's records stay in order. One that was applied before is known, and not applied again.
+All others are applied like any batch's, and remembered in the same step as they are applied, so that no retry can come
+between.
 
 A batch says under which epoch it was packed, a piece need not: whoever asks has only one piece for a slot on its way at
 a time, and a slot that is ACTIVE here, in the newest table that this node knows, is ACTIVE nowhere else.
@@ -90,6 +91,7 @@ class Injects:
         self._queue: deque[Piece] = deque()
         self._paces = [Pace(FIRST_RECORDS, MOST_RECORDS) for _ in plan.stages]
         self.records_keyed = 0
+        self.ended = False  # every worker has claimed that it is asked for nothing any more
 
     def empty(self) -> bool:
         return not self._queue
@@ -163,7 +165,7 @@ class Injects:
         plan = self._plan.stages[piece.inject.stage]
         here, shut = self._handoff.holdings.active, self._handoff.shut(plan.level)
         never = piece.epoch + 1
-        has_room = self._emitting.may_emit(plan.fragment)
+        has_room = self._emitting.may_emit(plan.fragment) and not self.ended
         verdict_on = self._verdicts(piece)
         chosen = []
         for index in range(start, end):

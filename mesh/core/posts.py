@@ -92,6 +92,11 @@ class Posts:
     def _answered_here(self, answer: Injected | LinesClaimed) -> None:
         self.answered(self._me, answer)
 
+    def end(self) -> None:
+        """Every worker has claimed that it takes nothing from outside any more. Who has come since has not, and may be
+        asked: what it passes on is refused."""
+        self._injects.ended = True
+
     def set_table(self, table: TableAgreed) -> None:
         self._ingest.set_table(table, self._emitting.now)
 

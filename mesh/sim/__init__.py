@@ -12,7 +12,9 @@ everything, so one number replays a run. `tools/simulate.py` is its command.
     workload    an application whose every record says who      instruments what it tells of a process
     ledger      what became of every record                     reads       single states, asked for at any time
     kept_ledger the same where slots have copies, by branches   copies      what may become of these
+    clients     producers that try again through other nodes    posted      what these are told, and is it true
     checkers    the rules, after every event; parts of it are   epochs, votes, bound (of moves), owners, touch
     goals       what must be true in the end                    transcript  a run in words
+    drawn       workloads and clients, as a seed has them       connectors  where the workload reads and writes
     violation   what all of these raise
 """

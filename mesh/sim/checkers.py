@@ -76,8 +76,12 @@ class Checkers:
         if self.epochs.pumped(process):
             self.touch.learnt(process)
 
-    def stepping(self, process: Process, stage: int, record: Record) -> None:
-        self.owners.stepping(process, stage, record)
+    def stepping(self, process: Process, stage: int, key: Any) -> None:
+        self.owners.stepping(process, stage, key)
+
+    def reign_of(self, worker: NodeId, key: Any) -> int:
+        """With one copy there is one reign."""
+        return 0 if self._world.scenario.copies == 1 else self.owners.reign_of(worker, key)
 
     def reading(self, process: Process) -> None:
         """Called in the source."""
@@ -178,7 +182,8 @@ class Checkers:
     def _check_outsider(self, process: Process) -> None:
         if process.id not in self.seated:
             data = process.node.data
-            if data.owner.key_count() or data.records_keyed or any(count.records for count in data.sources.counts()):
+            read = data.sources.counts()[: self._world.scenario.workload.read_sources]  # anybody may be posted to
+            if data.owner.key_count() or data.records_keyed or any(count.records for count in read):
                 raise Violation("A7", f"{process.name} is not a member and works")
 
     def _check_claims(self, process: Process) -> None:
@@ -212,6 +217,9 @@ class Checkers:
     def job_done(self, process: Process) -> None:
         if not self._world.ledger.complete():
             raise Violation("E7", f"{process.name} says that the job is done, and it is not")
+        unwritten = self._world.clients.posted.unwritten()
+        if unwritten is not None:
+            raise Violation("E7", f"{process.name} says that the job is done, and {unwritten}")
 
     def rejected(self, process: Process, rejected: Rejected) -> None:
         """Nobody lies in these worlds."""

@@ -5,6 +5,7 @@ enough voters live: all the living have seats that are up and the dead have none
     nodes; what can move is spread evenly; who was asked to leave is gone
 with copies: each slot of which one lives has as many as there shall be, or as there are workers
 nobody died who had work: the job is done everywhere, and states and outputs are those of a single process
+with producers a job has no end: instead each of them knows that all its lines are committed
 somebody did: the living have worked off whatever does not need the dead; nobody says that the job is done
 """
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 PATIENCE: Millis = 90_000  # from the calm on; the slowest are batches of one record on a late network
 SLOW_READS = 40  # and for so many reads of a source at the scenario's pace, as one node may have all of them
 SETTLED: Millis = 3_000  # without a member nothing says that it is over: look a little longer
+ANSWERED_WITHIN: Millis = 10_000  # whatever clients ask
 
 
 def unmet(world: World) -> str | None:
@@ -145,18 +147,22 @@ def _work(world: World, living: list[Process]) -> str | None:
     members = [process for process in living if process.id in world.checkers.seated]
     if not world.checkers.owners.can_decide():
         return None
-    for process in members:
-        if not process.job_done:
-            return f"the job is not done, says {process.name}"
-    return _states(world, members) or _reports(members)
+    unwritten = world.clients.posted.unwritten()
+    return _undone(world, members) or unwritten or _states(world, members) or _reports(members)
+
+
+def _undone(world: World, members: list[Process]) -> str | None:
+    if world.scenario.producers:
+        return world.clients.waiting() or (None if world.ledger.complete() else "something is missing")
+    return next((f"the job is not done, says {process.name}" for process in members if not process.job_done), None)
 
 
 def _kept_work(world: World, living: list[Process]) -> str | None:
     members = [process for process in living if process.id in world.checkers.seated]
     if not world.checkers.owners.can_decide():
         return None
-    waits = next((f"the job is not done, says {process.name}" for process in members if not process.job_done), None)
-    return waits or (None if world.ledger.complete() else "something is missing") or _states(world, members)
+    missing = None if world.ledger.complete() else "something is missing"
+    return _undone(world, members) or missing or world.clients.posted.unwritten() or _states(world, members)
 
 
 def _without_the_dead(world: World, living: set[bytes]) -> str | None:
@@ -189,6 +195,9 @@ def _states(world: World, members: list[Process]) -> str | None:
         ]
         if len(found) != len(expected) or dict(found) != expected:
             return f"the states of stage {stage} are not those of a single process"
+    stages = [each.node.data.owner.stages[-1].states for each in members] if world.scenario.workload.notes else []
+    if {key: count for states in stages for key, count in states.items()} != world.clients.posted.counts():
+        return "the states of the notes are not what counts"
     if isinstance(world.ledger, KeptLedger):
         return None  # what is set aside may be so again, by the next owner
     set_aside = sum(process.node.data.set_aside.count for process in world.processes)
@@ -224,7 +233,9 @@ def _counted(world: World, members: list[Process]) -> str | None:
 
 def _answers(world: World) -> str | None:
     waiting = [question for question in world.reads.open.values() if question.process.alive]
-    return f"a question to {waiting[0].process.name} has not been answered" if waiting else None
+    if waiting:
+        return f"a question to {waiting[0].process.name} has not been answered"
+    return world.clients.late(ANSWERED_WITHIN)
 
 
 def _reports(members: list[Process]) -> str | None:

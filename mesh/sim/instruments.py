@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mesh.core.events import Millis
 from mesh.runtime.worker import Worker
-from mesh.sim.workload import Line, Record
+from mesh.sim.workload import NOTED, Line, Record, key_of_note
 
 if TYPE_CHECKING:
     from mesh.sim.process import Process
@@ -29,7 +29,8 @@ class WatchedWorker(Worker):
         self._process.writing.commit(number)
 
     def _answer(self, number: int, outcome: str, state: bytes) -> None:
-        self._world.reads.answer(self._process, number, outcome, state)
+        asked = self._world.reads if number > 0 else self._world.clients
+        asked.answer(self._process, number, outcome, state)
 
 
 class Instruments:
@@ -48,11 +49,25 @@ class Instruments:
     def stepping(self, stage: int, record: Record, count: int) -> None:
         if self.toil == 0:
             self._toiled(self._process.random.randint(0, 2))
-        self._world.checkers.stepping(self._process, stage, record)
+        self._world.checkers.stepping(self._process, stage, self._world.scenario.workload.key(stage, record[2]))
+        if stage == 0:
+            self._world.clients.posted.taking(record)
         self._world.ledger.stepping(self._process.id, stage, record, count)
 
     def writing(self, sink: str, items: Sequence[Any]) -> None:
-        self._world.ledger.writing(sink, items)
+        if sink == NOTED:
+            self._world.clients.posted.writing(items)
+        else:
+            self._world.ledger.writing(sink, items)
+
+    def noting(self, note: Record, count: int) -> None:
+        """The stage of notes works on one."""
+        key = key_of_note(note)
+        if self.toil == 0:
+            self._toiled(self._process.random.randint(0, 2))
+        self._world.checkers.stepping(self._process, len(self._world.scenario.workload.stages), key)
+        reign, is_done = self._world.checkers.reign_of(self._process.id, key), self._process.job_done
+        self._world.clients.posted.noting(reign, note, count, is_done=is_done)
 
     def random(self) -> Random:
         return self._process.random

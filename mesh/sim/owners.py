@@ -13,7 +13,6 @@ from mesh.core.messages import NodeId
 from mesh.core.slot import ACTIVE, Slot
 from mesh.core.table import Table
 from mesh.sim.violation import Violation
-from mesh.sim.workload import Record
 
 if TYPE_CHECKING:
     from mesh.sim.process import Process
@@ -29,8 +28,7 @@ class Owners:
         self._reigns: dict[tuple[int, int], NodeId] = {}  # slot and since -> who worked on it then; with copies
         self._worked: dict[int, tuple[int, NodeId]] = {}  # slot -> the highest term at which it was worked on, by whom
 
-    def stepping(self, process: Process, stage: int, record: Record) -> None:
-        key = self._world.scenario.workload.key(stage, record[2])
+    def stepping(self, process: Process, stage: int, key: Any) -> None:
         known = process.node.data.table
         table = None if known is None else self._world.checkers.epochs.history.get(known.epoch)
         found = self._world.checkers.touch.working(process)

@@ -109,6 +109,20 @@ class Process:
         self.worker.post(event)
         self.schedule()
 
+    def ask(self, question: Event) -> None:
+        """Somebody comes to its door: the question is taken at once while the main thread waits for something to do."""
+        is_free = self._busy_until is None and not self.paused and self.worker.rests()
+        if not is_free or not self.node.data.is_quick(question):
+            self.post(question)
+            return
+        self._world.current = self
+        self.instruments.toil = 0
+        self._absorb(self.worker.take(question, self.now), self.now)
+        self.worker.settle(self.now)
+        if self.instruments.toil:
+            raise Violation("door", f"{self.name} runs the application's code while it takes a question")
+        self.schedule()
+
     def ask_to_leave(self, node: NodeId) -> None:
         """An operator comes to this node."""
         self._world.current = self

@@ -13,12 +13,14 @@ from mesh.core.events import Millis
 from mesh.core.membership.tuning import LAN, LOOPBACK, Tuning
 from mesh.core.planner import Declared
 from mesh.core.table import WITNESS, WORKER
+from mesh.sim.clients import Note, Producer
+from mesh.sim.drawn import clients_of, random_workload
 from mesh.sim.faults import Fault
 from mesh.sim.network import Conditions
 from mesh.sim.outages import with_stores
 from mesh.sim.stores import Stores
 from mesh.sim.trouble import LAST_FAULT, MOODS, WITH_COMINGS, WITH_CRASHES, faults_of
-from mesh.sim.workload import Workload, random_workload
+from mesh.sim.workload import Workload
 
 GREEK = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota")
 MANY = 50
@@ -59,6 +61,8 @@ class Scenario:
     at_founding: tuple[Fault, ...] = ()  # counted from the moment at which the first node knows the partition
     joiners: tuple[Setup, ...] = ()  # who may come; no topology names them
     copies: int = 1
+    producers: tuple[Producer, ...] = ()  # with them the job has no end
+    notes: tuple[Note, ...] = ()
     stores: Stores | None = None  # it is durable
 
     @property
@@ -101,6 +105,7 @@ class Scenario:
             *([f"may come: {joiners}"] if joiners else []),
             f"network: {kind} timing, {self.conditions}",
             f"work: {self.workload.records()} records, {stages}; {self.slots} slots{self._copies_in_words()}",
+            *([f"clients: {len(self.producers)} producers, {len(self.notes)} notes"] if self.workload.notes else []),
             f"flow: windows of {self.window_bytes} bytes, batches of {self.batch_records} records",
         ]
 
@@ -126,6 +131,7 @@ def scenario_of(
     faults, at_founding = faults_of(random, mood, setups, joiners, 2 * expect - workers - 1)
     paces = (2_000, 5_000, 8_000) if mood in WITH_COMINGS else (0, 2_000, 5_000, 5_000)
     readers = 1 if many else workers  # a long job of fifty nodes would take minutes
+    with_clients, producers, notes = clients_of(seed, workload)  # by themselves: all else is as it is without
     scenario = Scenario(
         seed=seed,
         mood=mood,
@@ -136,13 +142,15 @@ def scenario_of(
         conditions=_conditions(random),
         window_bytes=random.choice((300, 2_000, 4 << 20)),
         batch_records=random.choice((1, 8, 64, 4096)),
-        workload=workload,
+        workload=with_clients,
         pace=random.choice(paces) * readers // max(workload.chunks(), workers),
         faults=faults,
         reads=tuple(random.randrange(LAST_FAULT) for _ in range(random.choice((0, 5, 30)))),
         at_founding=at_founding,
         joiners=joiners,
-        copies=copies or Random(f"copies {seed}").choice(COPIES),
+        copies=copies or Random(f"copies {seed}").choice(COPIES),  # likewise
+        producers=producers,
+        notes=notes,
     )
     if durable is None:
         durable = not many and Random(f"stores {seed}").random() < DURABLE

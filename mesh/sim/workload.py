@@ -5,6 +5,9 @@
 A stage has its own way to make a key of the number, counts and adds up per key, and gives out the number again as the
 next record of the stream "stage:key". So the order within every stream, and what each state must be in the end, are
 known without knowing who worked when. Some numbers have no key, a bad key, a step that raises, or no output.
+
+The lines of the last source may be posted instead of read, and then the job has no end (see `clients`). Beside all of
+this stands a stage of notes, which nobody can know beforehand: it counts them by key, and writes down which was which.
 """
 
 from __future__ import annotations
@@ -15,9 +18,9 @@ from random import Random
 from typing import Any, Protocol, TypeAlias
 
 import mesh
-from mesh.app.connectors import Chunk, Split
 from mesh.app.plan import Plan
 from mesh.app.plan import compile as compile_app
+from mesh.sim.connectors import Door, MadeUp, Watched
 
 Record: TypeAlias = tuple[str, int, int]  # stream, seq, number
 Line: TypeAlias = tuple[str, int, tuple[int, ...]]  # stream, seq of the first number, numbers
@@ -25,6 +28,8 @@ Tally: TypeAlias = tuple[int, int]  # how many records a key has had, and the su
 
 OUT, QUIET, RAISES = "out", "quiet", "raises"
 KINDS = ("step", "fold", "in place")
+NOTES, NOTED = "notes", "noted"  # a source, and its stage and sink
+_NOTE_KEYS = 7
 
 
 class Observer(Protocol):
@@ -35,6 +40,8 @@ class Observer(Protocol):
     def stepping(self, stage: int, record: Record, count: int) -> None: ...
 
     def writing(self, sink: str, items: Sequence[Any]) -> None: ...
+
+    def noting(self, note: Record, count: int) -> None: ...
 
     def random(self) -> Random: ...
 
@@ -56,6 +63,8 @@ class Workload:
     sources: tuple[tuple[tuple[Line, ...], ...], ...]  # source -> split -> lines
     chunk_lines: int
     side_sink: bool  # stage 0 also has a sink
+    posted: bool = False  # the last source is
+    notes: bool = False
 
     # -- what the numbers mean
 
@@ -73,6 +82,10 @@ class Workload:
     def has_key(self, stage: int, number: int) -> bool:
         return isinstance(self.key(stage, number), str | int | bytes)
 
+    def good_number(self, number: int) -> bool:
+        """May it be posted? A line with a bad key is refused."""
+        return self.key(0, number) is None or self.has_key(0, number)
+
     def fate(self, stage: int, number: int) -> str:
         """What the stage's step does with a record."""
         shape = self.stages[stage]
@@ -88,6 +101,10 @@ class Workload:
         """The sinks below a stage; -1 stands for the sources."""
         last = ["last"] if stage == len(self.stages) - 1 else []
         return [*last, "side"] if stage == 0 and self.side_sink else last
+
+    @property
+    def read_sources(self) -> int:
+        return len(self.sources) - self.posted
 
     def records(self) -> int:
         return sum(len(numbers) for splits in self.sources for lines in splits for _, _, numbers in lines)
@@ -125,20 +142,36 @@ class Workload:
 
     def app(self, observer: Observer) -> mesh.App:
         app = mesh.App("watched")
-        streams = [app.source(f"source-{place}", _Source(self, place, observer)) for place in range(len(self.sources))]
+        streams = [app.source(f"source-{place}", self._source(place, observer)) for place in range(len(self.sources))]
         stream = streams[0].merge(*streams[1:]) if len(streams) > 1 else streams[0]
         records = stream.flat_map(_records)
         if not self.stages:
-            records.to(_Sink("last", observer))
+            records.to(Watched("last", observer))
             return app
         for stage, shape in enumerate(self.stages):
             keyed = records.key_by(self._key_function(stage))
             outputs = self._stage(keyed, stage, shape, observer)
             for sink in self.sinks(stage):
-                outputs.to(_Sink(sink, observer))
+                outputs.to(Watched(sink, observer))
             if stage + 1 < len(self.stages):
                 records = outputs.items().map(self._record_function(stage))
+        if self.notes:
+            self._add_notes(app, outputs.items(), observer)
         return app
+
+    def _source(self, place: int, observer: Observer) -> Any:
+        is_posted = self.posted and place == len(self.sources) - 1
+        return mesh.http() if is_posted else MadeUp(self, place, observer)
+
+    def _add_notes(self, app: mesh.App, last: Any, observer: Observer) -> None:
+        """Behind the last stage, which never gives it anything: so the stages' places are as without it."""
+
+        def step(count: int, note: Any) -> tuple[int, tuple[int, int]]:
+            observer.noting(tuple(note), count + 1)
+            return count + 1, (count + 1, note[1])
+
+        notes = app.source(NOTES, Door()).merge(last.filter(lambda _: False))
+        notes.key_by(key_of_note).stateful(NOTED, int, step).to(Watched(NOTED, observer))
 
     def _key_function(self, stage: int) -> Callable[[Record], Any]:
         return lambda record: self.key(stage, record[2])
@@ -189,94 +222,10 @@ def tally(state: Any) -> Tally:
     return (state.count, state.total) if isinstance(state, Count) else (state[0], state[1])
 
 
+def key_of_note(note: Sequence[Any]) -> int:
+    return int(note[2]) % _NOTE_KEYS
+
+
 def _records(line: Line) -> list[Record]:
     stream, first, numbers = line
     return [(stream, first + place, number) for place, number in enumerate(numbers)]
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """Lines in memory; a chunk is a random number of them, and now and then there is nothing right now."""
-
-    workload: Workload
-    place: int
-    observer: Observer
-    endless = False
-    blocking = False
-
-    def splits(self) -> list[Split]:
-        splits = self.workload.sources[self.place]
-        return [Split(f"{self.place}/{number}", len(lines)) for number, lines in enumerate(splits)]
-
-    def open(self, split: Split, offset: int) -> _Reader:
-        lines = self.workload.sources[self.place][int(split.name.partition("/")[2])]
-        return _Reader(self, split.name, lines, offset)
-
-
-class _Reader:
-    def __init__(self, source: _Source, stream: str, lines: tuple[Line, ...], offset: int) -> None:
-        self._observer = source.observer
-        self._most = source.workload.chunk_lines
-        self._stream = stream
-        self._lines = lines
-        self._offset = offset
-
-    def read(self, max_bytes: int) -> Chunk[Line]:
-        random = self._observer.random()
-        start = self._offset
-        self._offset = min(start + random.choice((0, 1, self._most // 2, self._most, self._most)), len(self._lines))
-        lines = list(self._lines[start : self._offset])
-        self._observer.reading(self._stream, start, lines)
-        return Chunk(lines, self._offset, self._offset == len(self._lines))
-
-    def close(self) -> None:
-        pass
-
-
-@dataclass(frozen=True, slots=True)
-class _Sink:
-    name: str
-    observer: Observer
-
-    def open(self, writer: str) -> _Writer:
-        return _Writer(self)
-
-
-@dataclass(frozen=True, slots=True)
-class _Writer:
-    sink: _Sink
-
-    def write(self, items: Sequence[Any]) -> None:
-        self.sink.observer.writing(self.sink.name, items)
-
-    def flush(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
-def random_workload(random: Random, most_records: int) -> Workload:
-    """One that a seed means."""
-    depth = random.choice((0, 1, 1, 2, 2, 2, 3))
-    stages = tuple(
-        StageShape(random.choice(KINDS), random.choice((1, 5, 20, 100, 400)), random.random() < 0.3)
-        for _ in range(depth)
-    )
-    names = [(source, split) for source in range(random.choice((1, 1, 2))) for split in range(random.randint(1, 6))]
-    per_split = max(1, random.randint(0, most_records) // len(names))
-    sources: list[list[tuple[Line, ...]]] = [[] for _ in range(1 + names[-1][0])]
-    for source, split in names:
-        sources[source].append(_random_lines(random, f"{source}/{split}", random.randint(0, 2 * per_split)))
-    contents = tuple(tuple(splits) for splits in sources)
-    return Workload(stages, contents, random.choice((1, 3, 10)), depth > 1 and random.random() < 0.5)
-
-
-def _random_lines(random: Random, stream: str, records: int) -> tuple[Line, ...]:
-    lines: list[Line] = []
-    first = 0
-    while first < records:
-        numbers = tuple(random.randrange(100_000) for _ in range(random.choice((0, 1, 4, 8))))
-        lines.append((stream, first, numbers))
-        first += len(numbers)
-    return tuple(lines)

@@ -20,6 +20,7 @@ from mesh.core.messages.members import ALIVE, STAYING, Member
 from mesh.core.table import WORKER
 from mesh.sim import goals
 from mesh.sim.checkers import Checkers
+from mesh.sim.clients import Clients
 from mesh.sim.faults import Fault
 from mesh.sim.host import Clock, Disk, Host
 from mesh.sim.kept_ledger import KeptLedger
@@ -50,6 +51,7 @@ class Summary:
     doubled: int
     suspicions: int
     reads: int
+    requests: int  # of clients, that were answered
     fences: int  # of nodes that were cut off from a majority
     moved: int  # slots that went from one living process to another
     left: int
@@ -76,6 +78,7 @@ class World:
         self.ledger = _ledger(self)
         self.checkers = Checkers(self)
         self.reads = Reads(self)
+        self.clients = Clients(self)
         setups, stores = (*scenario.setups, *scenario.joiners), scenario.stores is not None
         self.hosts = {setup.name: _host(setup, stores=stores) for setup in setups}
         self._names = {_endpoint(name): name for name in self.hosts}
@@ -93,6 +96,7 @@ class World:
             self._expect(fault, fault.at)
         for time in self.scenario.reads:
             self.at(time, self.reads.ask, None)
+        self.clients.begin()
         self.at(self.scenario.calm_at, self._calm, None)
         while not self._over:
             self._step()
@@ -154,6 +158,7 @@ class World:
             network.doubled,
             self.checkers.suspicions,
             self.reads.answered,
+            self.clients.answered,
             self.checkers.touch.fences,
             self.checkers.epochs.moved,
             sum(process.left for process in self.processes),
