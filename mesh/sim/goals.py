@@ -11,7 +11,8 @@ somebody did: the living have worked off whatever does not need the dead; nobody
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from mesh.core.events import Millis
 from mesh.core.handoff import HandOff
@@ -217,8 +218,11 @@ def _stored(world: World, process: Process) -> str | None:
         for place in slot.members
         if table.members[place].node == process.id
     ]
-    for stage, expected in enumerate(world.scenario.workload.expected()):
-        found = {key: tally(state) for slot in slots for key, state in disk.store.states(slot, stage).items()}
+    wanted: list[tuple[Mapping[int, object], Callable[[Any], object]]]
+    wanted = [(expected, tally) for expected in world.scenario.workload.expected()]
+    wanted += [(world.clients.posted.counts(), int)] if world.scenario.workload.notes else []
+    for stage, (expected, shown) in enumerate(wanted):
+        found = {key: shown(state) for slot in slots for key, state in disk.store.states(slot, stage).items()}
         if found != {key: state for key, state in expected.items() if world.checkers.owners.slot_of(key) in slots}:
             return f"the states of stage {stage} in the store of {process.name} are not those of a single process"
     return None
@@ -227,7 +231,7 @@ def _stored(world: World, process: Process) -> str | None:
 def _counted(world: World, members: list[Process]) -> str | None:
     """Those of a slot that was another's are counted a part at a time."""
     counted = sum(each.node.data.owner.key_count() for each in members)
-    keys = sum(map(len, world.scenario.workload.expected()))
+    keys = sum(map(len, world.scenario.workload.expected())) + len(world.clients.posted.counts())
     return None if counted == keys else f"{counted} keys are counted, and there are {keys}"
 
 
