@@ -80,8 +80,8 @@ class Checkers:
         self.owners.stepping(process, stage, key)
 
     def reign_of(self, worker: NodeId, key: Any) -> int:
-        """With one copy there is one reign."""
-        return 0 if self._world.scenario.copies == 1 else self.owners.reign_of(worker, key)
+        """Where nothing outlives a process there is one reign."""
+        return self.owners.reign_of(worker, key) if self._world.scenario.keeps else 0
 
     def reading(self, process: Process) -> None:
         """Called in the source."""
