@@ -12,7 +12,6 @@ What must hold is in `kept_checks`.
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -39,11 +38,8 @@ from mesh.core.events.work import (
     Answered,
     FlushSinks,
     JobDone,
-    LinesPosted,
     ListSplits,
-    LookupAsked,
     ReadSplit,
-    RecordAsked,
     SinksFlushed,
     SinkWritten,
     SplitRead,
@@ -62,11 +58,11 @@ from mesh.core.slot import ACTIVE, LOST, Slot
 from mesh.core.table import WORKER, Table
 from mesh.core.transitions import next_table
 from tests.kept_checks import ASKS, Id, Job, Truth, plan_of
+from tests.kept_people import People
 
 CLUSTER = b"c" * 16
 STEPS = 400_000
 SLOWLY = 1_000  # steps in the end at the pace of before
-AGAIN = ("unavailable", "unknown", "busy")
 
 
 @dataclass
@@ -102,28 +98,6 @@ class Node:
 
     def __str__(self) -> str:
         return f"{self.name}.{self.id[0]}"
-
-
-@dataclass
-class Attempt:
-    """A request at a node; `least`: what a read must show."""
-
-    node: NodeId
-    records: list[Id]
-    of: int | None = None  # the producer
-    read: tuple[int, Any] | None = None
-    least: Any = None
-    outcome: str = ""
-
-
-@dataclass
-class Producer:
-    """Sends one request after the other, each until it is answered."""
-
-    bodies: Sequence[int]
-    sent: int = 0
-    first: int = 0
-    attempt: int = 0  # the ticket
 
 
 class World:
@@ -168,9 +142,7 @@ class World:
         self.history: list[Table] = [table]
         self.claims = Claims(b"p" * 16)
         self.claims.agreed(table)
-        self.producers = [Producer(each) for each in job.bodies]
-        self.asks, self.reads = job.asks, job.reads
-        self.attempts: dict[int, Attempt] = {}
+        self.people = People(job, random, self.truth, self.give, self.note, self.tell)
         ways = [
             (self._deliver, 34), (self._work, 30), (self._answer, 14), (self._learn, 5), (self._plan, 2),
             (self._notice, 1), (self._store, 4), (self._tell_stored, 4), (self._outside, 4), (self._a_moment, 1),
@@ -266,9 +238,9 @@ class World:
         for (_, target, _), queue in self.links.items():
             if target == node.id:
                 queue.clear()
-        for ticket, attempt in self.attempts.items():
+        for ticket, attempt in self.people.attempts.items():
             if attempt.node == node.id and not attempt.outcome:
-                self._has_outcome(ticket, "gone")
+                self.people.has_outcome(ticket, "gone")
 
     def _replace(self) -> None:
         """A new process under the name of one that died."""
@@ -620,77 +592,8 @@ class World:
                 self.truth.written(str(node), sink, name, items[place])
                 node.sinks[sink].waiting.append((name, items[place]))
 
-    # -- people
-
     def _outside(self) -> bool:
-        """Somebody posts, asks, or reads."""
-        ways: list[Callable[[Node], None]] = []
-        for number, producer in enumerate(self.producers):
-            waits = [each for each in self.attempts.values() if each.of == number and not each.outcome]
-            impatient = len(waits) < 3 and self.random.random() < 0.03
-            if producer.sent < len(producer.bodies) and (not producer.attempt or impatient):
-                ways.append(partial(self._post, number))
-        ways += [self._ask] * bool(self.asks) + [self._read] * bool(self.reads)
-        nodes = [node for node in self.running() if node.known]
-        if not ways or not nodes:
-            return False
-        self.random.choice(ways)(self.random.choice(nodes))
-        return True
-
-    def _attempt(self, attempt: Attempt) -> int:
-        ticket = len(self.attempts) + 1
-        self.attempts[ticket] = attempt
-        return ticket
-
-    def _post(self, number: int, node: Node) -> None:
-        producer, stream = self.producers[number], f"p{number}"
-        seqs = range(producer.first, producer.first + producer.bodies[producer.sent])
-        records = [record for seq in seqs for record in self.job.parts(stream, seq)]
-        producer.attempt = self._attempt(Attempt(node.id, records, of=number))
-        lines = [{"stream": stream, "seq": seq} for seq in seqs]
-        self.give(node, LinesPosted(producer.attempt, "lines", lines, stream, producer.first, [*seqs]))
-
-    def _ask(self, node: Node) -> None:
-        self.asks -= 1
-        record = (ASKS, self.asks, 0)
-        ticket = self._attempt(Attempt(node.id, [record]))
-        self.give(node, RecordAsked(ticket, "first", self.job.first_key(record), record))
-
-    def _read(self, node: Node) -> None:
-        self.reads -= 1
-        stage = self.random.randrange(2)
-        key = self.random.randrange(self.job.keys[stage])
-        ticket = self._attempt(Attempt(node.id, [], read=(stage, key), least=self.truth.asked(stage, key)))
-        self.give(node, LookupAsked(ticket, ("first", "second")[stage], key))
-
-    def _answered(self, node: Node, answer: Answered) -> None:
-        attempt = self.attempts[answer.ticket]
-        assert attempt.node == node.id, "another node answers"
-        assert not attempt.outcome, "answered twice"
-        body = json.loads(answer.state) if answer.state else None
-        self.tell(node, "answers", answer.ticket, answer.outcome, f"{body!r:.200}")
-        if attempt.read is not None:
-            if answer.outcome in ("found", "absent"):
-                state = [tuple(record) for record in body or ()]
-                self.truth.read(str(node), *attempt.read, state, attempt.least)
-        elif answer.outcome in ("committed", "answered"):
-            self.truth.answer(attempt.records)
-        elif answer.outcome != "raised" or not self.job.raises(attempt.records[0]):
-            assert answer.outcome in AGAIN, (answer, body)
-        self._has_outcome(answer.ticket, answer.outcome)
-
-    def _has_outcome(self, ticket: int, outcome: str) -> None:
-        attempt = self.attempts[ticket]
-        attempt.outcome = outcome
-        self.note(outcome)
-        if attempt.of is None:
-            return
-        producer = self.producers[attempt.of]
-        if producer.attempt == ticket:
-            producer.attempt = 0
-            if outcome == "committed":
-                producer.first += producer.bodies[producer.sent]
-                producer.sent += 1
+        return self.people.outside([node for node in self.running() if node.known])
 
     # -- effects
 
@@ -724,7 +627,7 @@ class World:
                 case SlotsInstalled(slots):
                     self._installed(node, slots)
                 case Answered():
-                    self._answered(node, effect)
+                    self.people.answered(node, effect)
                 case HandedOver():
                     assert node.leaving
                     assert not node.handed_over, "said twice"
@@ -788,13 +691,11 @@ class World:
         living = self.living()
         if any(node.pending or node.known < len(self.history) or self._is_mistaken(node) for node in living):
             return False
-        if not all(attempt.outcome for attempt in self.attempts.values()):
-            return False
-        if self.asks or self.reads or any(each.sent < len(each.bodies) for each in self.producers):
+        if not self.people.are_content():
             return False
         if any(node.data.runnable(self.now) or any(sink.waiting for sink in node.sinks) for node in living):
             return False
-        if not self.producers and not all(node.done for node in living if node.id in self._seated()):
+        if not self.people.producers and not all(node.done for node in living if node.id in self._seated()):
             return False
         read = (count.splits == count.splits_done for node in living for count in node.data.report().sources)
         return all(read) and all(node.data.quiet() for node in living) and not self._plan()
@@ -811,7 +712,7 @@ class World:
         )
         slots = [self._shown(self.table, slot) for slot in range(self.slots)]
         links = {(k[0][0], k[1][0], k[2]): len(queue) for k, queue in self.links.items() if queue}
-        requests = [each for each in self.attempts.values() if not each.outcome][:3]
+        requests = self.people.waiting()[:3]
         return f"{slots}; links {links}; requests {requests}; {nodes}"
 
     # -- what must be in the end
@@ -821,7 +722,7 @@ class World:
         self.check_work()
         for node in self.living():
             assert not self.keeps or not self.keeping(node).busy(), f"{node} keeps something for ever"
-        assert all(attempt.outcome for attempt in self.attempts.values()), "a request without an answer"
+        assert not self.people.waiting(), "a request without an answer"
 
     def check_slots(self) -> None:
         stay = [node for node in self.living() if self.members[node.id].role == WORKER and not node.leaving]
@@ -857,7 +758,7 @@ class World:
                 for key, state in self.states(stage, place).items():
                     assert list(map(tuple, state)) == list(map(tuple, states[key])), f"copy {place} of {key}"
         self.truth.check_items(first, second, self.stored)
-        for ticket, attempt in self.attempts.items():
+        for ticket, attempt in self.people.attempts.items():
             if attempt.records and attempt.records[0][0] == ASKS and attempt.outcome == "unavailable":
                 mine = first.get(self.job.first_key(attempt.records[0]), ())
                 assert attempt.records[0] not in mine, f"{ticket} was told that it came to nothing"
