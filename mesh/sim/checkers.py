@@ -20,6 +20,7 @@ from mesh.core.messages.work import Batch, BatchDone
 from mesh.core.packing import OWN_BATCHES
 from mesh.core.table import Table
 from mesh.sim.epochs import Epochs
+from mesh.sim.kept_ledger import KeptLedger
 from mesh.sim.owners import Owners
 from mesh.sim.touch import Touch
 from mesh.sim.violation import Violation
@@ -80,8 +81,8 @@ class Checkers:
         self.owners.stepping(process, stage, key)
 
     def reign_of(self, worker: NodeId, key: Any) -> int:
-        """Where nothing outlives a process there is one reign."""
-        return self.owners.reign_of(worker, key) if self._world.scenario.keeps else 0
+        """Where nothing outlives an owner there is one reign."""
+        return self.owners.reign_of(worker, key) if isinstance(self._world.ledger, KeptLedger) else 0
 
     def reading(self, process: Process) -> None:
         """Called in the source."""
