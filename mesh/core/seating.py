@@ -38,22 +38,25 @@ class Facts:
 
 
 def which_ended(seats: Sequence[Seat], members: Mapping[NodeId, Member]) -> list[bool]:
-    """Whose process said goodbye, or is dead and another lives under its name, or has a later one of its home alive."""
+    """Whose process said goodbye, or is dead and another lives under its name, or has a later one of its home alive.
+    An earlier one of its home is not another: who was cut off may not have heard yet that it ended."""
     latest: dict[bytes, int] = {}
-    names: dict[str, None] = {}
+    homes: dict[str, dict[bytes, None]] = {}
     for each in members.values():
         if each.status <= SUSPECT:
             latest[each.home] = max(each.boot, latest.get(each.home, 0))
-            names[each.name] = None
-    return [_has_ended(seat, members.get(seat.node), latest, names) for seat in seats]
+            homes.setdefault(each.name, {})[each.home] = None
+    return [_has_ended(seat, members.get(seat.node), latest, homes.get(seat.name, {})) for seat in seats]
 
 
-def _has_ended(seat: Seat, belief: Member | None, latest: Mapping[bytes, int], names: Collection[str]) -> bool:
+def _has_ended(seat: Seat, belief: Member | None, latest: Mapping[bytes, int], homes: Collection[bytes]) -> bool:
+    """`homes`: of those that live under its name."""
+    is_anothers = any(home != seat.home for home in homes)
     if latest.get(seat.home, 0) > seat.boot or (belief is not None and belief.status == LEFT):
         return True
     if belief is None:
-        return not seat.up and seat.name in names  # never met: others may know it well
-    return belief.status == DEAD and seat.name in names
+        return not seat.up and is_anothers  # never met: others may know it well
+    return belief.status == DEAD and is_anothers
 
 
 def spokesman(seat: Seat, members: Mapping[NodeId, Member]) -> Member | None:
