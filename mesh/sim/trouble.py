@@ -199,12 +199,19 @@ class _Maker:
             self._faults.append(Restart(at + after, 0, setup.name, disk))
 
     def old_directory(self) -> None:
-        """Directories are copied, and the copies are put back later; a disk tears what it writes."""
+        """Directories are copied, and a copy is put back later; a disk tears what it writes. Only after another start
+        a copy is an old one; and somebody else must know of that start."""
+        put_back = self._random.choice((OLD, OLD, KEPT)) if len(self._setups) > 1 else KEPT
         for setup in self._random.sample(self._setups, min(2, len(self._setups))):
             copied = self._random.randrange(3_000)
             self._faults.append(BackUp(copied, 0, setup.name))
             at = copied + self._random.randrange(4_000)
-            self._crash(at, restarts=True, disk=self._random.choice((OLD, OLD, KEPT)), name=setup.name)
+            if setup.has_disk:
+                started = at + self._random.choice((10, 300, 1_000))
+                self._faults += [Crash(at, 0, setup.name), Restart(started, 0, setup.name)]
+                at = started + self._random.randrange(3_000)
+            self._crash(at, restarts=True, disk=put_back, name=setup.name)
+            put_back = KEPT
 
     # -- members
 
