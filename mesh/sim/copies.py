@@ -26,7 +26,7 @@ def copies_fault(
         if old is new or old == new:
             continue
         had = [before.members[place].node for place in old.members]
-        if new.status == LOST != old.status and (after.durable or any(may_return(node) for node in had)):
+        if new.status == LOST != old.status and any(may_return(node) for node in had):
             return f"slot {number} is given up, and a copy of it may return: {old}"
         if _drops(old, new, had, after, up) and len(new.members) < min(after.copies, max(1, len(staying))):
             return f"slot {number} has fewer copies, and nobody is down: {old}, then {new}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mesh.core.messages import NodeId
-from mesh.core.slot import ACTIVE, PENDING
+from mesh.core.slot import ACTIVE, LOST, PENDING
 from mesh.core.succession import fault
 from mesh.core.table import Table
 from mesh.core.table_bytes import table_from_bytes, table_to_bytes
@@ -85,7 +85,7 @@ class Epochs:
 
     def _check_copies(self, before: Table, table: Table) -> None:
         alive = {process.id: None for process in self._world.processes if process.alive}
-        told = copies_fault(before, table, self._world.leaving, lambda node: node in alive)
+        told = _given_up(before, table) or copies_fault(before, table, self._world.leaving, lambda node: node in alive)
         if told is not None:
             raise Violation("I10" if "fewer" in told else "I7", f"epoch {table.epoch}: {told}")
 
@@ -102,6 +102,12 @@ class Epochs:
             enough = before.electorate().enough(voted)
         if not enough:
             raise Violation("I2", f"epoch {table.epoch} was chosen by {voted} alone")
+
+
+def _given_up(before: Table, table: Table) -> str | None:
+    """What is on a disk is given up by people alone, of whom there are none here."""
+    pairs = enumerate(zip(before.slots, table.slots, strict=True)) if table.durable else ()
+    return next((f"slot {at} is given up" for at, (old, new) in pairs if new.status == LOST != old.status), None)
 
 
 def _has_accepted(process: Process, table: Table) -> bool:
