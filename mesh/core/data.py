@@ -297,6 +297,8 @@ class DataPlane:
             self._effects += self._departure.step(self._is_empty())
         if self._is_member:
             self._claim()
+        if self.progress.ended:
+            self._posts.end()
         if self._reports.due(self._now, self.progress.drained, self._is_reading()):
             self._effects += self._reports.tell(self.report(), self._now)
         if self.progress.done() and not self._finished:
@@ -307,8 +309,6 @@ class DataPlane:
         """Levels drained, sinks flushed."""
         while self._reading.ended() and self.progress.may_drain() and self.quiet():
             self.progress.drain()
-            if self.progress.drained > 1:
-                self._posts.end()
         if self.progress.may_flush():
             self.progress.flush()
             self._effects.append(FlushSinks())

@@ -61,7 +61,12 @@ class Progress:
     @property
     def closed(self) -> bool:
         """Nothing more may come from outside the graph."""
-        return self.drained > 0
+        return self.drained > 0 or self.ended
+
+    @property
+    def ended(self) -> bool:
+        """Every worker that was there has claimed; who has come since knows it from any of them."""
+        return self.drained > 1 or any(drained > 1 for drained in self._others.values())
 
     def set_table(self, me: NodeId, table: TableAgreed) -> bool:
         """Must the own report be told again?"""
@@ -125,6 +130,7 @@ class KeptProgress:
         self._flushes: deque[int] = deque()  # the epochs in which the sinks were told to, unanswered
         self._done = False
         self.closed = False  # has claimed something, in whatever epoch
+        self.ended = False  # somebody has drained level 1, in whatever epoch
         self.drained = 0  # in this epoch
 
     def set_table(self, me: NodeId, table: TableAgreed) -> bool:
@@ -145,6 +151,8 @@ class KeptProgress:
         return True
 
     def heard(self, node: NodeId, report: Report) -> None:
+        self.ended = self.ended or report.drained > 1
+        self.closed = self.closed or self.ended
         if report.epoch == self._epoch and node in self._others:
             self._others[node] = max(self._others[node], report.drained)
 
@@ -157,6 +165,7 @@ class KeptProgress:
         assert self.may_drain()
         self.closed = True
         self.drained += 1
+        self.ended = self.ended or self.drained > 1
 
     def may_flush(self) -> bool:
         """Nothing can reach this node's sinks any more, and they were not told so in this epoch."""
