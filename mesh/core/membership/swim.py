@@ -313,12 +313,11 @@ class Membership:
         self._hear(member.node, [self._roster.soften(each) for each in event.members], MAX_MEMBERS, now)
 
     def _missed(self, members: Iterable[Member], now: Millis) -> None:
-        """They are suspected until they are heard of; who was where another process is now has ended."""
+        """They are suspected until they are heard of, also where this node believes in another process: nobody here
+        knows which of the two is the later one."""
         for member in members:
             if member.node not in self.members and self._roster.refusal(member) is None:
-                living = [self.me, *self._roster.others()]
-                taken = any((each.name, each.endpoint) == (member.name, member.endpoint) for each in living)
-                self._take(replace(member, status=DEAD) if taken else member, now)
+                self._take(member, now)
 
     def _replace(self, newcomer: Member, now: Millis) -> None:
         """A process that starts again at its old address ends the one before (A7)."""
