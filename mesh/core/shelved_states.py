@@ -23,6 +23,7 @@ from mesh.app.plan import StagePlan
 from mesh.core import columns, values
 from mesh.core.guard import Applied
 from mesh.core.owner import Owner, SlotPart, StageStates
+from mesh.core.set_aside import told
 from mesh.core.shelf import Shelf
 from mesh.core.storing import Cursor, StateUnreadable
 
@@ -98,7 +99,7 @@ class ShelvedStates(StageStates):
         try:
             return values.unpack(packed)
         except Exception as error:
-            why = f"{type(error).__name__}: {error}"[:300]
+            why = told(error)[:300]
             raise StateUnreadable(
                 f"the store has a state of stage {self.name}, key {values.show(key)}, that this version of the "
                 f"application cannot read ({why}); start the version that wrote it"
