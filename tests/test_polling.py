@@ -13,7 +13,7 @@ STEP_NS = LOOK_NS // 10
 
 
 class Waiter:
-    """A pipe, and a clock that only looking moves; `comes_after` so many looks something can be read."""
+    """A pipe, and a clock that only looking moves; something can be read `comes_after` so many looks, or at `comes_at`."""
 
     def __init__(self, *, may_look: bool = True) -> None:
         self.read, self.write = os.pipe()
@@ -21,13 +21,19 @@ class Waiter:
         self.looks = 0
         self.step = STEP_NS
         self.comes_after: int | None = None
-        self.polling = Polling([self.read], lambda: self.now, self._gave_way if may_look else None)
+        self.comes_at: int | None = None
+        self.polling = Polling([self.read], self._clock, self._gave_way if may_look else None)
 
     def _gave_way(self) -> None:
         self.looks += 1
         self.now += self.step
         if self.looks == self.comes_after:
             os.write(self.write, b".")
+
+    def _clock(self) -> int:
+        if self.comes_at is not None and self.now >= self.comes_at:
+            self.comes_at = os.write(self.write, b".") + (1 << 62)
+        return self.now
 
     def talk(self, times: int) -> None:
         """So many waits are over at once."""
@@ -65,8 +71,9 @@ def test_who_talks_looks_and_is_told_at_once_what_comes(waiter: Waiter) -> None:
 
 def test_looking_ends_and_what_comes_later_wakes_the_sleeper(waiter: Waiter) -> None:
     waiter.talk(PRICE)
-    waiter.comes_after = waiter.looks + LOOK_NS // STEP_NS  # the last look: nobody has looked since
+    waiter.comes_at = waiter.now + LOOK_NS  # the last look is over by then
     assert waiter.polling.wait(100_000) == [waiter.read]
+    assert waiter.looks == LOOK_NS // STEP_NS
 
 
 def test_what_was_in_vain_is_not_tried_again_at_once(waiter: Waiter) -> None:

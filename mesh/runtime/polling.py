@@ -19,7 +19,8 @@ import select
 import time
 from collections.abc import Callable, Iterable
 
-LOOK_NS = 1_000_000
+LOOK_MS = 1
+LOOK_NS = LOOK_MS * 1_000_000
 PRICE = 4  # of five waits that begin with looking, one may be in vain
 MOST_POINTS = 4 * PRICE
 AWAY_NS = 5_000_000  # longer than a turn of somebody else
@@ -49,7 +50,8 @@ class Polling:
             poll.register(descriptor, select.POLLIN)
         started = self._clock()
         looks = timeout_ms > 0 and self._points >= PRICE and started >= self._rests_until
-        ready = (self._look(poll, started + LOOK_NS) if looks else []) or poll.poll(timeout_ms)
+        ready = self._look(poll, started + LOOK_NS) if looks else []
+        ready = ready or poll.poll(timeout_ms - LOOK_MS if looks else timeout_ms)
         if self._clock() - started >= LOOK_NS:
             self._points = max(0, self._points - PRICE)
         elif ready:
