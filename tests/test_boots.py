@@ -93,7 +93,10 @@ def test_a_confirmation_by_the_voters_of_one_epoch_is_none_by_those_of_the_next(
 def test_who_is_told_no_stops_and_says_no_more() -> None:
     each = boots(A2, B, C)
     each.agreed(table(A, B, C), 1)
-    (stop,) = [effect for effect in answer(each, B, boot=3, ok=False) if isinstance(effect, Stop)]
+    (persist,) = [effect for effect in answer(each, B, boot=3, ok=False) if isinstance(effect, Persist)]
+    assert next_boot(persist.value, b"")[:2] == (A2.home, A2.boot)  # of the next start: this one counts no more
+    (stop,) = each.handle(Persisted(persist.name), 1)
+    assert isinstance(stop, Stop)
     assert stop.exit_code == 2
     assert "this is start 2 of it, and the cluster knows start 3" in stop.sentence
     assert each.next_deadline() is None

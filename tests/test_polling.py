@@ -13,7 +13,7 @@ STEP_NS = LOOK_NS // 10
 
 
 class Waiter:
-    """A pipe, and a clock that only looking moves; something can be read `comes_after` so many looks, or at `comes_at`."""
+    """A pipe, and a clock that only looking moves. What can be read comes after so many looks, or at a time."""
 
     def __init__(self, *, may_look: bool = True) -> None:
         self.read, self.write = os.pipe()

@@ -107,6 +107,16 @@ def test_an_old_directory_has_no_vote_and_its_node_refuses_to_start() -> None:
     assert "an old copy" in last.stopped
 
 
+def test_an_old_directory_is_refused_however_often_it_is_started() -> None:
+    restarts = [Crash(BUSY + 200, 0, "gamma"), Restart(BUSY + 300, 0, "gamma")]
+    back = [Crash(BUSY + 6_000, 0, "gamma"), Restart(BUSY + 6_300, 0, "gamma", OLD)]
+    again = [Restart(BUSY + 12_000 + number * 4_000, 0, "gamma") for number in range(3)]
+    world, _ = finished(coming(BackUp(BUSY, 0, "gamma"), *restarts, *back, *again, disks=True))
+    stopped = [each.stopped for each in world.hosts["gamma"].processes[2:]]
+    assert len(stopped) == 4
+    assert all("an old copy" in each for each in stopped)
+
+
 def test_a_torn_write_costs_a_node_its_directory_and_nothing_else() -> None:
     crashes = [SlowDisk(BUSY, 4_000, "gamma"), Crash(BUSY + 2_500, 0, "gamma", torn=True)]
     world, _ = finished(coming(Leave(BUSY, 0, "beta"), *crashes, Restart(BUSY + 3_000, 0, "gamma"), disks=True))

@@ -11,12 +11,15 @@ about itself. Who waits for its own confirmation does answer others, or a mesh t
 confirmation is of the newest epoch's voters, again at each epoch, until an epoch names this process. It is told to
 all voters, not just to enough, so that any of them knows an old copy later.
 
-Of two processes of one home the later start wins: its voters tell the other one to stop.
+Of two processes of one home the later start wins: its voters tell the other one to stop. That start counts no more in
+its directory, else an old copy that is started again and again would catch up with what is known, and pass for the
+newest.
 
 What this cannot know: a copy that was made during the latest start lacks what was voted after it; and a decisive set of
 which all others were away while the later start was known takes an old copy for the newest.
 
-Invariants: nothing is confirmed for others before it is durable here; what is known is bounded.
+Invariants: nothing is confirmed for others before it is durable here; what is known is bounded; the count in a
+directory does not grow by starts that are refused.
 """
 
 from __future__ import annotations
@@ -168,7 +171,8 @@ class Boots:
         )
         changed: list[Effect] = [MayVote(False)] if self.confirmed else []
         self.confirmed = self._settled = False
-        return [*changed, Stop(sentence, 2)]
+        uncounted = self._me.home + (self._me.boot - 1).to_bytes(_BOOT_BYTES)
+        return [*changed, *self._durable.persist(IDENTITY, uncounted, [Stop(sentence, 2)])]
 
     # -- those of others
 

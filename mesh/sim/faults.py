@@ -72,8 +72,9 @@ class Restart(Fault):
     def begin(self, world: World) -> None:
         host = world.hosts[self.host]
         if host.disk is not None and host.living() is None:
-            host.is_old = self.disk == OLD and self._may_restore(world, host) and host.disk.restore()
-            if self.disk == EMPTY or host.is_old:
+            put_back = self.disk == OLD and self._may_restore(world, host) and host.disk.restore()
+            host.is_old = put_back or (host.is_old and self.disk != EMPTY)
+            if self.disk == EMPTY or put_back:
                 host.memory += 1
             if self.disk == EMPTY:
                 host.disk.empty()
