@@ -297,7 +297,7 @@ class Network:
 
     def _written(self, process: Process, write: Persist) -> None:
         process.disk[write.name] = write.value
-        if write.name == BOOTS:
+        if write.name in (BOOTS, IDENTITY):
             return
         if write.name != KEEPER:
             self._known(process, int.from_bytes(write.value[:EPOCH_BYTES]), write.value[EPOCH_BYTES:])
