@@ -20,7 +20,8 @@ class Lookup(Message):
 
 @fixed(frozen=True, slots=True)
 class Found(Message):
-    """(cargo) The answer: JSON text of the state; `outcome` is found | absent | unavailable | unknown-stage."""
+    """(cargo) The answer: JSON text of the state; `outcome` is found | absent | unavailable | unknown-stage |
+    unreadable, with a sentence in the place of the state."""
 
     number: int
     outcome: str
