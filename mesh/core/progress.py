@@ -34,7 +34,8 @@ who is up:
 Hence who hears of everybody's last claim in one epoch may say that the job is done, whatever tables come then. It says
 so once; but it goes through the levels again with every table, for others who have not heard that. Work from outside
 the graph, posted records, is not taken any more from the first claim on (`closed`), whatever epoch follows. A node that
-comes later hears from anybody's report that all have claimed (`ended`); what it took before is refused by who applies it.
+comes later hears from anybody's report that all have claimed (`ended`); what it took before is refused by who applies
+it.
 """
 
 from __future__ import annotations
